@@ -1,0 +1,99 @@
+//! One request, one reply: what the command lines and the image tools need of the daemon.
+
+use std::{
+    io,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+use crate::{
+    dek::Dek,
+    limits::REPLY_TIMEOUT,
+    message::{Refusal, Reply, Request},
+    wire::{self, WireError},
+};
+
+/// Why the daemon did not do what it was asked.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// No daemon there.
+    #[error(
+        "cannot reach keyd at {path}: {source}; is 'keyd serve' running, and is this its --socket?"
+    )]
+    Unreachable {
+        /// The socket.
+        path: PathBuf,
+        /// What connecting said.
+        source: io::Error,
+    },
+    /// The connection failed.
+    #[error("talking to keyd: {0}")]
+    Wire(#[from] WireError),
+    /// The daemon refused.
+    #[error("{}", .0.message)]
+    Refused(Refusal),
+    /// The daemon answered something else than was asked.
+    #[error("keyd gave an answer that does not fit the question: use programs of one release")]
+    UnexpectedReply,
+}
+
+/// A connection to the daemon.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+}
+
+impl Client {
+    /// Connects to the daemon's socket.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub fn connect(path: &Path) -> Result<Self, ClientError> {
+        let unreachable = |source| ClientError::Unreachable {
+            path: path.to_owned(),
+            source,
+        };
+        let stream = UnixStream::connect(path).map_err(unreachable)?;
+        stream
+            .set_read_timeout(Some(REPLY_TIMEOUT))
+            .map_err(unreachable)?;
+        Ok(Self { stream })
+    }
+
+    /// Asks, and waits for the answer.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with the daemon's reason; [`ClientError::Wire`].
+    pub fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
+        self.exchange(request).map(|(reply, _)| reply)
+    }
+
+    /// Asks for something that comes with a DEK.
+    ///
+    /// # Errors
+    /// As [`Client::call`]; [`ClientError::UnexpectedReply`] if no DEK came.
+    pub fn call_for_dek(&mut self, request: &Request) -> Result<(Reply, Dek), ClientError> {
+        match self.exchange(request)? {
+            (reply, Some(dek)) => Ok((reply, dek)),
+            (_, None) => Err(ClientError::UnexpectedReply),
+        }
+    }
+
+    /// Sends the request and takes the answer, with the DEK if one came.
+    pub(crate) fn exchange(
+        &mut self,
+        request: &Request,
+    ) -> Result<(Reply, Option<Dek>), ClientError> {
+        wire::send(&mut self.stream, request, None)?;
+        match wire::receive(&mut self.stream)? {
+            (Reply::Refused(refusal), _) => Err(ClientError::Refused(refusal)),
+            answer => Ok(answer),
+        }
+    }
+
+    pub(crate) fn into_stream(self) -> UnixStream {
+        self.stream
+    }
+}

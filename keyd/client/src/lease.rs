@@ -1,0 +1,171 @@
+//! A lease: the connection over which a holder keeps, loses and regains a disk's DEK.
+//!
+//! The holder measures its lease from the moment it *asked* for it, the daemon from the moment it *answered*: so the
+//! holder's lease never ends after the daemon believes it has. Time is CLOCK_BOOTTIME: a suspended host's lease ends
+//! while it sleeps.
+
+use std::{
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
+    path::Path,
+    time::Duration,
+};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::{
+    client::{Client, ClientError},
+    dek::Dek,
+    ids::DiskId,
+    limits::{FRAME_TIMEOUT, RENEWALS_PER_LEASE},
+    message::{Attached, Event, FenceReport, HolderMessage, Reply, Request},
+    wire::{self, WireError},
+};
+
+/// Time since boot, suspended time included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BootTime(Duration);
+
+impl BootTime {
+    /// Now.
+    #[must_use]
+    pub fn now() -> Self {
+        let now = clock_gettime(ClockId::Boottime);
+        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+        let nanoseconds = u32::try_from(now.tv_nsec).unwrap_or(0);
+        Self(Duration::new(seconds, nanoseconds))
+    }
+
+    /// How long until then; zero if it has passed.
+    #[must_use]
+    pub fn remaining(self) -> Duration {
+        self.0.saturating_sub(Self::now().0)
+    }
+
+    /// This moment, later.
+    #[must_use]
+    pub fn after(self, time: Duration) -> Self {
+        Self(self.0 + time)
+    }
+}
+
+/// A held or awaited lease.
+#[derive(Debug)]
+pub struct Lease {
+    stream: UnixStream,
+    length: Duration,
+    /// When the renewal that is not answered yet was sent.
+    asked: Option<BootTime>,
+    /// When the lease ends unless a renewal is answered.
+    ends: BootTime,
+    /// When to ask next.
+    renew_at: BootTime,
+}
+
+impl Lease {
+    /// Asks for a disk's DEK under a lease. The DEK is missing only if `wait` was set and the key is disabled.
+    ///
+    /// # Errors
+    /// [`ClientError`]: unreachable, refused, or a broken connection.
+    pub fn attach(
+        socket: &Path,
+        id: DiskId,
+        read_only: bool,
+        wait: bool,
+    ) -> Result<(Self, Attached, Option<Dek>), ClientError> {
+        let mut client = Client::connect(socket)?;
+        let asked = BootTime::now();
+        let (reply, dek) = client.exchange(&Request::Attach {
+            id,
+            read_only,
+            wait,
+        })?;
+        let Reply::Attached(attached) = reply else {
+            return Err(ClientError::UnexpectedReply);
+        };
+        let stream = client.into_stream();
+        // From here frames are read only after poll said that one has begun.
+        stream
+            .set_read_timeout(Some(FRAME_TIMEOUT))
+            .map_err(WireError::Io)?;
+        stream
+            .set_write_timeout(Some(FRAME_TIMEOUT))
+            .map_err(WireError::Io)?;
+        let length = Duration::from_millis(attached.lease_ms);
+        let lease = Self {
+            stream,
+            length,
+            asked: None,
+            ends: asked.after(length),
+            renew_at: asked.after(length / RENEWALS_PER_LEASE),
+        };
+        Ok((lease, *attached, dek))
+    }
+
+    /// When the DEK must be gone unless a renewal is answered before.
+    #[must_use]
+    pub fn ends(&self) -> BootTime {
+        self.ends
+    }
+
+    /// When [`Lease::renew`] is due.
+    #[must_use]
+    pub fn renew_at(&self) -> BootTime {
+        self.renew_at
+    }
+
+    /// Asks for the lease to be prolonged; [`Event::Renewed`] answers. While one renewal is unanswered a further one does
+    /// not move the time that counts: the lease is prolonged from the *earliest* unanswered asking.
+    ///
+    /// # Errors
+    /// [`WireError::Io`].
+    pub fn renew(&mut self) -> Result<(), WireError> {
+        let now = BootTime::now();
+        self.asked.get_or_insert(now);
+        self.renew_at = now.after(self.length / RENEWALS_PER_LEASE);
+        self.say(&HolderMessage::Renew)
+    }
+
+    /// Confirms a fence.
+    ///
+    /// # Errors
+    /// [`WireError::Io`].
+    pub fn fenced(&mut self, report: FenceReport) -> Result<(), WireError> {
+        self.say(&HolderMessage::Fenced(report))
+    }
+
+    /// Asks for the DEK again after [`Event::Granted`]; [`Event::Reclaimed`] brings it.
+    ///
+    /// # Errors
+    /// [`WireError::Io`].
+    pub fn reclaim(&mut self) -> Result<(), WireError> {
+        self.asked = Some(BootTime::now());
+        self.say(&HolderMessage::Reclaim)
+    }
+
+    /// Takes the next event off the connection. To be called when the descriptor is readable.
+    ///
+    /// # Errors
+    /// [`WireError`]: the daemon is gone or talks nonsense; the lease then runs out by itself.
+    pub fn receive(&mut self) -> Result<(Event, Option<Dek>), WireError> {
+        let (event, dek) = wire::receive(&mut self.stream)?;
+        if matches!(event, Event::Renewed | Event::Reclaimed)
+            && let Some(asked) = self.asked.take()
+        {
+            self.ends = asked.after(self.length);
+        }
+        Ok((event, dek))
+    }
+
+    fn say(&mut self, message: &HolderMessage) -> Result<(), WireError> {
+        wire::send(&mut self.stream, message, None)
+    }
+}
+
+impl AsFd for Lease {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}

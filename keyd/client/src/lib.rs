@@ -1,0 +1,17 @@
+//! The narrow door between `keyd` and those who hold a disk's key.
+//!
+//! `images` and `vhost-backend` know the key daemon through this crate alone, and the daemon knows them
+//! through it alone: ids, the two forms of a data-encryption key, the frames on the socket, and the
+//! session that is a lease. It links no cipher, no RSA, no database.
+
+pub mod client;
+pub mod dek;
+pub mod ids;
+pub mod lease;
+pub mod limits;
+pub mod message;
+pub mod wire;
+
+pub use client::{Client, ClientError};
+pub use dek::{Dek, WrappedDek, page::Locked};
+pub use ids::{DesName, DiskId, KeyName, KeyVersion, LeaseId};

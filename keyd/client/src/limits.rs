@@ -1,0 +1,34 @@
+//! Every limit of the wire, with its reason.
+
+use std::time::Duration;
+
+/// Longest JSON body of a frame, bytes: a page of a list of disks with room to spare. A longer length is refused
+/// before anything is allocated.
+pub const BODY_LEN_MAX: usize = 1 << 20;
+
+/// Disks in one reply of a list; the client asks for the next page with the last id it saw.
+pub const DISKS_PER_PAGE: usize = 512;
+
+/// Longest key or DES name, characters (Key Vault's own limit).
+pub const NAME_LEN_MAX: usize = 127;
+
+/// A frame that has begun must be whole within this time, else the peer counts as gone.
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a command waits for the daemon's answer. Rotation of many disks answers with progress inside it.
+pub const REPLY_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// Shortest lease: below it, scheduling noise on a busy host would fence healthy disks.
+pub const LEASE_MIN: Duration = Duration::from_secs(1);
+
+/// Longest lease: this bounds how long a disk may run on after its host lost sight of the daemon.
+pub const LEASE_MAX: Duration = Duration::from_secs(3600);
+
+/// A lease is renewed three times in its life, so two renewals may be lost before the disk is fenced.
+pub const RENEWALS_PER_LEASE: u32 = 3;
+
+const _: () = assert!(LEASE_MIN.as_millis() < LEASE_MAX.as_millis());
+const _: () = assert!(
+    DISKS_PER_PAGE * 1024 <= BODY_LEN_MAX,
+    "a page of disk records must fit a frame"
+);
