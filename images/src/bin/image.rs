@@ -1,0 +1,2 @@
+//! The `image` command.
+fn main() {}

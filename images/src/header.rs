@@ -1,0 +1,246 @@
+//! The LUKS2 header of an image: two checksummed copies of a binary part and JSON metadata.
+//!
+//! LUKS2 spec 1.1.4, sections 2 to 4. The header is *untrusted*: its checksums guard against accident, not attack, so
+//! a reader first judges it by allow-list ([`metadata`]), then compares it with the key daemon's record
+//! ([`Header::agrees_with`]), and only then asks for the DEK's digest.
+//!
+//! Crash order: each copy is one write, made durable before the next begins, the first copy first. At every moment one
+//! copy is whole; the reader takes the whole or newer one and repairs the other.
+
+pub(crate) mod agree;
+mod binary;
+mod copies;
+mod metadata;
+#[cfg(test)]
+mod tests;
+
+use std::io;
+
+use keyd_client::{
+    DesName, DiskId,
+    message::{DiskRecord, Holes, VolumeKeyDigest},
+};
+use thiserror::Error;
+
+pub use agree::Mismatch;
+pub use binary::CopyFault;
+pub use copies::Recovery;
+pub use metadata::MetadataError;
+
+use binary::{Binary, Role};
+use copies::Pair;
+use metadata::{DataSize, Metadata};
+
+use crate::{
+    layout::{BadShape, Layout, SectorSize},
+    storage::Storage,
+};
+
+/// Why a header could not be read or written.
+#[derive(Debug, Error)]
+pub enum HeaderError {
+    /// The system.
+    #[error("the header cannot be read or written: {0}")]
+    Io(#[from] io::Error),
+    /// Not an image at all.
+    #[error("there is no LUKS2 header: name an image that 'image create' made")]
+    NotLuks,
+    /// Another version of LUKS.
+    #[error("this is a LUKS version {0} header: only version 2 is served")]
+    Version(u16),
+    /// Nothing left to repair from.
+    #[error(
+        "both copies of the header are damaged (first: {first}; second: {second}): restore the first 32 KiB of the \
+         image from a backup, the data behind them is not affected"
+    )]
+    BothTorn {
+        /// What is wrong with the first.
+        first: CopyFault,
+        /// What is wrong with the second.
+        second: CopyFault,
+    },
+    /// Both whole, of one age, and different: no crash does this.
+    #[error(
+        "the two copies of the header are both valid and differ: it was changed by hand; restore the first 32 KiB of \
+         the image from a backup"
+    )]
+    CopiesDisagree,
+    /// Outside the allow-list.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// A data area that cannot be.
+    #[error("the header describes an impossible disk: {0}")]
+    Shape(#[from] BadShape),
+    /// The file is shorter than its header says.
+    #[error("the image has {actual} bytes and its header needs {needed}: it was cut short; restore it from a backup")]
+    Truncated {
+        /// Bytes the header needs.
+        needed: u64,
+        /// Bytes there are.
+        actual: u64,
+    },
+    /// Another program wrote the header since it was read.
+    #[error("the header was changed by another program meanwhile: run the command again")]
+    Changed,
+    /// The image was opened for reading.
+    #[error("the image was opened read-only: its header cannot be written")]
+    ReadOnly,
+}
+
+/// A header that was read and judged, or made.
+#[derive(Debug, Clone)]
+pub struct Header {
+    binary: Binary,
+    metadata: Metadata,
+    layout: Layout,
+}
+
+impl Header {
+    /// The header of a new image, not written yet. It holds what the daemon's record says and no wrapped DEK.
+    /// `storage_size` is the image's length, bytes: a data area that reaches its end is `dynamic`, as stock tools make
+    /// it, another has a fixed size.
+    ///
+    /// # Errors
+    /// [`HeaderError::Shape`], [`HeaderError::Metadata`] for a record no image can have.
+    pub fn create(record: &DiskRecord, storage_size: u64) -> Result<Self, HeaderError> {
+        let metadata = Metadata::create(record, storage_size)?;
+        let layout = layout(&metadata, storage_size)?;
+        let binary = Binary::create(record.id)?;
+        Ok(Self {
+            binary,
+            metadata,
+            layout,
+        })
+    }
+
+    /// Reads and judges the header. A damaged copy is repaired if the storage is writable, and [`Recovery`] says so.
+    ///
+    /// # Errors
+    /// [`HeaderError`].
+    pub fn read(storage: &impl Storage) -> Result<(Self, Recovery), HeaderError> {
+        let mut pair = Pair::read(storage)?;
+        let mut recovery = pair.judge()?;
+        if recovery != Recovery::Clean && storage.is_writable() {
+            storage.exclusively(|| {
+                // Once more under the lock: another program may have repaired it, or be the reason it looked torn.
+                pair = Pair::read(storage)?;
+                recovery = pair.judge()?;
+                recovery = pair.repair(storage, recovery)?;
+                Ok::<_, HeaderError>(())
+            })??;
+        }
+        let (binary, metadata) = pair.into_best()?;
+        let size = storage.size()?;
+        let layout = layout(&metadata, size)?;
+        let header = Self {
+            binary,
+            metadata,
+            layout,
+        };
+        header.metadata.check_disk(header.disk())?;
+        Ok((header, recovery))
+    }
+
+    /// Writes a new header to an image that has none yet: both copies, each made durable before the next.
+    ///
+    /// # Errors
+    /// [`HeaderError::Io`], [`HeaderError::Metadata`] if the JSON is too long.
+    pub fn write_new(&self, storage: &impl Storage) -> Result<(), HeaderError> {
+        storage.exclusively(|| copies::write_both(storage, &self.binary, &self.metadata))?
+    }
+
+    /// Writes a changed header: the next sequence number in both copies, salts and keyslots area kept.
+    ///
+    /// # Errors
+    /// [`HeaderError::Changed`] if another program wrote it since it was read; [`HeaderError::ReadOnly`];
+    /// [`HeaderError::Io`], after which one copy is whole.
+    pub fn update(&mut self, storage: &impl Storage) -> Result<(), HeaderError> {
+        if !storage.is_writable() {
+            return Err(HeaderError::ReadOnly);
+        }
+        let next = self.binary.successor();
+        storage.exclusively(|| {
+            if Pair::read(storage)?.seqid() != Some(self.binary.seqid) {
+                return Err(HeaderError::Changed);
+            }
+            copies::write_both(storage, &next, &self.metadata)
+        })??;
+        self.binary = next;
+        Ok(())
+    }
+
+    /// Which disk: the header's UUID.
+    #[must_use]
+    pub fn disk(&self) -> DiskId {
+        DiskId(self.binary.uuid)
+    }
+
+    /// Where the data lies.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Data unit and block size.
+    #[must_use]
+    pub fn sector_size(&self) -> SectorSize {
+        self.layout.sector_size()
+    }
+
+    /// What an all-zero ciphertext sector means.
+    #[must_use]
+    pub fn holes(&self) -> Holes {
+        self.metadata.holes()
+    }
+
+    /// The disk encryption set by the header's account: for people. The daemon's record decides.
+    #[must_use]
+    pub fn des(&self) -> &DesName {
+        self.metadata.des()
+    }
+
+    /// Notes another disk encryption set; [`Header::update`] writes it.
+    pub fn set_des(&mut self, des: DesName) {
+        self.metadata.set_des(des);
+    }
+
+    /// Proof of the volume key by the header's account.
+    #[must_use]
+    pub fn digest(&self) -> &VolumeKeyDigest {
+        self.metadata.digest()
+    }
+
+    /// How many times the header was written.
+    #[must_use]
+    pub fn seqid(&self) -> u64 {
+        self.binary.seqid
+    }
+
+    /// Passphrase keyslots that stock tools added for break-glass. They are kept and never used here.
+    #[must_use]
+    pub fn keyslots(&self) -> usize {
+        self.metadata.keyslots()
+    }
+}
+
+/// The data area, inside what there is.
+fn layout(metadata: &Metadata, storage_size: u64) -> Result<Layout, HeaderError> {
+    let offset = metadata.data_offset();
+    let truncated = |needed| HeaderError::Truncated {
+        needed,
+        actual: storage_size,
+    };
+    let size = match metadata.data_size() {
+        DataSize::Fixed(size) => size,
+        DataSize::Dynamic => storage_size
+            .checked_sub(offset)
+            .ok_or_else(|| truncated(offset))?,
+    };
+    let layout = Layout::new(metadata.sector_size(), offset, size)?;
+    // `Layout` bounds both: the sum cannot overflow.
+    let needed = offset + size;
+    if needed > storage_size {
+        return Err(truncated(needed));
+    }
+    Ok(layout)
+}

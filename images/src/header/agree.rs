@@ -1,0 +1,83 @@
+//! A header against the key daemon's record. The record is the truth: a header can be forged by whoever can write the
+//! image, and a forged one must not move, resize or re-key what a guest wrote.
+
+use std::fmt::{Debug, Display};
+
+use keyd_client::{
+    DiskId,
+    message::{DiskRecord, Geometry, Holes},
+};
+use thiserror::Error;
+
+use super::Header;
+
+/// The field in which a header differs from the daemon's record.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("the image's header says {field} {header}, keyd's record of disk {disk} says {record}: \
+         this is another disk's image, or its header was changed; restore the header from a backup")]
+pub struct Mismatch {
+    /// Which disk, by the daemon.
+    pub disk: DiskId,
+    /// Which field.
+    pub field: &'static str,
+    /// By the header.
+    pub header: String,
+    /// By the daemon.
+    pub record: String,
+}
+
+impl Header {
+    /// Compares everything a header says about the disk with the daemon's record: UUID, sector size, data offset,
+    /// length, rule for holes and digest.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the first field that differs.
+    pub fn agrees_with(&self, record: &DiskRecord) -> Result<(), Mismatch> {
+        let compare = Comparison(record.id);
+        let Geometry {
+            sector_size,
+            data_offset,
+            size,
+            holes,
+        } = record.geometry;
+        let layout = self.layout();
+        compare.field("UUID", self.disk(), record.id)?;
+        compare.field("sector size", layout.sector_size().bytes(), sector_size)?;
+        compare.field("data offset", layout.data_offset(), data_offset)?;
+        compare.field("length", layout.size(), size)?;
+        compare.field("rule for holes", holes_name(self.holes()), holes_name(holes))?;
+        let (ours, theirs) = (self.digest(), &record.digest);
+        compare.field("digest iterations", ours.iterations, theirs.iterations)?;
+        compare.field("digest salt", &ours.salt, &theirs.salt)?;
+        compare.field("digest", &ours.digest, &theirs.digest)
+    }
+}
+
+struct Comparison(DiskId);
+
+impl Comparison {
+    fn field<T: PartialEq + Display + Debug>(
+        &self,
+        field: &'static str,
+        header: T,
+        record: T,
+    ) -> Result<(), Mismatch> {
+        if header == record {
+            return Ok(());
+        }
+        Err(Mismatch {
+            disk: self.0,
+            field,
+            header: header.to_string(),
+            record: record.to_string(),
+        })
+    }
+}
+
+/// As the token and the wire write it.
+pub(crate) fn holes_name(holes: Holes) -> &'static str {
+    match holes {
+        Holes::Zeros => "zeros",
+        Holes::None => "none",
+    }
+}

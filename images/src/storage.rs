@@ -1,0 +1,44 @@
+//! Bytes of an image for the tools: read, write, make durable, and lock. The data path does not come through here.
+
+mod file;
+pub mod sim;
+
+use std::io;
+
+pub use file::{Access, ImageFile, OpenError};
+
+/// What header code needs of an image. Its faulty twin is [`sim::SimStorage`].
+pub trait Storage {
+    /// Bytes.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn size(&self) -> io::Result<u64>;
+
+    /// Fills `buf` from byte `offset`.
+    ///
+    /// # Errors
+    /// What the system says; `UnexpectedEof` if the image ends before.
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `buf` at byte `offset`.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes durable what was written.
+    ///
+    /// # Errors
+    /// What the system says. After a failure nothing written since the last success is known to be there.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Whether writing is allowed at all.
+    fn is_writable(&self) -> bool;
+
+    /// Runs `work` while no other program may look at the header.
+    ///
+    /// # Errors
+    /// If the others do not let go in time.
+    fn exclusively<T>(&self, work: impl FnOnce() -> T) -> io::Result<T>;
+}

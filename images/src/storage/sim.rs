@@ -1,0 +1,1 @@
+//! A disk in memory that can be cut at any moment: for tests of what a crash leaves behind.
