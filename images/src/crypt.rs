@@ -10,7 +10,7 @@
 //! One cipher, several paths: [`CipherPath`] names them, the best the CPU has is taken. All give the same bytes. The
 //! round keys live in a locked page that is wiped when the cipher is dropped.
 
-#[cfg(any())]
+#[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code)] // the SIMD kernel: vector instructions the CPU was asked for
 mod kernel;
 mod portable;
@@ -51,11 +51,11 @@ impl CipherPath {
     pub fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
-            #[cfg(any())]
-            Self::Vaes256 => kernel::has_vaes256(),
-            #[cfg(any())]
-            Self::Vaes512 => kernel::has_vaes512(),
-            #[cfg(not(any()))]
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes256 => kernel::Width::Ymm.is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Vaes512 => kernel::Width::Zmm.is_available(),
+            #[cfg(not(target_arch = "x86_64"))]
             Self::Vaes256 | Self::Vaes512 => false,
         }
     }
@@ -93,10 +93,8 @@ pub struct XtsCipher {
 
 enum Engine {
     Portable(portable::Cipher),
-    #[cfg(any())]
-    Vaes256(kernel::Schedule),
-    #[cfg(any())]
-    Vaes512(kernel::Schedule),
+    #[cfg(target_arch = "x86_64")]
+    Kernel(kernel::Cipher),
 }
 
 /// Which way.
@@ -129,27 +127,22 @@ impl XtsCipher {
             return Err(CipherError::Unavailable(path));
         }
         let engine = match path {
-            #[cfg(any())]
-            CipherPath::Vaes256 => Engine::Vaes256(kernel::Schedule::new(&dek)?),
-            #[cfg(any())]
-            CipherPath::Vaes512 => Engine::Vaes512(kernel::Schedule::new(&dek)?),
+            #[cfg(target_arch = "x86_64")]
+            CipherPath::Vaes256 => Engine::Kernel(kernel::Cipher::new(&dek, kernel::Width::Ymm)?),
+            #[cfg(target_arch = "x86_64")]
+            CipherPath::Vaes512 => Engine::Kernel(kernel::Cipher::new(&dek, kernel::Width::Zmm)?),
             _ => Engine::Portable(portable::Cipher::new(&dek)?),
         };
-        Ok(Self {
-            engine,
-            sector_size,
-        })
+        Ok(Self { engine, sector_size })
     }
 
     /// The path taken, for logs.
     #[must_use]
     pub fn path(&self) -> CipherPath {
-        match self.engine {
+        match &self.engine {
             Engine::Portable(_) => CipherPath::Portable,
-            #[cfg(any())]
-            Engine::Vaes256(_) => CipherPath::Vaes256,
-            #[cfg(any())]
-            Engine::Vaes512(_) => CipherPath::Vaes512,
+            #[cfg(target_arch = "x86_64")]
+            Engine::Kernel(cipher) => cipher.path(),
         }
     }
 
@@ -210,10 +203,8 @@ impl XtsCipher {
         let unit = self.sector_size;
         match &self.engine {
             Engine::Portable(cipher) => cipher.crypt(direction, unit, tweak, src, dst),
-            #[cfg(any())]
-            Engine::Vaes256(keys) => kernel::crypt_vaes256(keys, direction, unit, tweak, src, dst),
-            #[cfg(any())]
-            Engine::Vaes512(keys) => kernel::crypt_vaes512(keys, direction, unit, tweak, src, dst),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Kernel(cipher) => cipher.crypt(direction, unit, tweak, src, dst),
         }
     }
 
@@ -221,25 +212,14 @@ impl XtsCipher {
         let unit = self.sector_size;
         match &self.engine {
             Engine::Portable(cipher) => cipher.crypt_in_place(direction, unit, tweak, data),
-            #[cfg(any())]
-            Engine::Vaes256(keys) => {
-                kernel::crypt_vaes256_in_place(keys, direction, unit, tweak, data);
-            }
-            #[cfg(any())]
-            Engine::Vaes512(keys) => {
-                kernel::crypt_vaes512_in_place(keys, direction, unit, tweak, data);
-            }
+            #[cfg(target_arch = "x86_64")]
+            Engine::Kernel(cipher) => cipher.crypt_in_place(direction, unit, tweak, data),
         }
     }
 }
 
 impl fmt::Debug for XtsCipher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "XtsCipher(secret, {}, {} bytes)",
-            self.path(),
-            self.sector_size.bytes()
-        )
+        write!(f, "XtsCipher(secret, {}, {} bytes)", self.path(), self.sector_size.bytes())
     }
 }

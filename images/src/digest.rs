@@ -19,9 +19,7 @@ pub fn digest_matches(digest: &VolumeKeyDigest, dek: &Dek) -> bool {
     if !(1..=DIGEST_ITERATIONS_MAX).contains(&digest.iterations) {
         return false;
     }
-    let matches = derive(dek, &salt, digest.iterations)
-        .ct_eq(&expected)
-        .into();
+    let matches = derive(dek, &salt, digest.iterations).ct_eq(&expected).into();
     // HMAC pads the key on the stack.
     scrub_stack();
     matches

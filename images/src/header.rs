@@ -72,7 +72,9 @@ pub enum HeaderError {
     #[error("the header describes an impossible disk: {0}")]
     Shape(#[from] BadShape),
     /// The file is shorter than its header says.
-    #[error("the image has {actual} bytes and its header needs {needed}: it was cut short; restore it from a backup")]
+    #[error(
+        "the image has {actual} bytes and its header needs {needed}: it was cut short; restore it from a backup"
+    )]
     Truncated {
         /// Bytes the header needs.
         needed: u64,
@@ -106,11 +108,7 @@ impl Header {
         let metadata = Metadata::create(record, storage_size)?;
         let layout = layout(&metadata, storage_size)?;
         let binary = Binary::create(record.id)?;
-        Ok(Self {
-            binary,
-            metadata,
-            layout,
-        })
+        Ok(Self { binary, metadata, layout })
     }
 
     /// Reads and judges the header. A damaged copy is repaired if the storage is writable, and [`Recovery`] says so.
@@ -132,11 +130,7 @@ impl Header {
         let (binary, metadata) = pair.into_best()?;
         let size = storage.size()?;
         let layout = layout(&metadata, size)?;
-        let header = Self {
-            binary,
-            metadata,
-            layout,
-        };
+        let header = Self { binary, metadata, layout };
         header.metadata.check_disk(header.disk())?;
         Ok((header, recovery))
     }
@@ -226,15 +220,10 @@ impl Header {
 /// The data area, inside what there is.
 fn layout(metadata: &Metadata, storage_size: u64) -> Result<Layout, HeaderError> {
     let offset = metadata.data_offset();
-    let truncated = |needed| HeaderError::Truncated {
-        needed,
-        actual: storage_size,
-    };
+    let truncated = |needed| HeaderError::Truncated { needed, actual: storage_size };
     let size = match metadata.data_size() {
         DataSize::Fixed(size) => size,
-        DataSize::Dynamic => storage_size
-            .checked_sub(offset)
-            .ok_or_else(|| truncated(offset))?,
+        DataSize::Dynamic => storage_size.checked_sub(offset).ok_or_else(|| truncated(offset))?,
     };
     let layout = Layout::new(metadata.sector_size(), offset, size)?;
     // `Layout` bounds both: the sum cannot overflow.

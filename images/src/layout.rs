@@ -114,11 +114,7 @@ impl Layout {
         if data_offset > DATA_LEN_MAX || !data_offset.is_multiple_of(4096) {
             return Err(BadShape::Offset(data_offset));
         }
-        Ok(Self {
-            sector_size,
-            data_offset,
-            size,
-        })
+        Ok(Self { sector_size, data_offset, size })
     }
 
     /// Data unit and block size.
@@ -159,11 +155,7 @@ impl Layout {
         let capacity = self.capacity();
         match sector.checked_add(len / SECTOR_LEN) {
             Some(end) if end <= capacity => Ok(self.data_offset + sector * SECTOR_LEN),
-            _ => Err(OutOfRange::Beyond {
-                sector,
-                len,
-                capacity,
-            }),
+            _ => Err(OutOfRange::Beyond { sector, len, capacity }),
         }
     }
 }

@@ -39,6 +39,8 @@ pub const HEADER_LOCK_WAIT: Duration = Duration::from_secs(5);
 pub const FILL_PIECE_LEN: usize = 1 << 20;
 
 const _: () = assert!(DATA_OFFSET == 16 << 20, "data begins where stock luksFormat puts it");
-const _: () = assert!(KEYSLOTS_LEN.is_multiple_of(4096), "the spec wants the keyslots area 4 KiB aligned");
-const _: () = assert!(FILL_PIECE_LEN.is_multiple_of(4096), "a piece is whole sectors of either size");
+const _: () =
+    assert!(KEYSLOTS_LEN.is_multiple_of(4096), "the spec wants the keyslots area 4 KiB aligned");
+const _: () =
+    assert!(FILL_PIECE_LEN.is_multiple_of(4096), "a piece is whole sectors of either size");
 const _: () = assert!(DATA_LEN_MAX + DATA_OFFSET < i64::MAX as u64, "file offsets are signed");

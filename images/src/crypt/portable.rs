@@ -36,11 +36,7 @@ impl Cipher {
         let schedule = |half: &[u8]| {
             Aes256::new_from_slice(half).expect("half a DEK is as long as an AES-256 key")
         };
-        Locked::new(|| Keys {
-            data: schedule(data),
-            tweak: schedule(tweak),
-        })
-        .map(Self)
+        Locked::new(|| Keys { data: schedule(data), tweak: schedule(tweak) }).map(Self)
     }
 
     pub(super) fn crypt(

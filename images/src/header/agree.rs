@@ -13,8 +13,10 @@ use super::Header;
 
 /// The field in which a header differs from the daemon's record.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("the image's header says {field} {header}, keyd's record of disk {disk} says {record}: \
-         this is another disk's image, or its header was changed; restore the header from a backup")]
+#[error(
+    "the image's header says {field} {header}, keyd's record of disk {disk} says {record}: \
+         this is another disk's image, or its header was changed; restore the header from a backup"
+)]
 pub struct Mismatch {
     /// Which disk, by the daemon.
     pub disk: DiskId,
@@ -34,12 +36,7 @@ impl Header {
     /// [`Mismatch`] names the first field that differs.
     pub fn agrees_with(&self, record: &DiskRecord) -> Result<(), Mismatch> {
         let compare = Comparison(record.id);
-        let Geometry {
-            sector_size,
-            data_offset,
-            size,
-            holes,
-        } = record.geometry;
+        let Geometry { sector_size, data_offset, size, holes } = record.geometry;
         let layout = self.layout();
         compare.field("UUID", self.disk(), record.id)?;
         compare.field("sector size", layout.sector_size().bytes(), sector_size)?;

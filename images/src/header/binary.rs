@@ -106,10 +106,7 @@ impl Binary {
 
     /// The same, one write later.
     pub(super) fn successor(&self) -> Self {
-        Self {
-            seqid: self.seqid.saturating_add(1),
-            ..self.clone()
-        }
+        Self { seqid: self.seqid.saturating_add(1), ..self.clone() }
     }
 
     /// A copy, whole: 16 KiB with its checksum. `json` is at most [`JSON_AREA_LEN`] - 1 bytes: the caller checked.

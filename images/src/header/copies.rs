@@ -128,11 +128,7 @@ impl Pair {
 
 fn merge_salts(first: (Binary, String), second: (Binary, String)) -> (Binary, String) {
     let salts = [first.0.salts[0], second.0.salts[1]];
-    let (mut binary, text) = if second.0.seqid > first.0.seqid {
-        second
-    } else {
-        first
-    };
+    let (mut binary, text) = if second.0.seqid > first.0.seqid { second } else { first };
     binary.salts = salts;
     (binary, text)
 }

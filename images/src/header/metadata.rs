@@ -46,7 +46,9 @@ pub enum MetadataError {
         found: String,
     },
     /// The token names another disk than the header.
-    #[error("the header is of disk {header} and its keyd token of disk {token}: the header was put together by hand")]
+    #[error(
+        "the header is of disk {header} and its keyd token of disk {token}: the header was put together by hand"
+    )]
     OtherDisk {
         /// By the binary header.
         header: DiskId,
@@ -97,11 +99,7 @@ impl Metadata {
     pub(super) fn create(record: &DiskRecord, storage_size: u64) -> Result<Self, MetadataError> {
         let geometry = &record.geometry;
         let reaches_end = geometry.data_offset.checked_add(geometry.size) == Some(storage_size);
-        let size = if reaches_end {
-            "dynamic".to_owned()
-        } else {
-            geometry.size.to_string()
-        };
+        let size = if reaches_end { "dynamic".to_owned() } else { geometry.size.to_string() };
         let flags: &[&str] = match geometry.holes {
             Holes::Zeros => &["allow-discards"],
             Holes::None => &[],
@@ -160,15 +158,8 @@ impl Metadata {
         let digest = judge_digest(digest, segment_key)?;
         let (token_key, token) = judge_tokens(object(root, "tokens")?, digest_key)?;
         check_config(object(root, "config")?, data_offset)?;
-        let facts = Facts {
-            data_offset,
-            data_size,
-            sector_size,
-            digest,
-            token_key,
-            token,
-            keyslots,
-        };
+        let facts =
+            Facts { data_offset, data_size, sector_size, digest, token_key, token, keyslots };
         Ok(Self { json, facts })
     }
 
@@ -180,11 +171,7 @@ impl Metadata {
     /// The token must be of the disk whose header it is in.
     pub(super) fn check_disk(&self, header: DiskId) -> Result<(), MetadataError> {
         let token = self.facts.token.disk;
-        if token == header {
-            Ok(())
-        } else {
-            Err(MetadataError::OtherDisk { header, token })
-        }
+        if token == header { Ok(()) } else { Err(MetadataError::OtherDisk { header, token }) }
     }
 
     pub(super) fn data_offset(&self) -> u64 {
@@ -222,14 +209,7 @@ impl Metadata {
 }
 
 fn judge_segment(segment: &Object) -> Result<(u64, DataSize, SectorSize), MetadataError> {
-    const KNOWN: [&str; 6] = [
-        "type",
-        "offset",
-        "size",
-        "iv_tweak",
-        "encryption",
-        "sector_size",
-    ];
+    const KNOWN: [&str; 6] = ["type", "offset", "size", "iv_tweak", "encryption", "sector_size"];
     // A member we do not know (integrity, a re-encryption flag) changes what the sectors mean.
     if let Some(unknown) = segment.keys().find(|key| !KNOWN.contains(&key.as_str())) {
         return Err(refused("segment member", unknown));
@@ -241,9 +221,7 @@ fn judge_segment(segment: &Object) -> Result<(u64, DataSize, SectorSize), Metada
         "dynamic" => DataSize::Dynamic,
         size => DataSize::Fixed(decimal(size, "segment size")?),
     };
-    let sector_size = segment
-        .get("sector_size")
-        .ok_or(MetadataError::Missing("sector_size"))?;
+    let sector_size = segment.get("sector_size").ok_or(MetadataError::Missing("sector_size"))?;
     let sector_size = sector_size
         .as_u64()
         .and_then(|bytes| SectorSize::from_bytes(bytes.try_into().ok()?))
@@ -255,9 +233,8 @@ fn judge_segment(segment: &Object) -> Result<(u64, DataSize, SectorSize), Metada
 fn judge_digest(digest: &Object, segment: &str) -> Result<VolumeKeyDigest, MetadataError> {
     expect(digest, "type", "digest type", "pbkdf2")?;
     expect(digest, "hash", "digest hash", "sha256")?;
-    let segments = digest
-        .get("segments")
-        .ok_or(MetadataError::Missing("list of a digest's segments"))?;
+    let segments =
+        digest.get("segments").ok_or(MetadataError::Missing("list of a digest's segments"))?;
     if *segments != json!([segment]) {
         return Err(refused("list of a digest's segments", segments));
     }
@@ -287,12 +264,8 @@ fn judge_tokens(tokens: &Object, digest: &str) -> Result<(String, Token), Metada
     let (Some((key, token)), None) = (ours.next(), ours.next()) else {
         return Err(MetadataError::Missing("single token of type keyd"));
     };
-    let token = token
-        .as_object()
-        .ok_or(MetadataError::Missing("keyd token"))?;
-    let version = token
-        .get("version")
-        .ok_or(MetadataError::Missing("keyd token version"))?;
+    let token = token.as_object().ok_or(MetadataError::Missing("keyd token"))?;
+    let version = token.get("version").ok_or(MetadataError::Missing("keyd token version"))?;
     if version.as_u64() != Some(TOKEN_VERSION) {
         return Err(refused("keyd token version", version));
     }
@@ -350,9 +323,7 @@ fn check_config(config: &Object, data_offset: u64) -> Result<(), MetadataError> 
 type Object = Map<String, Value>;
 
 fn object<'a>(root: &'a Object, name: &'static str) -> Result<&'a Object, MetadataError> {
-    root.get(name)
-        .and_then(Value::as_object)
-        .ok_or(MetadataError::Missing(name))
+    root.get(name).and_then(Value::as_object).ok_or(MetadataError::Missing(name))
 }
 
 /// The one member of an object that must have one.
@@ -368,15 +339,8 @@ fn only<'a>(
     }
 }
 
-fn text<'a>(
-    object: &'a Object,
-    name: &str,
-    what: &'static str,
-) -> Result<&'a str, MetadataError> {
-    object
-        .get(name)
-        .and_then(Value::as_str)
-        .ok_or(MetadataError::Missing(what))
+fn text<'a>(object: &'a Object, name: &str, what: &'static str) -> Result<&'a str, MetadataError> {
+    object.get(name).and_then(Value::as_str).ok_or(MetadataError::Missing(what))
 }
 
 fn expect(
@@ -394,19 +358,11 @@ fn expect(
 /// LUKS2 writes 64-bit numbers as decimal strings. Digits only: no sign, no blank.
 fn decimal(text: &str, what: &'static str) -> Result<u64, MetadataError> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse()
-        .ok()
-        .filter(|_| digits)
-        .ok_or_else(|| refused(what, text))
+    text.parse().ok().filter(|_| digits).ok_or_else(|| refused(what, text))
 }
 
 /// What the header says reaches a terminal: without control characters, and not all of it.
 fn refused(what: &'static str, found: impl ToString) -> MetadataError {
-    let found = found
-        .to_string()
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(SHOWN_LEN)
-        .collect();
+    let found = found.to_string().chars().filter(|c| !c.is_control()).take(SHOWN_LEN).collect();
     MetadataError::Refused { what, found }
 }

@@ -59,7 +59,9 @@ pub enum OpenError {
         pid: Option<u32>,
     },
     /// Another program, such as cryptsetup, is changing its header.
-    #[error("the header of {0} is being changed by another program: try again when it has finished")]
+    #[error(
+        "the header of {0} is being changed by another program: try again when it has finished"
+    )]
     HeaderBusy(PathBuf),
     /// The system cannot lock.
     #[error("cannot lock {path}: {source}; images need a file system with locks")]
@@ -96,10 +98,7 @@ impl ImageFile {
             // A FIFO must not make us wait for its other end before it is refused.
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
-            .map_err(|source| OpenError::Open {
-                path: path.to_owned(),
-                source,
-            })?;
+            .map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
         Self::lock(file, path, access)
     }
 
@@ -113,12 +112,7 @@ impl ImageFile {
         if !kind.is_file() && !kind.is_block_device() {
             return Err(OpenError::Kind(path));
         }
-        let image = Self {
-            file,
-            path,
-            access,
-            is_block_device: kind.is_block_device(),
-        };
+        let image = Self { file, path, access, is_block_device: kind.is_block_device() };
         image.exclude_backends()?;
         image.admit_lookers()?;
         Ok(image)
@@ -163,14 +157,10 @@ impl ImageFile {
         };
         match fcntl::fcntl(&self.file, fcntl::FcntlArg::F_OFD_SETLK(&whole_file(kind))) {
             Ok(_) => Ok(()),
-            Err(nix::Error::EAGAIN | nix::Error::EACCES) => Err(OpenError::InUse {
-                path: self.path.clone(),
-                pid: self.other_holder(),
-            }),
-            Err(errno) => Err(OpenError::Lock {
-                path: self.path.clone(),
-                source: errno.into(),
-            }),
+            Err(nix::Error::EAGAIN | nix::Error::EACCES) => {
+                Err(OpenError::InUse { path: self.path.clone(), pid: self.other_holder() })
+            }
+            Err(errno) => Err(OpenError::Lock { path: self.path.clone(), source: errno.into() }),
         }
     }
 
@@ -181,10 +171,7 @@ impl ImageFile {
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 Err(OpenError::HeaderBusy(path()))
             }
-            Err(source) => Err(OpenError::Lock {
-                path: path(),
-                source,
-            }),
+            Err(source) => Err(OpenError::Lock { path: path(), source }),
         }
     }
 

@@ -1,0 +1,193 @@
+//! Vectors of 16-byte lanes: the instructions the kernel needs, at each width.
+//!
+//! Every operation is one instruction. They carry no `target_feature` of their own: they are inlined into functions
+//! that do, and are sound to call only there.
+
+use std::arch::x86_64::*;
+
+/// Blocks side by side in one vector.
+///
+/// # Safety
+/// Of every operation: the CPU has the features of the type, and the call is inlined into a function compiled
+/// for them. `load` and `store`: the pointer is valid for `LANES` * 16 bytes, of any alignment.
+pub(super) trait Lanes: Copy {
+    /// How many.
+    const LANES: usize;
+    unsafe fn load(src: *const u8) -> Self;
+    unsafe fn store(self, dst: *mut u8);
+    /// One block in every lane.
+    unsafe fn broadcast(block: &[u8; 16]) -> Self;
+    unsafe fn xor(self, other: Self) -> Self;
+    /// Each quadword by its own count; 64 and more give zero.
+    unsafe fn shift_left(self, counts: Self) -> Self;
+    unsafe fn shift_right(self, counts: Self) -> Self;
+    /// The lower quadword of each lane becomes the upper, the lower zero.
+    unsafe fn low_to_high(self) -> Self;
+    /// Carry-less product of each lane's upper quadword with 0x87.
+    unsafe fn high_times_0x87(self) -> Self;
+    unsafe fn encrypt_round(self, key: Self) -> Self;
+    unsafe fn encrypt_last(self, key: Self) -> Self;
+    unsafe fn decrypt_round(self, key: Self) -> Self;
+    unsafe fn decrypt_last(self, key: Self) -> Self;
+}
+
+/// The reduction polynomial below x^128, as the lower quadword of a lane.
+const POLYNOMIAL: i64 = 0x87;
+
+/// Writes an implementation: the same twelve lines at every width, so that a width that cannot run here differs
+/// from one that can in the names of its instructions alone.
+macro_rules! lanes {
+    (
+        $name:ident($vector:ty), $lanes:literal, $polynomial:expr,
+        $load:ident, $store:ident, $broadcast:ident, $xor:ident, $shl:ident, $shr:ident, $lift:ident, $clmul:ident,
+        $enc:ident, $enclast:ident, $dec:ident, $declast:ident
+    ) => {
+        #[doc = concat!(stringify!($lanes), " blocks in one register.")]
+        #[derive(Clone, Copy)]
+        pub(super) struct $name($vector);
+
+        // SAFETY (of each block): the trait's promise is what each instruction needs.
+        #[allow(clippy::undocumented_unsafe_blocks)] // said once, above, for twelve one-line blocks
+        impl Lanes for $name {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            unsafe fn load(src: *const u8) -> Self {
+                Self(unsafe { $load(src.cast()) })
+            }
+
+            #[inline(always)]
+            unsafe fn store(self, dst: *mut u8) {
+                unsafe { $store(dst.cast(), self.0) }
+            }
+
+            #[inline(always)]
+            unsafe fn broadcast(block: &[u8; 16]) -> Self {
+                Self(unsafe { $broadcast(_mm_loadu_si128(block.as_ptr().cast())) })
+            }
+
+            #[inline(always)]
+            unsafe fn xor(self, other: Self) -> Self {
+                Self(unsafe { $xor(self.0, other.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn shift_left(self, counts: Self) -> Self {
+                Self(unsafe { $shl(self.0, counts.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn shift_right(self, counts: Self) -> Self {
+                Self(unsafe { $shr(self.0, counts.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn low_to_high(self) -> Self {
+                Self(unsafe { $lift(self.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn high_times_0x87(self) -> Self {
+                Self(unsafe { $clmul::<0x01>(self.0, $polynomial) })
+            }
+
+            #[inline(always)]
+            unsafe fn encrypt_round(self, key: Self) -> Self {
+                Self(unsafe { $enc(self.0, key.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn encrypt_last(self, key: Self) -> Self {
+                Self(unsafe { $enclast(self.0, key.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn decrypt_round(self, key: Self) -> Self {
+                Self(unsafe { $dec(self.0, key.0) })
+            }
+
+            #[inline(always)]
+            unsafe fn decrypt_last(self, key: Self) -> Self {
+                Self(unsafe { $declast(self.0, key.0) })
+            }
+        }
+    };
+}
+
+lanes! {
+    Ymm(__m256i), 2, _mm256_set1_epi64x(POLYNOMIAL),
+    _mm256_loadu_si256, _mm256_storeu_si256, _mm256_broadcastsi128_si256, _mm256_xor_si256,
+    _mm256_sllv_epi64, _mm256_srlv_epi64, ymm_low_to_high, _mm256_clmulepi64_epi128,
+    _mm256_aesenc_epi128, _mm256_aesenclast_epi128, _mm256_aesdec_epi128, _mm256_aesdeclast_epi128
+}
+
+lanes! {
+    Zmm(__m512i), 4, _mm512_set1_epi64(POLYNOMIAL),
+    _mm512_loadu_si512, _mm512_storeu_si512, _mm512_broadcast_i32x4, _mm512_xor_si512,
+    _mm512_sllv_epi64, _mm512_srlv_epi64, zmm_low_to_high, _mm512_clmulepi64_epi128,
+    _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_aesdec_epi128, _mm512_aesdeclast_epi128
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn ymm_low_to_high(value: __m256i) -> __m256i {
+    _mm256_bslli_epi128::<8>(value)
+}
+
+/// Interleaves the lower quadwords with zeros: the byte shift at this width would need AVX-512BW.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn zmm_low_to_high(value: __m512i) -> __m512i {
+    _mm512_unpacklo_epi64(_mm512_setzero_si512(), value)
+}
+
+#[cfg(test)]
+pub(super) use twin::Twin;
+
+/// Four lanes in two registers, for CPUs without AVX-512: same algorithm, same constants, other instructions.
+#[cfg(test)]
+#[allow(clippy::undocumented_unsafe_blocks)] // the trait's promise, passed on to both halves
+mod twin {
+    use super::{Lanes, Ymm};
+
+    #[derive(Clone, Copy)]
+    pub(in super::super) struct Twin(Ymm, Ymm);
+
+    macro_rules! both {
+        ($($operation:ident($($other:ident)?)),*) => {
+            $(#[inline(always)]
+            unsafe fn $operation(self $(, $other: Self)?) -> Self {
+                unsafe {
+                    Self(self.0.$operation($($other.0)?), self.1.$operation($($other.1)?))
+                }
+            })*
+        };
+    }
+
+    impl Lanes for Twin {
+        const LANES: usize = 4;
+
+        #[inline(always)]
+        unsafe fn load(src: *const u8) -> Self {
+            unsafe { Self(Ymm::load(src), Ymm::load(src.add(32))) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(self, dst: *mut u8) {
+            unsafe {
+                self.0.store(dst);
+                self.1.store(dst.add(32));
+            }
+        }
+
+        #[inline(always)]
+        unsafe fn broadcast(block: &[u8; 16]) -> Self {
+            unsafe { Self(Ymm::broadcast(block), Ymm::broadcast(block)) }
+        }
+
+        both! {
+            xor(other), shift_left(counts), shift_right(counts), low_to_high(), high_times_0x87(),
+            encrypt_round(key), encrypt_last(key), decrypt_round(key), decrypt_last(key)
+        }
+    }
+}
