@@ -1,1 +1,28 @@
-//! vhost-backend
+//! The data path: one process per disk, between a guest's virtio rings and a file of ciphertext.
+//!
+//! Three contexts. *Control* ([`server`], [`session`]): one thread, the vhost-user socket. *Queues* ([`queue`]): one thread
+//! and one io_uring each; a request never leaves its queue. *Lease* ([`lease`]): one thread, the key daemon. They
+//! talk by commands and replies, never by locks.
+
+#![deny(unsafe_code)]
+
+pub mod backing;
+pub mod config;
+pub mod device;
+#[allow(unsafe_code)]
+pub mod disk;
+pub mod flight;
+pub mod guest;
+pub mod harden;
+#[allow(unsafe_code)]
+pub mod inherit;
+pub mod lease;
+pub mod limits;
+pub mod memory;
+pub mod queue;
+pub mod request;
+pub mod seal;
+pub mod serve;
+pub mod server;
+pub mod session;
+pub mod vring;

@@ -1,0 +1,161 @@
+//! The image below a disk: opened, locked, judged against the daemon's record, and asked what it can do.
+
+use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+
+use images::{Access, Header, HeaderError, ImageFile, Layout, Mismatch, OpenError, Recovery};
+use keyd_client::{
+    DiskId,
+    message::{DiskRecord, Holes},
+};
+use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
+use thiserror::Error;
+
+use crate::request::Abilities;
+
+/// Why an image cannot be served.
+#[derive(Debug, Error)]
+pub enum BackingError {
+    /// It cannot be opened or locked.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its header is unreadable.
+    #[error("{path}: {source}")]
+    Header {
+        /// The image.
+        path: String,
+        /// What is wrong.
+        source: HeaderError,
+    },
+    /// Its header does not agree with the daemon.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// The system refused.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+/// An image, ready to be served.
+#[derive(Debug)]
+pub struct Backing {
+    /// Holds the locks.
+    image: ImageFile,
+    /// For the data path: past the page cache if the file system can.
+    data: File,
+    header: Header,
+    read_only: bool,
+    direct: bool,
+    punch: bool,
+}
+
+impl Backing {
+    /// Opens and locks an image, and reads its header. A damaged copy of the header is repaired, and that is said.
+    ///
+    /// # Errors
+    /// [`BackingError`].
+    pub fn open(path: &Path, read_only: bool) -> Result<Self, BackingError> {
+        let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
+        let image = ImageFile::open(path, access)?;
+        let (header, recovery) = Header::read(&image)
+            .map_err(|source| BackingError::Header { path: path.display().to_string(), source })?;
+        if recovery != Recovery::Clean {
+            eprintln!("vhost-backend: header of {}: {recovery}", path.display());
+        }
+        let (data, direct) = open_data(&image, header.sector_size().bytes())?;
+        let punch = !read_only
+            && header.holes() == Holes::Zeros
+            && can_punch(&data, header.layout().data_offset());
+        Ok(Self { image, data, header, read_only, direct, punch })
+    }
+
+    /// Which disk the header says it is.
+    #[must_use]
+    pub fn disk(&self) -> DiskId {
+        self.header.disk()
+    }
+
+    /// Where sectors lie.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        self.header.layout()
+    }
+
+    /// What an all-zero ciphertext sector means.
+    #[must_use]
+    pub fn holes(&self) -> Holes {
+        self.header.holes()
+    }
+
+    /// The file the queues read and write.
+    #[must_use]
+    pub fn data(&self) -> &File {
+        &self.data
+    }
+
+    /// Compares the header with the daemon's record.
+    ///
+    /// # Errors
+    /// [`BackingError::Mismatch`] names the field.
+    pub fn agrees_with(&self, record: &DiskRecord) -> Result<(), BackingError> {
+        Ok(self.header.agrees_with(record)?)
+    }
+
+    /// What the device can do on this image.
+    #[must_use]
+    pub fn abilities(&self, discard_allowed: bool) -> Abilities {
+        Abilities {
+            capacity: self.layout().size(),
+            block_size: self.header.sector_size().bytes(),
+            read_only: self.read_only,
+            discard: self.punch && discard_allowed,
+            punch: self.punch && discard_allowed,
+        }
+    }
+
+    /// One line about how it is served.
+    #[must_use]
+    pub fn description(&self) -> String {
+        format!(
+            "{} {}, {} bytes in {}-byte sectors, {}, {}{}",
+            if self.image.is_block_device() { "block device" } else { "file" },
+            self.image.path().display(),
+            self.layout().size(),
+            self.header.sector_size().bytes(),
+            if self.direct { "O_DIRECT" } else { "through the page cache (no O_DIRECT here)" },
+            if self.punch { "holes can be punched" } else { "holes are not punched" },
+            if self.read_only { ", read-only" } else { "" },
+        )
+    }
+}
+
+/// Opens the data path's own descriptor: with O_DIRECT where the file system takes it at the disk's sector size.
+fn open_data(image: &ImageFile, sector_size: u32) -> io::Result<(File, bool)> {
+    let direct = OFlags::DIRECT.bits() as i32;
+    match image.reopen(direct) {
+        Ok(file) if direct_alignment(&file) <= sector_size => Ok((file, true)),
+        Ok(_) | Err(_) => Ok((image.reopen(0)?, false)),
+    }
+}
+
+/// Bytes to which direct I/O on the file must be aligned; 512 if the kernel does not say.
+fn direct_alignment(file: &File) -> u32 {
+    match statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
+        Ok(found) if found.stx_dio_offset_align > 0 => found.stx_dio_offset_align,
+        Ok(_) | Err(_) => 512,
+    }
+}
+
+/// Tries a hole where it changes nothing: in the last block before the data area, if that is zeros already, as it is in every
+/// image of ours. If it is not (stock tools filled the keyslots area), nothing is tried, and nothing will be punched.
+fn can_punch(file: &File, data_offset: u64) -> bool {
+    const LEN: u64 = 4096;
+    let mut block = AlignedBlock([1; LEN as usize]);
+    let at = data_offset - LEN;
+    if file.read_exact_at(&mut block.0, at).is_err() || block.0.iter().any(|&byte| byte != 0) {
+        return false;
+    }
+    fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, LEN).is_ok()
+}
+
+/// Direct I/O wants its memory aligned.
+#[repr(align(4096))]
+struct AlignedBlock([u8; 4096]);

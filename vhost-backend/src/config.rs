@@ -1,0 +1,186 @@
+//! The command line, and the configuration it becomes once everything in it has been checked.
+//!
+//! Follows QEMU's conventions for vhost-user back-end programs (docs/interop/vhost-user.rst, "Backend program
+//! conventions"): `--socket-path`, `--fd`, `--print-capabilities`; no daemonizing; an error ends the start at once.
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Parser};
+use thiserror::Error;
+
+use crate::limits::{QUEUE_SIZE_DEFAULT, QUEUE_SIZE_MAX, QUEUES_MAX};
+
+/// What `--print-capabilities` prints (docs/interop/vhost-user.json).
+pub const CAPABILITIES: &str = r#"{"type":"block","features":["read-only","blk-file"]}"#;
+
+/// Serves one encrypted disk to one virtual machine over vhost-user-blk.
+///
+/// The disk's key comes from keyd under a lease; when it is revoked, I/O halts within milliseconds and goes on when
+/// the key comes back.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    group = ArgGroup::new("front end").args(["socket_path", "fd"]),
+    after_help = "Examples:
+  vhost-backend --socket-path /run/vm1/disk.sock --blk-file vm1.img --keyd /run/keyd/keyd.sock
+  qemu-system-x86_64 -object memory-backend-memfd,id=m,size=2G,share=on -machine q35,memory-backend=m \\
+    -chardev socket,id=d,path=/run/vm1/disk.sock -device vhost-user-blk-pci,chardev=d
+
+Exit codes: 0 ended by SIGTERM or by the front end of --fd; 1 refused or failed, with the reason on stderr; 2 usage."
+)]
+pub struct Args {
+    /// Listen for the front end on this Unix socket.
+    #[arg(long, value_name = "PATH")]
+    socket_path: Option<PathBuf>,
+
+    /// Serve this open socket, listening or connected.
+    #[arg(long, alias = "socket-fd", value_name = "FDNUM")]
+    fd: Option<i32>,
+
+    /// The image: a file or block device made by 'image create'.
+    #[arg(long, value_name = "PATH", required_unless_present = "print_capabilities")]
+    blk_file: Option<PathBuf>,
+
+    /// The key daemon's socket.
+    #[arg(long, value_name = "PATH", env = "KEYD_SOCKET", default_value = "/run/keyd/keyd.sock")]
+    keyd: PathBuf,
+
+    /// Virtqueues: one thread each.
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(QUEUES_MAX)))]
+    num_queues: u16,
+
+    /// Longest virtqueue the front end may ask for; a power of two.
+    #[arg(long, value_name = "N", default_value_t = QUEUE_SIZE_DEFAULT,
+          value_parser = clap::value_parser!(u16).range(2..=i64::from(QUEUE_SIZE_MAX)))]
+    queue_size: u16,
+
+    /// Refuse writes.
+    #[arg(long)]
+    read_only: bool,
+
+    /// Never give space back: which sectors are in use stays hidden from who can see the image.
+    #[arg(long)]
+    no_discard: bool,
+
+    /// Print what this program can do, as JSON, and exit.
+    #[arg(long)]
+    print_capabilities: bool,
+}
+
+/// Where the front end is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FrontEnd {
+    /// It will connect to this path.
+    Path(PathBuf),
+    /// It is at this descriptor.
+    Fd(i32),
+}
+
+/// A checked configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where the front end is.
+    pub front_end: FrontEnd,
+    /// The image.
+    pub blk_file: PathBuf,
+    /// The key daemon's socket.
+    pub keyd: PathBuf,
+    /// Virtqueues.
+    pub queues: u16,
+    /// Longest virtqueue.
+    pub queue_size: u16,
+    /// Writes are refused.
+    pub read_only: bool,
+    /// Space may be given back.
+    pub discard: bool,
+}
+
+/// What the program is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Print [`CAPABILITIES`].
+    PrintCapabilities,
+    /// Serve.
+    Serve(Config),
+}
+
+/// Why a command line is refused.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum ConfigError {
+    /// Neither socket nor descriptor.
+    #[error("say where the front end is: --socket-path PATH or --fd FDNUM")]
+    NoFrontEnd,
+    /// No image.
+    #[error("say what to serve: --blk-file PATH")]
+    NoImage,
+    /// Not a power of two.
+    #[error("--queue-size {0} is not a power of two")]
+    QueueSize(u16),
+}
+
+impl TryFrom<Args> for Task {
+    type Error = ConfigError;
+
+    fn try_from(args: Args) -> Result<Self, ConfigError> {
+        if args.print_capabilities {
+            return Ok(Self::PrintCapabilities);
+        }
+        if !args.queue_size.is_power_of_two() {
+            return Err(ConfigError::QueueSize(args.queue_size));
+        }
+        let front_end = match (args.socket_path, args.fd) {
+            (Some(path), _) => FrontEnd::Path(path),
+            (None, Some(fd)) => FrontEnd::Fd(fd),
+            (None, None) => return Err(ConfigError::NoFrontEnd),
+        };
+        Ok(Self::Serve(Config {
+            front_end,
+            blk_file: args.blk_file.ok_or(ConfigError::NoImage)?,
+            keyd: args.keyd,
+            queues: args.num_queues,
+            queue_size: args.queue_size,
+            read_only: args.read_only,
+            discard: !args.no_discard,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(line: &str) -> Result<Task, ConfigError> {
+        let args = Args::try_parse_from(line.split(' ')).map_err(|_| ConfigError::NoImage)?;
+        args.try_into()
+    }
+
+    #[test]
+    fn capabilities_need_nothing_else() {
+        assert_eq!(task("b --print-capabilities"), Ok(Task::PrintCapabilities));
+        let parsed: serde_json::Value = serde_json::from_str(CAPABILITIES).unwrap();
+        assert_eq!(parsed["type"], "block");
+    }
+
+    #[test]
+    fn a_full_line_becomes_a_configuration() {
+        let line = "b --fd 5 --blk-file d.img --keyd k --num-queues 4 --queue-size 64 --read-only --no-discard";
+        let Ok(Task::Serve(config)) = task(line) else { panic!("refused") };
+        assert_eq!(config.front_end, FrontEnd::Fd(5));
+        assert_eq!((config.queues, config.queue_size), (4, 64));
+        assert!(config.read_only && !config.discard);
+    }
+
+    #[test]
+    fn a_line_without_its_parts_is_refused() {
+        assert_eq!(task("b --blk-file d.img"), Err(ConfigError::NoFrontEnd));
+        assert!(task("b --socket-path s").is_err());
+        assert!(task("b --socket-path s --fd 4 --blk-file d.img").is_err());
+        assert_eq!(
+            task("b --fd 4 --blk-file d --queue-size 100"),
+            Err(ConfigError::QueueSize(100))
+        );
+        assert!(task("b --fd 4 --blk-file d --num-queues 65").is_err());
+        assert!(task("b --fd 4 --blk-file d --num-queues 0").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! The fence: every queue lets go of the key, and the daemon is told how it went.
+
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use keyd_client::message::{FenceReport, UnixMillis};
+
+use super::{Keeper, LeaseError};
+use crate::{
+    limits::FENCE_TIME,
+    queue::command::{Command, Fenced},
+};
+
+impl Keeper {
+    /// Fences, and confirms it to the daemon.
+    pub(super) fn fence_and_report(&mut self, reason: &str) -> Result<(), LeaseError> {
+        let report = self.fence(reason);
+        match &mut self.lease {
+            Some(lease) => Ok(lease.fenced(report)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the key away from every queue. When this returns no copy of it is left, or the process is gone.
+    pub(super) fn fence(&mut self, reason: &str) -> FenceReport {
+        let (ordered, began) = (SystemTime::now(), Instant::now());
+        let (reply, replies) = mpsc::channel();
+        for queue in &self.queues {
+            queue.tell(Command::Fence(self.terms.on_revoke, reply.clone()));
+        }
+        let deadline = began + FENCE_TIME;
+        let mut queues = Vec::with_capacity(self.queues.len());
+        while queues.len() < self.queues.len() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match replies.recv_timeout(left) {
+                Ok(fenced) => queues.push(fenced),
+                Err(_) => die("a queue did not let go of the key in time"),
+            }
+        }
+        if self.holds_key() {
+            die("the key is still held after every queue has let go");
+        }
+        let report = report(ordered, began, &queues);
+        eprintln!(
+            "vhost-backend: fenced in {} us, {} requests held: {reason}",
+            report.took_us, report.held
+        );
+        report
+    }
+}
+
+/// The end of the process is the last way to take a key away: better a guest without a disk than a disk without an
+/// owner.
+fn die(why: &str) -> ! {
+    eprintln!("vhost-backend: {why}: ending the process, so that the key goes with it");
+    std::process::exit(1)
+}
+
+fn report(ordered: SystemTime, began: Instant, queues: &[Fenced]) -> FenceReport {
+    let dropped = queues.iter().map(|queue| queue.key_dropped).max().unwrap_or(began);
+    let took = dropped.duration_since(began);
+    FenceReport {
+        ordered: unix_millis(ordered),
+        last_io: queues.iter().filter_map(|queue| queue.last_io).max().map(unix_millis),
+        wiped: unix_millis(ordered + took),
+        took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        held: queues.iter().map(|queue| queue.held).sum(),
+    }
+}
+
+fn unix_millis(time: SystemTime) -> UnixMillis {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,76 @@
+//! Every limit of the data path, with its reason.
+
+use std::time::Duration;
+
+/// Most virtqueues of one disk: one thread, one ring and one buffer pool each.
+pub const QUEUES_MAX: u16 = 64;
+
+/// Longest virtqueue. Front ends ask for 64 to 1024.
+pub const QUEUE_SIZE_MAX: u16 = 1024;
+
+/// Virtqueue length unless `--queue-size` says otherwise.
+pub const QUEUE_SIZE_DEFAULT: u16 = 256;
+
+/// Data segments of one request that the device announces (`seg_max`): what QEMU's own devices say, so that a request
+/// with its header and status fits a ring of 128.
+pub const SEGMENTS_MAX: u32 = 126;
+
+/// Descriptors in one chain, indirect ones included. More than the longest ring is a loop (virtio 1.2, 2.7.5.3.1).
+pub const CHAIN_LEN_MAX: u16 = QUEUE_SIZE_MAX;
+
+/// Longest data of one request, bytes: SEGMENTS_MAX segments of 1 MiB would be more than any driver sends; longer requests
+/// get an I/O error instead of an hour of the queue.
+pub const REQUEST_LEN_MAX: u64 = 256 << 20;
+
+/// Ranges in one DISCARD or WRITE_ZEROES request (`max_discard_seg`, `max_write_zeroes_seg`).
+pub const RANGES_MAX: u32 = 16;
+
+/// Longest range of DISCARD or WRITE_ZEROES, in 512-byte sectors: 1 GiB, so that one request cannot hold the disk for long.
+pub const RANGE_SECTORS_MAX: u32 = (1 << 30) / 512;
+
+/// One I/O buffer, bytes. A longer request goes in pieces of this size, several of them at once.
+pub const BUFFER_LEN: usize = 128 << 10;
+
+/// I/O buffers of one queue: 8 MiB a queue, and the most operations a queue has at the disk.
+pub const BUFFERS: usize = 64;
+
+/// Plaintext on its way through one queue, bytes: small enough to stay in the first-level cache, a multiple of every data
+/// unit.
+pub const TILE_LEN: usize = 4096;
+
+/// Submission entries of one ring: every buffer, punches and flushes without one, and the two watches.
+pub const RING_ENTRIES: u32 = 256;
+
+/// Operations at the disk that need no buffer (flush, punch) at one time.
+pub const BARE_OPERATIONS_MAX: usize = 64;
+
+/// How often an operation is tried again when the kernel says EAGAIN or EINTR.
+pub const ATTEMPTS_MAX: u16 = 1000;
+
+/// How long a fence waits for operations at the disk before it drops the key under them.
+pub const DRAIN_TIME: Duration = Duration::from_millis(100);
+
+/// How long the lease thread waits for every queue to confirm a fence before it ends the process.
+pub const FENCE_TIME: Duration = Duration::from_secs(2);
+
+/// How long the control thread waits for a queue to drain before it gives up on the front end's stop.
+pub const STOP_TIME: Duration = Duration::from_secs(30);
+
+/// How long a queue without work looks for more before it sleeps, at most.
+pub const SPIN_TIME_MAX: Duration = Duration::from_micros(50);
+
+/// Memory regions of a guest (what the vhost-user crates allow in one message).
+pub const MEMORY_REGIONS_MAX: usize = 32;
+
+/// A front end that has begun a message must finish it within this time.
+pub const MESSAGE_TIME: Duration = Duration::from_secs(2);
+
+/// First and longest pause between attempts to reach a key daemon that is gone.
+pub const RECONNECT_TIME: (Duration, Duration) =
+    (Duration::from_millis(50), Duration::from_secs(1));
+
+const _: () = assert!(BUFFER_LEN.is_multiple_of(TILE_LEN));
+const _: () = assert!(TILE_LEN.is_multiple_of(4096), "a tile holds whole data units");
+const _: () = assert!(BUFFERS + BARE_OPERATIONS_MAX + 4 <= RING_ENTRIES as usize);
+const _: () = assert!(SEGMENTS_MAX + 2 <= CHAIN_LEN_MAX as u32);
+const _: () = assert!(DRAIN_TIME.as_millis() * 2 < FENCE_TIME.as_millis());

@@ -1,0 +1,123 @@
+//! The guest's memory: regions the front end shares, mapped here, and its addresses translated.
+
+use std::{fs::File, sync::Arc};
+
+use thiserror::Error;
+use vhost::vhost_user::message::VhostUserMemoryRegion;
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+
+use crate::limits::MEMORY_REGIONS_MAX;
+
+/// Why a memory table was refused.
+#[derive(Debug, Error)]
+pub enum MemoryError {
+    /// The file cannot be mapped so.
+    #[error("cannot map a guest memory region: {0}")]
+    Map(String),
+    /// Regions overlap, or there are too many.
+    #[error("guest memory regions overlap, or are more than {MEMORY_REGIONS_MAX}")]
+    Regions,
+    /// No such region.
+    #[error("no guest memory region lies there")]
+    Unknown,
+    /// An address of the front end's lies in no region.
+    #[error("address {0:#x} of the front end lies in no guest memory region")]
+    Address(u64),
+}
+
+/// Guest memory as the front end told it.
+#[derive(Debug, Default)]
+pub struct Memory {
+    regions: Vec<Region>,
+    map: Arc<GuestMemoryMmap>,
+}
+
+#[derive(Debug, Clone)]
+struct Region {
+    guest: u64,
+    front_end: u64,
+    len: u64,
+    mapped: Arc<GuestRegionMmap>,
+}
+
+impl Memory {
+    /// Replaces all regions (SET_MEM_TABLE).
+    ///
+    /// # Errors
+    /// [`MemoryError`]; the old regions stay then.
+    pub fn set(
+        &mut self,
+        table: &[VhostUserMemoryRegion],
+        files: Vec<File>,
+    ) -> Result<(), MemoryError> {
+        let regions = table.iter().zip(files).map(|(region, file)| map(region, file));
+        self.replace(regions.collect::<Result<_, _>>()?)
+    }
+
+    /// Adds a region (ADD_MEM_REG).
+    ///
+    /// # Errors
+    /// [`MemoryError`].
+    pub fn add(&mut self, region: &VhostUserMemoryRegion, file: File) -> Result<(), MemoryError> {
+        let mut regions = self.regions.clone();
+        regions.push(map(region, file)?);
+        self.replace(regions)
+    }
+
+    /// Removes a region (REM_MEM_REG).
+    ///
+    /// # Errors
+    /// [`MemoryError::Unknown`].
+    pub fn remove(&mut self, region: &VhostUserMemoryRegion) -> Result<(), MemoryError> {
+        let (guest, front_end, len) =
+            (region.guest_phys_addr, region.user_addr, region.memory_size);
+        let mut regions = self.regions.clone();
+        regions.retain(|old| (old.guest, old.front_end, old.len) != (guest, front_end, len));
+        if regions.len() == self.regions.len() {
+            return Err(MemoryError::Unknown);
+        }
+        self.replace(regions)
+    }
+
+    /// The map to serve from.
+    #[must_use]
+    pub fn map(&self) -> Arc<GuestMemoryMmap> {
+        self.map.clone()
+    }
+
+    /// The guest-physical address of an address in the front end's own space.
+    ///
+    /// # Errors
+    /// [`MemoryError::Address`].
+    pub fn translate(&self, address: u64) -> Result<GuestAddress, MemoryError> {
+        self.regions
+            .iter()
+            .find_map(|region| {
+                let offset = address.checked_sub(region.front_end)?;
+                (offset < region.len).then(|| GuestAddress(region.guest + offset))
+            })
+            .ok_or(MemoryError::Address(address))
+    }
+
+    fn replace(&mut self, mut regions: Vec<Region>) -> Result<(), MemoryError> {
+        if regions.len() > MEMORY_REGIONS_MAX {
+            return Err(MemoryError::Regions);
+        }
+        regions.sort_by_key(|region| region.guest);
+        self.map = if regions.is_empty() {
+            Arc::default()
+        } else {
+            let mapped = regions.iter().map(|region| region.mapped.clone()).collect();
+            Arc::new(GuestMemoryMmap::from_arc_regions(mapped).map_err(|_| MemoryError::Regions)?)
+        };
+        self.regions = regions;
+        Ok(())
+    }
+}
+
+fn map(region: &VhostUserMemoryRegion, file: File) -> Result<Region, MemoryError> {
+    let (guest, front_end, len) = (region.guest_phys_addr, region.user_addr, region.memory_size);
+    let mapping = region.mmap_region(file).map_err(|error| MemoryError::Map(error.to_string()))?;
+    let mapped = GuestRegionMmap::new(mapping, GuestAddress(guest)).ok_or(MemoryError::Regions)?;
+    Ok(Region { guest, front_end, len, mapped: Arc::new(mapped) })
+}

@@ -1,0 +1,282 @@
+//! START READING HERE. One virtqueue: its thread, its loop, and the way of a request through it.
+//!
+//! ```text
+//! kick ─► fetch ─► guest+request: judge ─► flight: steps ─► seal ─► disk ─┐
+//!                                                                        │ completion
+//! interrupt ◄─ publish ◄─ answer ◄─ guest: scatter ◄─ seal: open ◄─ settle ◄┘
+//! ```
+//!
+//! The queue owns all of its state; nothing here takes a lock or, once warm, allocates. Each turn of the loop takes
+//! events, then restores what must hold: requests are fetched while there is a key, a buffer and a free slot;
+//! completed ones are published together; a fence or stop whose condition is met is confirmed.
+
+pub mod command;
+pub mod gate;
+mod serve;
+pub mod spin;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    time::{Instant, SystemTime},
+};
+
+use images::Layout;
+
+use crate::{
+    disk::{Disk, Event, Wait, buffer::Pool},
+    flight::Flight,
+    request::Abilities,
+    seal::Sealer,
+    vring::RingError,
+};
+use command::{Command, RingSetup};
+use gate::Gate;
+use spin::Spin;
+
+/// What the queues of a disk share: two switches, read without a lock.
+#[derive(Debug, Default)]
+pub struct Shared {
+    /// Writes must be durable before they are answered.
+    pub write_through: AtomicBool,
+    /// A flush has failed: the kernel may have dropped what it could not write, so no later write or flush can be trusted
+    /// until the image is opened again.
+    pub poisoned: AtomicBool,
+}
+
+/// What a queue is made of.
+#[derive(Debug)]
+pub struct Parts<D> {
+    /// Its number, for messages.
+    pub number: u16,
+    /// Its ring to the disk. Dropped before the pool, whose buffers it may have.
+    pub disk: D,
+    /// Its buffers.
+    pub pool: Pool,
+    /// Its share of the key.
+    pub sealer: Sealer,
+    /// Where sectors lie.
+    pub layout: Layout,
+    /// What the device can do.
+    pub can: Abilities,
+    /// Answer to GET_ID.
+    pub serial: [u8; 20],
+    /// What it shares with its siblings.
+    pub shared: Arc<Shared>,
+    /// What it is told.
+    pub commands: mpsc::Receiver<Command>,
+    /// Longest ring: the most requests it can have in progress.
+    pub size: u16,
+}
+
+/// One virtqueue.
+#[derive(Debug)]
+pub struct Queue<D> {
+    parts: Parts<D>,
+    ring: Option<RingSetup>,
+    enabled: bool,
+    gate: Gate,
+    stop: Option<mpsc::Sender<u16>>,
+    flights: Vec<Flight>,
+    free: Vec<u16>,
+    /// Requests with a step that could not be taken yet, oldest first.
+    stalled: Vec<u16>,
+    last_io: Option<SystemTime>,
+    spin: Spin,
+    exit: bool,
+}
+
+impl<D: Disk> Queue<D> {
+    /// A queue without a ring and without a key.
+    #[must_use]
+    pub fn new(parts: Parts<D>) -> Self {
+        let size = parts.size;
+        Self {
+            parts,
+            ring: None,
+            enabled: false,
+            gate: Gate::default(),
+            stop: None,
+            flights: std::iter::repeat_with(Flight::default).take(usize::from(size)).collect(),
+            free: (0..size).rev().collect(),
+            stalled: Vec::with_capacity(usize::from(size)),
+            last_io: None,
+            spin: Spin::new(),
+            exit: false,
+        }
+    }
+
+    /// Serves until told to exit.
+    ///
+    /// # Errors
+    /// The queue's own ring to the kernel failed; nothing more can be done with it.
+    pub fn run(mut self) -> io::Result<()> {
+        while !self.exit || self.parts.disk.in_flight() > 0 {
+            let events = self.take_events();
+            let requests = self.fetch();
+            self.publish();
+            self.settle();
+            if events || requests {
+                self.spin.worked();
+                self.parts.disk.wait(Wait::No)?;
+            } else {
+                self.rest()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes every event that has come; `false` if there was none.
+    fn take_events(&mut self) -> bool {
+        let mut any = false;
+        while let Some(event) = self.parts.disk.next() {
+            any = true;
+            match event {
+                // The ring is looked at in every turn; a kick only ends a sleep.
+                Event::Kick => {}
+                Event::Command => self.take_commands(),
+                Event::Done(job, result) => self.complete(job, result),
+            }
+        }
+        any
+    }
+
+    fn take_commands(&mut self) {
+        while let Ok(command) = self.parts.commands.try_recv() {
+            match command {
+                Command::Start(setup) => self.start(*setup),
+                Command::Stop(reply) => self.stop = Some(reply),
+                Command::Enable(enabled) => self.enabled = enabled,
+                Command::SetCall(call) => {
+                    if let Some(ring) = &mut self.ring {
+                        ring.call = call;
+                    }
+                }
+                Command::SetMemory(memory, reply) => {
+                    if let Some(ring) = &mut self.ring {
+                        ring.memory = memory;
+                    }
+                    let _ = reply.send(());
+                }
+                Command::Fence(reaction, reply) => self.gate.close(reaction, reply),
+                Command::Resume(key) => {
+                    self.parts.sealer.set_key(key);
+                    self.gate.open();
+                    self.drive_stalled();
+                }
+                Command::Exit => self.exit = true,
+            }
+        }
+    }
+
+    fn start(&mut self, setup: RingSetup) {
+        match setup.kick.try_clone() {
+            Ok(kick) => self.parts.disk.watch_kicks(Some(kick)),
+            Err(error) => return self.say(&format!("cannot watch its kicks: {error}")),
+        }
+        let _ = setup.vring.ask_for_kicks(&setup.memory, false);
+        self.ring = Some(setup);
+    }
+
+    /// Restores what must hold at the end of a turn: fences and stops are confirmed as soon as they are complete.
+    fn settle(&mut self) {
+        if self.gate.is_draining()
+            && (self.is_drained() || self.gate.drain_time_is_up(Instant::now()))
+        {
+            self.parts.sealer.drop_key();
+            let held = self.held();
+            self.gate.confirm(self.last_io, held);
+        }
+        if self.gate.is_failing() {
+            self.fail_stalled();
+        }
+        if let Some(reply) = self.stop.take() {
+            if !self.gate.is_open() && !self.gate.is_draining() {
+                // Without a key these cannot go on, and a stopped ring must not keep them.
+                self.fail_stalled();
+            }
+            if self.is_drained() {
+                self.publish();
+                let next = self.ring.take().map_or(0, |ring| ring.vring.next_avail());
+                self.parts.disk.watch_kicks(None);
+                let _ = reply.send(next);
+            } else {
+                self.stop = Some(reply);
+            }
+        }
+    }
+
+    /// Nothing to do: look again for a moment, then sleep until an event.
+    fn rest(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if self.serves() && self.spin.may_look_again(now) {
+            std::hint::spin_loop();
+            return self.parts.disk.wait(Wait::No);
+        }
+        if self.may_fetch() && self.wants_no_sleep() {
+            return Ok(());
+        }
+        self.parts.disk.wait(Wait::Sleep(self.gate.drain_time_left(now)))?;
+        self.spin.slept(now.elapsed());
+        self.with_ring(|ring| ring.vring.ask_for_kicks(&ring.memory, false));
+        Ok(())
+    }
+
+    /// Asks for kicks, then looks once more: what came before the driver saw the wish brings no kick.
+    fn wants_no_sleep(&mut self) -> bool {
+        self.with_ring(|ring| {
+            ring.vring.ask_for_kicks(&ring.memory, true)?;
+            ring.vring.pending(&ring.memory)
+        })
+        .is_some_and(|pending| pending > 0)
+    }
+
+    /// Does something with the ring; a broken ring is given up, with the reason said, and the other queues live on.
+    fn with_ring<T>(
+        &mut self,
+        act: impl FnOnce(&mut RingSetup) -> Result<T, RingError>,
+    ) -> Option<T> {
+        match act(self.ring.as_mut()?) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.say(&format!("stopped: {error}; the guest must reset the device"));
+                self.enabled = false;
+                None
+            }
+        }
+    }
+
+    fn serves(&self) -> bool {
+        self.ring.is_some() && self.enabled && self.stop.is_none() && self.gate.lets_requests_in()
+    }
+
+    fn may_fetch(&self) -> bool {
+        self.serves()
+            && !self.free.is_empty()
+            && self.stalled.is_empty()
+            && (self.gate.is_failing() || self.parts.pool.has_free())
+    }
+
+    fn is_drained(&self) -> bool {
+        self.free.len() == self.flights.len()
+    }
+
+    /// Requests that wait for the key: in the ring, or taken and unanswered.
+    fn held(&mut self) -> u64 {
+        let taken = self.flights.len() - self.free.len();
+        let waiting = self.with_ring(|ring| ring.vring.pending(&ring.memory)).unwrap_or(0);
+        taken as u64 + u64::from(waiting)
+    }
+
+    fn write_through(&self) -> bool {
+        self.parts.shared.write_through.load(Ordering::Relaxed)
+    }
+
+    fn say(&self, what: &str) {
+        eprintln!("vhost-backend: queue {}: {what}", self.parts.number);
+    }
+}

@@ -1,0 +1,85 @@
+//! What a queue can be told by the control and lease threads, and the handle to tell it by.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+    time::{Instant, SystemTime},
+};
+
+use images::XtsCipher;
+use keyd_client::message::Reaction;
+use rustix::io::write;
+use vm_memory::GuestMemoryMmap;
+
+use crate::vring::Vring;
+
+/// A ring to serve.
+#[derive(Debug)]
+pub struct RingSetup {
+    /// The guest's memory.
+    pub memory: Arc<GuestMemoryMmap>,
+    /// The ring in it.
+    pub vring: Vring,
+    /// Descriptor the guest kicks by.
+    pub kick: OwnedFd,
+    /// Descriptor that interrupts the guest; `None`: it polls.
+    pub call: Option<OwnedFd>,
+}
+
+/// What a queue can be told.
+#[derive(Debug)]
+pub enum Command {
+    /// Serve this ring.
+    Start(Box<RingSetup>),
+    /// Stop serving: answer what was taken from the ring, then say where it stood.
+    Stop(mpsc::Sender<u16>),
+    /// Serve the ring, or leave it alone for now.
+    Enable(bool),
+    /// Interrupt the guest by another descriptor.
+    SetCall(Option<OwnedFd>),
+    /// Guest memory has changed; the answer says that the old map is not used any more.
+    SetMemory(Arc<GuestMemoryMmap>, mpsc::Sender<()>),
+    /// The key is gone: fence.
+    Fence(Reaction, FenceReply),
+    /// Here is the key: go on.
+    Resume(Arc<XtsCipher>),
+    /// The process ends.
+    Exit,
+}
+
+/// Where a queue confirms a fence.
+pub type FenceReply = mpsc::Sender<Fenced>;
+
+/// How a queue's fence went.
+#[derive(Debug, Clone, Copy)]
+pub struct Fenced {
+    /// When the last request before the fence was answered.
+    pub last_io: Option<SystemTime>,
+    /// When the queue had let go of the key.
+    pub key_dropped: Instant,
+    /// Requests held: waiting in the ring, or taken and unanswered.
+    pub held: u64,
+}
+
+/// The other threads' end of a queue.
+#[derive(Debug, Clone)]
+pub struct QueueHandle {
+    commands: mpsc::Sender<Command>,
+    doorbell: Arc<OwnedFd>,
+}
+
+impl QueueHandle {
+    /// A handle that sends through `commands` and rings `doorbell`, an eventfd in the queue's ring.
+    #[must_use]
+    pub fn new(commands: mpsc::Sender<Command>, doorbell: Arc<OwnedFd>) -> Self {
+        Self { commands, doorbell }
+    }
+
+    /// Tells the queue. A queue that has ended hears nothing, and need not.
+    pub fn tell(&self, command: Command) {
+        if self.commands.send(command).is_ok() {
+            // A full counter means that the bell is ringing already.
+            let _ = write(&self.doorbell, &1u64.to_ne_bytes());
+        }
+    }
+}

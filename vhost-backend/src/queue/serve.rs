@@ -1,0 +1,307 @@
+//! The stages of a request in its queue: fetch, judge, drive, complete, answer, publish.
+
+use std::{sync::atomic::Ordering, time::SystemTime};
+
+use rustix::io::{Errno, write};
+
+use super::Queue;
+use crate::{
+    disk::{Disk, Job, Operation, Piece},
+    flight::{Settled, Step, settle},
+    limits::RANGES_MAX,
+    request::{self, Action, RANGE_LEN, Status},
+};
+
+/// Whether a step was taken.
+#[derive(PartialEq, Eq)]
+enum Taken {
+    Yes,
+    /// No buffer, or the disk takes no more: after the next completion.
+    Later,
+}
+
+impl<D: Disk> Queue<D> {
+    /// Takes requests from the ring while there is room for them; `false` if there was none.
+    pub(super) fn fetch(&mut self) -> bool {
+        let mut any = false;
+        while self.may_fetch() {
+            let Some(&slot) = self.free.last() else { break };
+            let flight = &mut self.flights[usize::from(slot)];
+            let popped = match self.ring.as_mut() {
+                Some(ring) => ring.vring.pop(&ring.memory, &mut flight.chain),
+                None => break,
+            };
+            match popped {
+                Ok(true) => {
+                    any = true;
+                    self.free.pop();
+                    self.begin(slot);
+                }
+                Ok(false) => break,
+                Err(error) => {
+                    self.with_ring::<()>(|_| Err(error));
+                    break;
+                }
+            }
+        }
+        any
+    }
+
+    fn begin(&mut self, slot: u16) {
+        let action = self.judge(slot);
+        let write_through = self.write_through();
+        let flight = &mut self.flights[usize::from(slot)];
+        match action {
+            Ok(Action::Id) => self.tell_id(slot),
+            Ok(action) => {
+                flight.begin(action, write_through);
+                self.drive(slot);
+            }
+            Err(status) => {
+                flight.begin(Action::Id, false);
+                self.answer(slot, status);
+            }
+        }
+    }
+
+    /// Reads the request once and judges what was read.
+    fn judge(&mut self, slot: u16) -> Result<Action, Status> {
+        let flight = &mut self.flights[usize::from(slot)];
+        flight.extents.clear();
+        let Some(ring) = &self.ring else { return Err(Status::IoError) };
+        if flight.chain.is_malformed() || self.gate.is_failing() {
+            return Err(Status::IoError);
+        }
+        let header = flight.chain.header(&ring.memory).map_err(|_| Status::IoError)?;
+        let readable = flight.chain.data_from_guest();
+        let mut ranges = [0; RANGES_MAX as usize * RANGE_LEN];
+        let ranges = if header.has_ranges() {
+            let len = usize::try_from(readable).unwrap_or(usize::MAX);
+            let ranges = ranges.get_mut(..len).ok_or(Status::IoError)?;
+            let mut from = flight.chain.source(0);
+            let gathered = flight.chain.gather(&ring.memory, &mut from, ranges);
+            gathered.map_err(|_| Status::IoError)?;
+            ranges
+        } else {
+            &mut []
+        };
+        let writable = flight.chain.data_to_guest();
+        let can = &self.parts.can;
+        let action = request::parse(header, readable, writable, ranges, can, &mut flight.extents)?;
+        let changes = !matches!(action, Action::Read | Action::Id);
+        if changes && self.parts.shared.poisoned.load(Ordering::Relaxed) {
+            return Err(Status::IoError);
+        }
+        Ok(action)
+    }
+
+    /// The disk's id; a flight that is answered without a step.
+    fn tell_id(&mut self, slot: u16) {
+        let flight = &mut self.flights[usize::from(slot)];
+        flight.begin(Action::Id, false);
+        let Some(ring) = &self.ring else { return };
+        let mut to = flight.chain.destination(0);
+        let told = flight.chain.scatter(&ring.memory, &mut to, &self.parts.serial);
+        self.answer(slot, if told.is_ok() { Status::Ok } else { Status::IoError });
+    }
+
+    /// Takes every step of a request that can be taken now, and answers it if none is left.
+    fn drive(&mut self, slot: u16) {
+        while let Some(step) = self.flights[usize::from(slot)].next_step(slot) {
+            if !self.parts.sealer.has_key() || self.take_step(step) == Taken::Later {
+                self.flights[usize::from(slot)].put_back(step);
+                self.stalled.push(slot);
+                return;
+            }
+        }
+        if let Some(status) = self.flights[usize::from(slot)].answer() {
+            self.answer(slot, status);
+        }
+    }
+
+    /// Drives the requests that had to wait, oldest first.
+    pub(super) fn drive_stalled(&mut self) {
+        if !self.parts.sealer.has_key() {
+            return;
+        }
+        let mut waiting = std::mem::take(&mut self.stalled);
+        for (number, &slot) in waiting.iter().enumerate() {
+            self.drive(slot);
+            if self.stalled.last() == Some(&slot) {
+                self.stalled.extend_from_slice(&waiting[number + 1..]);
+                break;
+            }
+        }
+        waiting.clear();
+        if self.stalled.is_empty() {
+            self.stalled = waiting;
+        }
+    }
+
+    /// Ends the requests that had to wait with an error, once nothing of theirs is at the disk.
+    pub(super) fn fail_stalled(&mut self) {
+        for slot in std::mem::take(&mut self.stalled) {
+            let flight = &mut self.flights[usize::from(slot)];
+            flight.fail();
+            if let Some(status) = flight.answer() {
+                self.answer(slot, status);
+            }
+        }
+    }
+
+    fn take_step(&mut self, step: Step) -> Taken {
+        match step {
+            Step::Read(piece) => self.submit_read(piece),
+            Step::Write(piece) => self.submit_write(piece, Action::Write),
+            Step::Zero(piece) => self.submit_write(piece, Action::Zero),
+            Step::Punch(piece) => {
+                let at = self.image_offset(piece);
+                self.submit(piece, Operation::Punch { at, len: piece.len })
+            }
+            Step::Sync(piece) => self.submit(piece, Operation::Sync),
+        }
+    }
+
+    fn submit_read(&mut self, piece: Piece) -> Taken {
+        let Some(into) = self.parts.pool.take() else { return Taken::Later };
+        let at = self.image_offset(piece);
+        self.submit(piece, Operation::Read { into, at, len: piece.len as usize, done: 0 })
+    }
+
+    fn submit_write(&mut self, piece: Piece, action: Action) -> Taken {
+        let (Some(blank), Some(ring)) = (self.parts.pool.take(), &self.ring) else {
+            return Taken::Later;
+        };
+        let chain = &self.flights[usize::from(piece.flight)].chain;
+        let mut from = chain.source(piece.data_at);
+        let (len, sealer) = (piece.len as usize, &mut self.parts.sealer);
+        let sealed = sealer.seal(blank, piece.disk_at, len, |tile| match action {
+            Action::Zero => {
+                tile.fill(0);
+                Ok(())
+            }
+            _ => chain.gather(&ring.memory, &mut from, tile),
+        });
+        match sealed {
+            Ok(from) => {
+                let at = self.image_offset(piece);
+                let durable = self.write_through();
+                self.submit(piece, Operation::Write { from, at, done: 0, durable })
+            }
+            Err((blank, _)) => {
+                self.parts.pool.give(blank);
+                self.flights[usize::from(piece.flight)].piece_failed();
+                Taken::Yes
+            }
+        }
+    }
+
+    /// No check: the request was judged to lie on the disk, and the disk to lie in the image.
+    fn image_offset(&self, piece: Piece) -> u64 {
+        self.parts.layout.data_offset() + piece.disk_at
+    }
+
+    fn submit(&mut self, piece: Piece, operation: Operation) -> Taken {
+        match self.parts.disk.submit(Job { piece, attempts: 0, operation }) {
+            Ok(()) => Taken::Yes,
+            Err(job) => {
+                self.reclaim(job.operation);
+                Taken::Later
+            }
+        }
+    }
+
+    /// Gives an ended operation's buffer back to the pool.
+    fn reclaim(&mut self, operation: Operation) {
+        match operation {
+            Operation::Read { into, .. } => self.parts.pool.give(into),
+            Operation::Write { from, .. } => self.parts.pool.give(from.into_blank()),
+            Operation::Sync | Operation::Punch { .. } => {}
+        }
+    }
+
+    /// An operation has ended: settles it, moves its request on, and then those that waited for its buffer.
+    pub(super) fn complete(&mut self, job: Job, result: Result<usize, Errno>) {
+        let slot = job.piece.flight;
+        match settle(job, result) {
+            Settled::Whole(job) => self.complete_whole(job),
+            Settled::Rest(job) => match self.parts.disk.submit(job) {
+                Ok(()) => return,
+                Err(job) => self.complete_failed(job, Errno::NOBUFS),
+            },
+            Settled::Failed(job, errno) => self.complete_failed(job, errno),
+        }
+        if !self.stalled.contains(&slot) {
+            self.drive(slot);
+        }
+        self.drive_stalled();
+    }
+
+    fn complete_whole(&mut self, job: Job) {
+        let flight = &mut self.flights[usize::from(job.piece.flight)];
+        let Operation::Read { into, len, .. } = job.operation else {
+            flight.piece_done(0);
+            return self.reclaim(job.operation);
+        };
+        // The disk has filled it: what it holds now is ciphertext.
+        let ciphertext = into.into_ciphertext(len);
+        if !self.parts.sealer.has_key() {
+            // The fence could not wait for this read. It is done again when the key is back.
+            flight.put_back(Step::Read(job.piece));
+        } else if let Some(ring) = &self.ring {
+            let mut to = flight.chain.destination(job.piece.data_at);
+            let chain = &flight.chain;
+            let opened = self.parts.sealer.open(&ciphertext, job.piece.disk_at, |tile| {
+                chain.scatter(&ring.memory, &mut to, tile)
+            });
+            match opened {
+                Ok(()) => flight.piece_done(job.piece.len),
+                Err(_) => flight.piece_failed(),
+            }
+        }
+        self.parts.pool.give(ciphertext.into_blank());
+    }
+
+    fn complete_failed(&mut self, job: Job, errno: Errno) {
+        let poisons = matches!(job.operation, Operation::Sync);
+        if poisons && !self.parts.shared.poisoned.swap(true, Ordering::Relaxed) {
+            self.say(&format!(
+                "a flush failed: {errno}; every later write and flush is refused: check the disk below, then restart"
+            ));
+        }
+        self.flights[usize::from(job.piece.flight)].piece_failed();
+        self.reclaim(job.operation);
+    }
+
+    /// Gives a request back to the guest with its status. Each slot comes here exactly once between two uses.
+    fn answer(&mut self, slot: u16, status: Status) {
+        let flight = &self.flights[usize::from(slot)];
+        let (head, to_guest) = (flight.chain.head(), flight.to_guest());
+        let malformed = flight.chain.is_malformed();
+        debug_assert!(!self.free.contains(&slot), "a request was answered twice");
+        self.free.push(slot);
+        let Some(ring) = &self.ring else { return };
+        // Without a place for the status, the chain goes back with nothing written.
+        let answered = !malformed && flight.chain.answer(&ring.memory, status).is_ok();
+        let id = if flight.action() == Action::Id && status == Status::Ok { 20 } else { 0 };
+        let written =
+            if answered { u32::try_from(to_guest + id + 1).unwrap_or(u32::MAX) } else { 0 };
+        self.with_ring(|ring| ring.vring.push_used(&ring.memory, head, written));
+    }
+
+    /// Shows the guest what was answered in this turn: one store of the index, one interrupt at most.
+    pub(super) fn publish(&mut self) {
+        if !self.ring.as_ref().is_some_and(|ring| ring.vring.has_unpublished()) {
+            return;
+        }
+        let wants_interrupt = self.with_ring(|ring| ring.vring.publish(&ring.memory));
+        if !self.gate.is_failing() {
+            self.last_io = Some(SystemTime::now());
+        }
+        let call = self.ring.as_ref().and_then(|ring| ring.call.as_ref());
+        if let (Some(true), Some(call)) = (wants_interrupt, call) {
+            // A full counter means that the guest has not yet taken the last one: it will look.
+            let _ = write(call, &1u64.to_ne_bytes());
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The life of the process: image, lease, queues, front end, end. Every thread is made and joined here.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use anyhow::{Context, Result};
+use rustix::event::{EventfdFlags, eventfd};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::{
+    backing::Backing,
+    config::{Config, FrontEnd},
+    device::Device,
+    disk::{buffer::Pool, uring::Uring},
+    harden::harden,
+    inherit::inherited,
+    lease::{self, Keeper, Source},
+    queue::{
+        Parts, Queue, Shared,
+        command::{Command, QueueHandle},
+    },
+    seal::Sealer,
+    server::Server,
+    session::Session,
+};
+
+/// Serves a disk until SIGTERM, or until the handed-over connection ends.
+///
+/// # Errors
+/// What stands in the way, in one line that says what to do next.
+pub fn serve(config: &Config) -> Result<()> {
+    harden().context("giving up core dumps")?;
+    let stop = stop_signal()?;
+    let backing = Arc::new(Backing::open(&config.blk_file, config.read_only)?);
+    let source =
+        Source { keyd: config.keyd.clone(), disk: backing.disk(), read_only: config.read_only };
+    let attached = lease::attach(&source)?;
+    backing.agrees_with(&attached.1.record)?;
+
+    let shared = Arc::new(Shared::default());
+    let mut queues = Vec::new();
+    let mut threads = Vec::new();
+    for number in 0..config.queues {
+        let (queue, thread) = start_queue(number, config, &backing, &shared)?;
+        queues.push(queue);
+        threads.push(thread);
+    }
+    let keeper = Keeper::new(source, attached, queues.clone())?;
+    let server = open_front_end(&config.front_end)?;
+    eprintln!("vhost-backend: serving {}", backing.description());
+
+    let (keeper_stop, keeper_thread) = start_keeper(keeper)?;
+    let device = Device::new(backing.abilities(config.discard), config.queues);
+    let session = Session::new(device, shared, &queues, config.queue_size);
+    let outcome = server.serve(session, &stop);
+
+    drop(keeper_stop);
+    let _ = keeper_thread.join();
+    queues.iter().for_each(|queue| queue.tell(Command::Exit));
+    threads.into_iter().for_each(|thread| {
+        let _ = thread.join();
+    });
+    Ok(outcome?)
+}
+
+/// A descriptor that becomes readable on SIGTERM and SIGINT.
+fn stop_signal() -> Result<OwnedFd> {
+    let (read, write) = UnixStream::pair().context("making the signal pipe")?;
+    for signal in [SIGTERM, SIGINT] {
+        let write = write.try_clone().context("making the signal pipe")?;
+        signal_hook::low_level::pipe::register(signal, write).context("watching for signals")?;
+    }
+    Ok(read.into())
+}
+
+fn open_front_end(front_end: &FrontEnd) -> Result<Server> {
+    match front_end {
+        FrontEnd::Path(path) => Ok(Server::bind(path)?),
+        FrontEnd::Fd(number) => {
+            let fd = inherited(*number).with_context(|| {
+                format!("--fd {number} is not an open descriptor: pass a socket left open for this program")
+            })?;
+            Ok(Server::from_fd(*number, fd)?)
+        }
+    }
+}
+
+/// Starts a queue's thread and waits until it has its ring: what is missing is an error of the start, not of the first
+/// request.
+fn start_queue(
+    number: u16,
+    config: &Config,
+    backing: &Arc<Backing>,
+    shared: &Arc<Shared>,
+) -> Result<(QueueHandle, JoinHandle<()>)> {
+    let doorbell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).context("making an eventfd")?);
+    let (sender, commands) = mpsc::channel();
+    let (ready, started) = mpsc::channel();
+    let watched = doorbell.try_clone().context("making an eventfd")?;
+    let (backing, shared) = (backing.clone(), shared.clone());
+    let (size, discard) = (config.queue_size, config.discard);
+    let thread = thread::Builder::new().name(format!("queue-{number}")).spawn(move || {
+        // Everything is made on the queue's own thread: its ring serves no other.
+        let made = make_queue(number, size, discard, &backing, shared, commands, watched);
+        match made {
+            Ok(queue) => {
+                let _ = ready.send(Ok(()));
+                run_queue(number, queue);
+            }
+            Err(error) => {
+                let _ = ready.send(Err(error));
+            }
+        }
+    })?;
+    started.recv().context("a queue thread ended at its start")??;
+    Ok((QueueHandle::new(sender, doorbell), thread))
+}
+
+fn make_queue(
+    number: u16,
+    size: u16,
+    discard: bool,
+    backing: &Backing,
+    shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    doorbell: OwnedFd,
+) -> Result<Queue<Uring>> {
+    let pool = Pool::new().context("mapping I/O buffers")?;
+    let disk = Uring::new(backing.data().as_fd(), &pool, doorbell)?;
+    if !disk.has_fixed_buffers() {
+        eprintln!(
+            "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
+        );
+    }
+    let can = backing.abilities(discard);
+    let sealer = Sealer::new(backing.holes(), can.block_size as usize)?;
+    let serial = serial(backing);
+    let layout = backing.layout();
+    Ok(Queue::new(Parts {
+        number,
+        disk,
+        pool,
+        sealer,
+        layout,
+        can,
+        serial,
+        shared,
+        commands,
+        size,
+    }))
+}
+
+/// Answer to GET_ID: the first 20 characters of the disk's id, as virtio has no room for more.
+fn serial(backing: &Backing) -> [u8; 20] {
+    let id = backing.disk().0.simple().to_string();
+    let mut serial = [0; 20];
+    serial.copy_from_slice(&id.as_bytes()[..20]);
+    serial
+}
+
+fn run_queue(number: u16, queue: Queue<Uring>) {
+    if let Err(error) = queue.run() {
+        // A disk with a dead queue looks alive and is not: the supervisor must see it.
+        eprintln!("vhost-backend: queue {number}: its ring failed: {error}; ending");
+        std::process::exit(1);
+    }
+}
+
+/// Starts the lease thread; dropping the first result ends it.
+fn start_keeper(keeper: Keeper) -> io::Result<(UnixStream, JoinHandle<()>)> {
+    let (ours, theirs) = UnixStream::pair()?;
+    let stop = OwnedFd::from(theirs);
+    let thread = thread::Builder::new().name("lease".into()).spawn(move || keeper.run(&stop))?;
+    Ok((ours, thread))
+}

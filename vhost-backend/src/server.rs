@@ -1,0 +1,165 @@
+//! The front end's socket: made or taken over, and one connection served after the other.
+
+use std::{
+    fs, io,
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::FileTypeExt,
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    net::sockopt::{socket_acceptconn, socket_domain},
+};
+use thiserror::Error;
+use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
+
+use crate::{limits::MESSAGE_TIME, session::Session};
+
+/// Why the socket cannot be served.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// Somebody listens there.
+    #[error("another process listens on {0}: stop it, or choose another --socket-path")]
+    Taken(PathBuf),
+    /// Something else lies there.
+    #[error("{0} exists and is not a socket: remove it, or choose another --socket-path")]
+    NotASocket(PathBuf),
+    /// The system refused.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(PathBuf, io::Error),
+    /// The descriptor is no use.
+    #[error("--fd {0} is not a Unix socket: pass a listening or connected one")]
+    NotAnFd(i32),
+    /// Waiting failed.
+    #[error("waiting for the front end: {0}")]
+    Wait(#[from] io::Error),
+}
+
+/// Where front ends come from.
+#[derive(Debug)]
+pub enum Server {
+    /// A listening socket; its path is removed at the end if we made it.
+    Listener(UnixListener, Option<PathBuf>),
+    /// One connection that was handed over.
+    Connection(UnixStream),
+}
+
+impl Server {
+    /// Listens on a path. A socket left by a process that died is replaced; a live one, or another kind of file, is not.
+    ///
+    /// # Errors
+    /// [`ServerError`].
+    pub fn bind(path: &Path) -> Result<Self, ServerError> {
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(ServerError::NotASocket(path.to_owned()));
+            }
+            Ok(_) if UnixStream::connect(path).is_ok() => {
+                return Err(ServerError::Taken(path.to_owned()));
+            }
+            Ok(_) => fs::remove_file(path)
+                .map_err(|error| ServerError::Listen(path.to_owned(), error))?,
+            Err(_) => {}
+        }
+        let listener = UnixListener::bind(path)
+            .map_err(|error| ServerError::Listen(path.to_owned(), error))?;
+        Ok(Self::Listener(listener, Some(path.to_owned())))
+    }
+
+    /// Takes a socket that the parent opened: a listening one is listened on, a connected one is served.
+    ///
+    /// # Errors
+    /// [`ServerError::NotAnFd`].
+    pub fn from_fd(number: i32, fd: OwnedFd) -> Result<Self, ServerError> {
+        let not_a_socket = |_| ServerError::NotAnFd(number);
+        if socket_domain(&fd).map_err(not_a_socket)? != rustix::net::AddressFamily::UNIX {
+            return Err(ServerError::NotAnFd(number));
+        }
+        match socket_acceptconn(&fd).map_err(not_a_socket)? {
+            true => Ok(Self::Listener(fd.into(), None)),
+            false => Ok(Self::Connection(fd.into())),
+        }
+    }
+
+    /// Serves front ends until `stop` becomes readable, or the handed-over connection ends.
+    ///
+    /// # Errors
+    /// [`ServerError::Wait`].
+    pub fn serve(self, session: Session, stop: &OwnedFd) -> Result<(), ServerError> {
+        let session = Arc::new(Mutex::new(session));
+        match self {
+            Self::Connection(stream) => serve_connection(stream, &session, stop),
+            Self::Listener(listener, path) => {
+                let result = accept(&listener, &session, stop);
+                if let Some(path) = path {
+                    let _ = fs::remove_file(path);
+                }
+                result
+            }
+        }
+    }
+}
+
+fn accept(
+    listener: &UnixListener,
+    session: &Arc<Mutex<Session>>,
+    stop: &OwnedFd,
+) -> Result<(), ServerError> {
+    while wait_for(listener.as_fd(), stop)? {
+        match listener.accept() {
+            Ok((stream, _)) => serve_connection(stream, session, stop)?,
+            // The front end has gone again, or descriptors are short for a moment.
+            Err(error) => eprintln!("vhost-backend: accepting a front end: {error}"),
+        }
+    }
+    Ok(())
+}
+
+/// Serves one front end until it leaves or misbehaves. Either way the device is ready for the next.
+fn serve_connection(
+    stream: UnixStream,
+    session: &Arc<Mutex<Session>>,
+    stop: &OwnedFd,
+) -> Result<(), ServerError> {
+    // A message that has begun must come whole: a front end that stops inside one must not hold the thread.
+    stream.set_read_timeout(Some(MESSAGE_TIME))?;
+    stream.set_write_timeout(Some(MESSAGE_TIME))?;
+    let watched = stream.try_clone()?;
+    let mut handler = BackendReqHandler::from_stream(stream, session.clone());
+    let outcome = loop {
+        match wait_for(watched.as_fd(), stop) {
+            Ok(true) => {}
+            other => break other.map(|_| ()),
+        }
+        if let Err(error) = handler.handle_request() {
+            if !matches!(error, VhostError::Disconnected) {
+                eprintln!("vhost-backend: front end refused: {error}; it may connect again");
+            }
+            break Ok(());
+        }
+    };
+    drop(handler);
+    session.lock().unwrap_or_else(PoisonError::into_inner).end();
+    Ok(outcome?)
+}
+
+/// Waits until `fd` is readable (`true`) or a stop is asked for (`false`).
+fn wait_for(fd: BorrowedFd<'_>, stop: &OwnedFd) -> io::Result<bool> {
+    loop {
+        let mut fds =
+            [PollFd::from_borrowed_fd(fd, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) if !fds[1].revents().is_empty() => return Ok(false),
+            Ok(_) if !fds[0].revents().is_empty() => return Ok(true),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}

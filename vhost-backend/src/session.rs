@@ -1,0 +1,372 @@
+//! What the front end says over its socket, turned into commands for the queues.
+//!
+//! Messages are read and checked by the `vhost` crate; the state they build up is here. `vhost-user-backend` is not used:
+//! it ties queues to epoll, cannot hand over in-flight requests, and cannot announce a changed config space.
+//! No message waits for a key or the disk, but the stop of a ring, which waits for what is at the disk: a front end may
+//! ask from a vCPU thread.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::OwnedFd,
+    sync::{Arc, atomic::Ordering, mpsc},
+};
+
+use vhost::{
+    VhostUserMemoryRegionBase,
+    vhost_user::{
+        Error, GpuBackend, Result, VhostUserBackendReqHandlerMut,
+        message::{
+            VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags,
+            VhostUserInflight, VhostUserLog, VhostUserMemoryRegion, VhostUserProtocolFeatures,
+            VhostUserShMemConfig, VhostUserSharedMsg, VhostUserSingleMemoryRegion,
+            VhostUserVirtioFeatures, VhostUserVringAddrFlags, VhostUserVringState,
+        },
+    },
+};
+
+use crate::{
+    device::Device,
+    limits::{MEMORY_REGIONS_MAX, STOP_TIME},
+    memory::Memory,
+    queue::{
+        Shared,
+        command::{Command, QueueHandle, RingSetup},
+    },
+    vring::{Addresses, Vring},
+};
+
+/// One front end's session.
+#[derive(Debug)]
+pub struct Session {
+    device: Device,
+    shared: Arc<Shared>,
+    queue_size: u16,
+    accepted: u64,
+    writeback: bool,
+    memory: Memory,
+    rings: Vec<Ring>,
+}
+
+/// What the front end has said of one ring.
+#[derive(Debug)]
+struct Ring {
+    queue: QueueHandle,
+    size: u16,
+    /// Descriptor table, avail ring, used ring: addresses in the front end's own space.
+    addresses: [u64; 3],
+    base: u16,
+    call: Option<OwnedFd>,
+    running: bool,
+    enabled: bool,
+}
+
+/// What the device does not do, and does not offer.
+const NOT_OFFERED: Error = Error::InvalidOperation("a message of a feature that was not offered");
+
+impl Session {
+    /// A session over `queues`.
+    #[must_use]
+    pub fn new(
+        device: Device,
+        shared: Arc<Shared>,
+        queues: &[QueueHandle],
+        queue_size: u16,
+    ) -> Self {
+        let ring = |queue: &QueueHandle| Ring {
+            queue: queue.clone(),
+            size: 0,
+            addresses: [0; 3],
+            base: 0,
+            call: None,
+            running: false,
+            enabled: false,
+        };
+        Self {
+            device,
+            shared,
+            queue_size,
+            accepted: 0,
+            writeback: true,
+            memory: Memory::default(),
+            rings: queues.iter().map(ring).collect(),
+        }
+    }
+
+    /// The connection is gone: every ring stops, and nothing of the guest's stays mapped.
+    pub fn end(&mut self) {
+        if let Err(error) = self.stop_all() {
+            eprintln!("vhost-backend: stopping a ring: {error}");
+        }
+        for ring in &mut self.rings {
+            (ring.size, ring.base, ring.enabled, ring.call) = (0, 0, false, None);
+        }
+        self.memory = Memory::default();
+        self.accepted = 0;
+        self.writeback = true;
+        self.apply_cache_mode();
+    }
+
+    fn ring(&mut self, index: u32) -> Result<&mut Ring> {
+        self.rings.get_mut(index as usize).ok_or(Error::InvalidParam)
+    }
+
+    fn stop_all(&mut self) -> Result<()> {
+        self.rings.iter_mut().try_for_each(Ring::stop)
+    }
+
+    fn apply_cache_mode(&self) {
+        let through = Device::write_through(self.accepted, self.writeback);
+        self.shared.write_through.store(through, Ordering::Relaxed);
+    }
+
+    /// Gives running rings the new map, and returns when none of them uses the old one.
+    fn spread_memory(&self) -> Result<()> {
+        let (reply, done) = mpsc::channel();
+        let running: Vec<&Ring> = self.rings.iter().filter(|ring| ring.running).collect();
+        for ring in &running {
+            ring.queue.tell(Command::SetMemory(self.memory.map(), reply.clone()));
+        }
+        running.iter().try_for_each(|_| done.recv_timeout(STOP_TIME).map_err(unanswered))
+    }
+
+    fn start(&mut self, index: u32, kick: OwnedFd) -> Result<()> {
+        let event_idx = Device::event_idx(self.accepted);
+        let memory = self.memory.map();
+        let [descriptors, avail, used] = self.ring(index)?.addresses;
+        let translate = |address| self.memory.translate(address).map_err(refused);
+        let addresses = Addresses {
+            descriptors: translate(descriptors)?,
+            avail: translate(avail)?,
+            used: translate(used)?,
+        };
+        let ring = self.ring(index)?;
+        // A front end may hand over another kick descriptor without a stop before.
+        ring.stop()?;
+        let vring =
+            Vring::new(&memory, addresses, ring.size, ring.base, event_idx).map_err(refused)?;
+        let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
+        ring.queue.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call })));
+        ring.queue.tell(Command::Enable(ring.enabled));
+        ring.running = true;
+        Ok(())
+    }
+}
+
+impl Ring {
+    fn stop(&mut self) -> Result<()> {
+        if !self.running {
+            return Ok(());
+        }
+        let (reply, stopped) = mpsc::channel();
+        self.queue.tell(Command::Stop(reply));
+        self.base = stopped.recv_timeout(STOP_TIME).map_err(unanswered)?;
+        self.running = false;
+        Ok(())
+    }
+
+    fn enable(&mut self, enabled: bool) {
+        self.enabled = enabled;
+        self.queue.tell(Command::Enable(enabled));
+    }
+}
+
+fn refused(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::ReqHandlerError(io::Error::other(error))
+}
+
+fn unanswered(_: mpsc::RecvTimeoutError) -> Error {
+    Error::ReqHandlerError(io::Error::other(
+        "a queue did not stop in time: is the disk below hung?",
+    ))
+}
+
+impl VhostUserBackendReqHandlerMut for Session {
+    fn set_owner(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn reset_owner(&mut self) -> Result<()> {
+        self.reset_device()
+    }
+
+    fn reset_device(&mut self) -> Result<()> {
+        self.stop_all()?;
+        self.rings.iter_mut().for_each(|ring| ring.enable(false));
+        Ok(())
+    }
+
+    fn get_features(&mut self) -> Result<u64> {
+        Ok(self.device.features())
+    }
+
+    fn set_features(&mut self, features: u64) -> Result<()> {
+        if features & !self.device.features() != 0 {
+            return Err(Error::FeatureMismatch);
+        }
+        self.accepted = features;
+        self.apply_cache_mode();
+        // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
+        if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
+            self.rings.iter_mut().for_each(|ring| ring.enable(true));
+        }
+        Ok(())
+    }
+
+    fn set_mem_table(
+        &mut self,
+        table: &[VhostUserMemoryRegion],
+        files: Vec<File>,
+        _postcopy: Option<bool>,
+    ) -> Result<Option<Vec<VhostUserMemoryRegionBase>>> {
+        self.memory.set(table, files).map_err(refused)?;
+        self.spread_memory().map(|()| None)
+    }
+
+    fn set_vring_num(&mut self, index: u32, num: u32) -> Result<()> {
+        let size = u16::try_from(num)
+            .ok()
+            .filter(|size| size.is_power_of_two() && *size <= self.queue_size);
+        self.ring(index)?.size = size.ok_or_else(|| refused(crate::vring::RingError::Size(num)))?;
+        Ok(())
+    }
+
+    fn set_vring_addr(
+        &mut self,
+        index: u32,
+        _flags: VhostUserVringAddrFlags,
+        descriptor: u64,
+        used: u64,
+        available: u64,
+        _log: u64,
+    ) -> Result<()> {
+        self.ring(index)?.addresses = [descriptor, available, used];
+        Ok(())
+    }
+
+    fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
+        self.ring(index)?.base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
+        Ok(())
+    }
+
+    fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
+        let ring = self.ring(index)?;
+        ring.stop()?;
+        ring.call = None;
+        Ok(VhostUserVringState::new(index, u32::from(ring.base)))
+    }
+
+    fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
+        let kick =
+            fd.ok_or(Error::InvalidOperation("a ring without a kick descriptor is not served"))?;
+        self.start(u32::from(index), kick.into())
+    }
+
+    fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
+        let ring = self.ring(u32::from(index))?;
+        ring.call = fd.map(OwnedFd::from);
+        if ring.running {
+            let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
+            ring.queue.tell(Command::SetCall(call));
+        }
+        Ok(())
+    }
+
+    fn set_vring_err(&mut self, index: u8, _fd: Option<File>) -> Result<()> {
+        self.ring(u32::from(index)).map(|_| ())
+    }
+
+    fn get_protocol_features(&mut self) -> Result<VhostUserProtocolFeatures> {
+        Ok(self.device.protocol_features())
+    }
+
+    fn set_protocol_features(&mut self, features: u64) -> Result<()> {
+        match features & !self.device.protocol_features().bits() {
+            0 => Ok(()),
+            _ => Err(Error::FeatureMismatch),
+        }
+    }
+
+    fn get_queue_num(&mut self) -> Result<u64> {
+        Ok(self.rings.len() as u64)
+    }
+
+    fn set_vring_enable(&mut self, index: u32, enable: bool) -> Result<()> {
+        self.ring(index)?.enable(enable);
+        Ok(())
+    }
+
+    fn get_config(
+        &mut self,
+        offset: u32,
+        size: u32,
+        _flags: VhostUserConfigFlags,
+    ) -> Result<Vec<u8>> {
+        Ok(self.device.config(offset, size, self.writeback))
+    }
+
+    fn set_config(&mut self, offset: u32, buf: &[u8], _flags: VhostUserConfigFlags) -> Result<()> {
+        // A guest may write anything anywhere here; what is no cache switch has no effect, and ends nothing.
+        if let Some(writeback) = Device::written_writeback(offset, buf) {
+            self.writeback = writeback;
+            self.apply_cache_mode();
+        }
+        Ok(())
+    }
+
+    fn get_max_mem_slots(&mut self) -> Result<u64> {
+        Ok(MEMORY_REGIONS_MAX as u64)
+    }
+
+    fn add_mem_region(
+        &mut self,
+        region: &VhostUserSingleMemoryRegion,
+        fd: File,
+        _postcopy: Option<bool>,
+    ) -> Result<Option<VhostUserMemoryRegionBase>> {
+        self.memory.add(region, fd).map_err(refused)?;
+        self.spread_memory().map(|()| None)
+    }
+
+    fn remove_mem_region(&mut self, region: &VhostUserSingleMemoryRegion) -> Result<()> {
+        self.memory.remove(region).map_err(refused)?;
+        self.spread_memory()
+    }
+
+    fn set_gpu_socket(&mut self, _: GpuBackend) -> Result<()> {
+        Err(NOT_OFFERED)
+    }
+
+    fn get_shared_object(&mut self, _: VhostUserSharedMsg) -> Result<File> {
+        Err(NOT_OFFERED)
+    }
+
+    fn get_inflight_fd(&mut self, _: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
+        Err(NOT_OFFERED)
+    }
+
+    fn set_inflight_fd(&mut self, _: &VhostUserInflight, _: File) -> Result<()> {
+        Err(NOT_OFFERED)
+    }
+
+    fn set_device_state_fd(
+        &mut self,
+        _: VhostTransferStateDirection,
+        _: VhostTransferStatePhase,
+        _: File,
+    ) -> Result<Option<File>> {
+        Err(NOT_OFFERED)
+    }
+
+    fn check_device_state(&mut self) -> Result<()> {
+        Err(NOT_OFFERED)
+    }
+
+    fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {
+        Err(NOT_OFFERED)
+    }
+
+    fn set_log_base(&mut self, _: &VhostUserLog, _: File) -> Result<()> {
+        Err(NOT_OFFERED)
+    }
+}

@@ -1,0 +1,332 @@
+//! A split virtqueue (virtio 1.2, section 2.7): descriptor table, avail ring, used ring, in guest memory.
+//!
+//! Written here and not taken from `virtio-queue`, whose `add_used` publishes every completion by itself: here the used
+//! index is stored once per batch. Everything in guest memory is read by volatile or atomic loads, once, and a
+//! value that was read is never read again.
+
+use std::{
+    num::Wrapping,
+    sync::atomic::{Ordering, fence},
+};
+
+use thiserror::Error;
+use virtio_bindings::virtio_ring::{
+    VRING_AVAIL_F_NO_INTERRUPT, VRING_DESC_F_INDIRECT, VRING_DESC_F_NEXT, VRING_DESC_F_WRITE,
+    VRING_USED_F_NO_NOTIFY,
+};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
+
+use crate::{
+    guest::{Chain, Segment},
+    limits::CHAIN_LEN_MAX,
+};
+
+const DESCRIPTOR_LEN: usize = 16;
+const USED_ELEMENT_LEN: usize = 8;
+
+/// Why a ring cannot be served on. The queue stops; the device and its other queues live on.
+#[derive(Debug, Error, PartialEq, Eq)]
+pub enum RingError {
+    /// A part of the ring lies outside guest memory or is misaligned.
+    #[error("the {0} is not in guest memory, or not aligned")]
+    Address(&'static str),
+    /// The length is not a power of two within the limit.
+    #[error("a ring of {0} descriptors: use a power of two up to the queue size")]
+    Size(u32),
+    /// The avail index moved by more than the ring holds.
+    #[error("the avail index ran {0} ahead of a ring of {1}")]
+    AvailIndex(u16, u16),
+    /// The avail ring names a descriptor that does not exist.
+    #[error("descriptor {0} is made available in a ring of {1}")]
+    Head(u16, u16),
+}
+
+/// Where a ring lies, in guest-physical addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Descriptor table, aligned to 16.
+    pub descriptors: GuestAddress,
+    /// Avail ring, aligned to 2.
+    pub avail: GuestAddress,
+    /// Used ring, aligned to 4.
+    pub used: GuestAddress,
+}
+
+/// A ring, and how far this side has come in it.
+#[derive(Debug)]
+pub struct Vring {
+    addresses: Addresses,
+    size: u16,
+    event_idx: bool,
+    next_avail: Wrapping<u16>,
+    next_used: Wrapping<u16>,
+    /// Used index up to which the driver has been told.
+    published: Wrapping<u16>,
+}
+
+/// The three parts, resolved for one batch.
+struct View<'m> {
+    descriptors: VolatileSlice<'m>,
+    avail: VolatileSlice<'m>,
+    used: VolatileSlice<'m>,
+}
+
+impl Vring {
+    /// A ring that goes on at `base`, the index of the next entry of the avail ring.
+    ///
+    /// # Errors
+    /// [`RingError`] if it does not lie in `memory`.
+    pub fn new(
+        memory: &GuestMemoryMmap,
+        addresses: Addresses,
+        size: u16,
+        base: u16,
+        event_idx: bool,
+    ) -> Result<Self, RingError> {
+        let mut ring = Self {
+            addresses,
+            size,
+            event_idx,
+            next_avail: Wrapping(base),
+            next_used: Wrapping(0),
+            published: Wrapping(0),
+        };
+        let view = ring.view(memory)?;
+        // The used index belongs to this side, but only the ring remembers it across a restart.
+        let used = Wrapping(read(&view.used, 2));
+        ring.next_used = used;
+        ring.published = used;
+        Ok(ring)
+    }
+
+    /// Index of the next entry of the avail ring: what a front end stores over a stop.
+    #[must_use]
+    pub fn next_avail(&self) -> u16 {
+        self.next_avail.0
+    }
+
+    /// Takes the next chain, if there is one, into `chain`.
+    ///
+    /// # Errors
+    /// [`RingError`]: the ring itself is broken. A malformed chain is not an error of the ring:
+    /// it comes back with [`Chain::is_malformed`].
+    pub fn pop(&mut self, memory: &GuestMemoryMmap, chain: &mut Chain) -> Result<bool, RingError> {
+        let view = self.view(memory)?;
+        if self.pending_in(&view)? == 0 {
+            return Ok(false);
+        }
+        let slot = usize::from(self.next_avail.0 % self.size);
+        let head: u16 = read(&view.avail, 4 + 2 * slot);
+        if head >= self.size {
+            return Err(RingError::Head(head, self.size));
+        }
+        self.next_avail += 1;
+        chain.reset(head);
+        walk(&view.descriptors, self.size, head, memory, chain);
+        Ok(true)
+    }
+
+    /// Chains that wait in the avail ring.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn pending(&self, memory: &GuestMemoryMmap) -> Result<u16, RingError> {
+        self.pending_in(&self.view(memory)?)
+    }
+
+    fn pending_in(&self, view: &View<'_>) -> Result<u16, RingError> {
+        // Acquire: the entries and descriptors before the index are visible once it is.
+        let index = view.avail.load::<u16>(2, Ordering::Acquire);
+        let index = index.map_err(|_| RingError::Address("avail ring"))?;
+        let pending = (Wrapping(u16::from_le(index)) - self.next_avail).0;
+        if pending > self.size {
+            return Err(RingError::AvailIndex(pending, self.size));
+        }
+        Ok(pending)
+    }
+
+    /// Writes one used element. The driver does not see it before [`Vring::publish`].
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn push_used(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        head: u16,
+        written: u32,
+    ) -> Result<(), RingError> {
+        let view = self.view(memory)?;
+        let at = 4 + USED_ELEMENT_LEN * usize::from(self.next_used.0 % self.size);
+        write(&view.used, at, u32::from(head).to_le());
+        write(&view.used, at + 4, written.to_le());
+        self.next_used += 1;
+        Ok(())
+    }
+
+    /// Whether there are used elements that the driver has not been shown.
+    #[must_use]
+    pub fn has_unpublished(&self) -> bool {
+        self.published != self.next_used
+    }
+
+    /// Shows the driver every used element so far, and tells whether it wants an interrupt for them.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn publish(&mut self, memory: &GuestMemoryMmap) -> Result<bool, RingError> {
+        let view = self.view(memory)?;
+        // Release: data, status and elements are visible before the index.
+        let stored = view.used.store(self.next_used.0.to_le(), 2, Ordering::Release);
+        stored.map_err(|_| RingError::Address("used ring"))?;
+        let (old, new) = (self.published, self.next_used);
+        self.published = new;
+        // The index must be visible before the driver's wish is read: it stores its wish, then looks at the index
+        // (virtio 1.2, 2.7.7.2). Without a full fence both sides may see the old value and sleep.
+        fence(Ordering::SeqCst);
+        if self.event_idx {
+            let event: u16 = read(&view.avail, 4 + 2 * usize::from(self.size));
+            return Ok(needs_event(event, new.0, old.0));
+        }
+        let flags: u16 = read(&view.avail, 0);
+        Ok(u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0)
+    }
+
+    /// Asks the driver to kick for the next chain, or not to. After asking, the caller must look at the ring once more.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn ask_for_kicks(&self, memory: &GuestMemoryMmap, wanted: bool) -> Result<(), RingError> {
+        let view = self.view(memory)?;
+        if !self.event_idx {
+            let flags = if wanted { 0 } else { VRING_USED_F_NO_NOTIFY as u16 };
+            write(&view.used, 0, flags.to_le());
+        } else if wanted {
+            let at = 4 + USED_ELEMENT_LEN * usize::from(self.size);
+            write(&view.used, at, self.next_avail.0.to_le());
+        }
+        // The wish must be visible before the ring is looked at again.
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn view<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<View<'m>, RingError> {
+        let size = usize::from(self.size);
+        let part = |address: GuestAddress, len, align, name| {
+            memory
+                .get_slice(address, len)
+                .ok()
+                .filter(|_| address.0.is_multiple_of(align))
+                .ok_or(RingError::Address(name))
+        };
+        Ok(View {
+            descriptors: part(
+                self.addresses.descriptors,
+                DESCRIPTOR_LEN * size,
+                16,
+                "descriptor table",
+            )?,
+            avail: part(self.addresses.avail, 4 + 2 * size + 2, 2, "avail ring")?,
+            used: part(self.addresses.used, 4 + USED_ELEMENT_LEN * size + 2, 4, "used ring")?,
+        })
+    }
+}
+
+/// Whether `event`, the index the driver waits for, was passed between `old` and `new` (virtio 1.2, 2.7.10).
+fn needs_event(event: u16, new: u16, old: u16) -> bool {
+    new.wrapping_sub(event).wrapping_sub(1) < new.wrapping_sub(old)
+}
+
+/// One descriptor, read once.
+#[derive(Clone, Copy)]
+struct Descriptor {
+    address: u64,
+    len: u32,
+    flags: u32,
+    next: u16,
+}
+
+fn descriptor(table: &VolatileSlice<'_>, index: u16) -> Option<Descriptor> {
+    let mut bytes = [0; DESCRIPTOR_LEN];
+    table.read_slice(&mut bytes, DESCRIPTOR_LEN * usize::from(index)).ok()?;
+    let [a0, a1, a2, a3, a4, a5, a6, a7, l0, l1, l2, l3, f0, f1, n0, n1] = bytes;
+    Some(Descriptor {
+        address: u64::from_le_bytes([a0, a1, a2, a3, a4, a5, a6, a7]),
+        len: u32::from_le_bytes([l0, l1, l2, l3]),
+        flags: u32::from(u16::from_le_bytes([f0, f1])),
+        next: u16::from_le_bytes([n0, n1]),
+    })
+}
+
+/// Where a table's links led.
+enum End {
+    /// To a last descriptor.
+    Last,
+    /// To a descriptor that names an indirect table.
+    Indirect(Descriptor),
+    /// Out of the table, round in a circle, or into memory that is not there.
+    Broken,
+}
+
+/// Follows a chain from `head` into `chain`: any number of plain descriptors, then at most one indirect table
+/// (virtio 1.2, 2.7.5.3.2).
+fn walk(
+    table: &VolatileSlice<'_>,
+    size: u16,
+    head: u16,
+    memory: &GuestMemoryMmap,
+    chain: &mut Chain,
+) {
+    let complete = match follow(table, size, head, chain) {
+        End::Last => true,
+        End::Indirect(descriptor) => walk_indirect(descriptor, memory, chain),
+        End::Broken => false,
+    };
+    if !complete {
+        chain.mark_malformed();
+    }
+}
+
+/// A table inside a table is not allowed (virtio 1.2, 2.7.5.3.1).
+fn walk_indirect(descriptor: Descriptor, memory: &GuestMemoryMmap, chain: &mut Chain) -> bool {
+    let len = descriptor.len as usize;
+    let Ok(entries) = u16::try_from(len / DESCRIPTOR_LEN) else { return false };
+    if entries == 0 || entries > CHAIN_LEN_MAX || !len.is_multiple_of(DESCRIPTOR_LEN) {
+        return false;
+    }
+    match memory.get_slice(GuestAddress(descriptor.address), len) {
+        Ok(table) => matches!(follow(&table, entries, 0, chain), End::Last),
+        Err(_) => false,
+    }
+}
+
+/// Follows `next` links in one table. A chain longer than its table is a loop.
+fn follow(table: &VolatileSlice<'_>, size: u16, first: u16, chain: &mut Chain) -> End {
+    let mut index = first;
+    for _ in 0..size {
+        let found = if index < size { descriptor(table, index) } else { None };
+        let Some(found) = found else { return End::Broken };
+        let has_next = found.flags & VRING_DESC_F_NEXT != 0;
+        if found.flags & VRING_DESC_F_INDIRECT != 0 {
+            return if has_next { End::Broken } else { End::Indirect(found) };
+        }
+        let segment = Segment { address: GuestAddress(found.address), len: found.len };
+        if !chain.push(segment, found.flags & VRING_DESC_F_WRITE != 0) {
+            return End::Broken;
+        }
+        if !has_next {
+            return End::Last;
+        }
+        index = found.next;
+    }
+    End::Broken
+}
+
+/// Reads a 16-bit little-endian value at an offset that [`Vring::view`] has made sure of.
+fn read(slice: &VolatileSlice<'_>, at: usize) -> u16 {
+    slice.load::<u16>(at, Ordering::Relaxed).map_or(0, u16::from_le)
+}
+
+/// Writes a value at an offset that [`Vring::view`] has made sure of.
+fn write<T: vm_memory::AtomicAccess>(slice: &VolatileSlice<'_>, at: usize, value: T) {
+    let _ = slice.store(value, at, Ordering::Relaxed);
+}
