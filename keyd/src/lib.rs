@@ -1,1 +1,31 @@
-//! keyd
+//! The key daemon.
+//!
+//! It holds the key-encryption keys (KEKs), unwraps disks' keys (DEKs) for those who may have them, under a lease,
+//! takes them back when a key is switched off, and writes down every use. A request passes named stages, each in its
+//! own module: [`front`] reads it, [`auth`] says whether it may, [`service`] decides what happens, [`ops`] do it,
+//! [`store`] makes it durable together with its [`audit`] record, [`leases`] tells those it concerns.
+
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod auth;
+pub mod cli;
+pub mod clock;
+pub mod core;
+pub mod error;
+pub mod front;
+pub mod harden;
+pub mod kek;
+pub mod keyring;
+pub mod leases;
+pub mod limits;
+pub mod lock;
+pub mod log;
+pub mod model;
+pub mod ops;
+pub mod root;
+pub mod serve;
+pub mod service;
+pub mod state_dir;
+pub mod store;
+pub mod volume_key;

@@ -1,0 +1,22 @@
+//! `keyd serve`.
+
+use std::path::Path;
+
+use super::{
+    Error,
+    args::{Serve, SocketMode},
+};
+use crate::serve::{self, Config};
+
+pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
+    let config = Config {
+        state_dir: options.state_dir,
+        socket: socket.to_owned(),
+        socket_mode: match options.socket_mode {
+            SocketMode::Owner => 0o600,
+            SocketMode::Group => 0o660,
+        },
+        grants: options.grant,
+    };
+    Ok(serve::run(&config)?)
+}

@@ -1,0 +1,6 @@
+//! How requests come in: a listener, and what a connection is allowed to cost.
+
+pub mod native;
+pub mod session;
+pub mod socket;
+pub mod timed;

@@ -1,0 +1,150 @@
+//! The Unix socket: accept, peer credentials, frame, `(Caller, Request)`. No decision is taken here.
+
+use std::{
+    io,
+    os::unix::net::{UnixListener, UnixStream},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+};
+
+use keyd_client::{
+    Dek,
+    lease::BootTime,
+    limits::FRAME_TIMEOUT,
+    message::{Refusal, RefusalCode, Reply, Request},
+    wire::{self, WireError},
+};
+use rustix::{
+    event::{PollFd, PollFlags, poll},
+    io::Errno,
+    net::sockopt::socket_peercred,
+};
+
+use super::{
+    session,
+    timed::{Timed, Waited, wait_readable},
+};
+use crate::{
+    auth::Caller,
+    error::Refused,
+    limits::{CONNECTIONS_MAX, IDLE_TIMEOUT, THREAD_STACK_LEN},
+    log,
+    service::{Answer, Service},
+};
+
+/// Serves until there is something to read from `stop`.
+///
+/// # Errors
+/// The listener itself failed.
+pub fn serve(listener: &UnixListener, stop: &UnixStream, service: &Arc<Service>) -> io::Result<()> {
+    let open = Arc::new(AtomicUsize::new(0));
+    loop {
+        let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) if !fds[1].revents().is_empty() => return Ok(()),
+            Ok(_) => accept(listener, service, &open),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+fn accept(listener: &UnixListener, service: &Arc<Service>, open: &Arc<AtomicUsize>) {
+    let stream = match listener.accept() {
+        Ok((stream, _)) => stream,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+        // Out of descriptors, or the peer is gone again: the next one may fare better.
+        Err(error) => {
+            log::line(format_args!("accept: {error}"));
+            return thread::sleep(std::time::Duration::from_millis(10));
+        }
+    };
+    let Some(place) = Place::take(open) else {
+        return log::line(format_args!("a connection was closed: {CONNECTIONS_MAX} are open"));
+    };
+    let service = service.clone();
+    let started = thread::Builder::new().stack_size(THREAD_STACK_LEN).spawn(move || {
+        let _place = place;
+        if let Err(error) = connection(&service, stream) {
+            log::line(format_args!("a connection was closed: {}", log::chain(&error)));
+        }
+    });
+    if let Err(error) = started {
+        log::line(format_args!("no thread for a connection: {error}"));
+    }
+}
+
+/// One of the places for connections, given back when dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    fn take(open: &Arc<AtomicUsize>) -> Option<Self> {
+        let place = Self(open.clone());
+        let before = open.fetch_add(1, Ordering::Relaxed);
+        (before < CONNECTIONS_MAX).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn connection(service: &Service, stream: UnixStream) -> Result<(), WireError> {
+    let peer = socket_peercred(&stream).map_err(io::Error::from)?;
+    let caller = Caller {
+        uid: peer.uid.as_raw(),
+        gid: peer.gid.as_raw(),
+        pid: peer.pid.as_raw_pid().unsigned_abs(),
+    };
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(FRAME_TIMEOUT))?;
+    let stream = Arc::new(stream);
+    while let Some(request) = next_request(&stream)? {
+        match service.answer(&caller, request, &stream) {
+            Answer::Reply(reply, dek) => reply_with(&stream, &reply, dek.as_ref())?,
+            Answer::Lease(lease) => {
+                session::hold(service, &caller, lease, &stream);
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The next request; none if the peer has no more, or waited too long with it.
+fn next_request(stream: &UnixStream) -> Result<Option<Request>, WireError> {
+    let idle = BootTime::now().after(IDLE_TIMEOUT);
+    if wait_readable(stream, Some(idle))? == Waited::TimedOut {
+        return Ok(None);
+    }
+    match wire::receive(&mut Timed::new(stream, FRAME_TIMEOUT)) {
+        Ok((request, _)) => Ok(Some(request)),
+        Err(WireError::Closed) => Ok(None),
+        Err(WireError::Body(error)) => {
+            let message = format!(
+                "keyd does not understand the request ({error}): use programs of one release"
+            );
+            let code = RefusalCode::BadRequest;
+            reply_with(stream, &Reply::Refused(Refusal { code, message }), None)?;
+            Err(WireError::Body(error))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn reply_with(stream: &UnixStream, reply: &Reply, dek: Option<&Dek>) -> Result<(), WireError> {
+    let mut writer = stream;
+    match wire::send(&mut writer, reply, dek) {
+        // Found before anything was sent.
+        Err(WireError::TooLong(_)) => {
+            let refusal = Reply::Refused(Refused::AnswerTooLong.told());
+            wire::send(&mut writer, &refusal, None)
+        }
+        sent => sent,
+    }
+}

@@ -1,0 +1,99 @@
+//! The listening socket: made where nothing is, in place of one nobody listens at, and nowhere else.
+
+use std::{
+    fs::{self, DirBuilder, Permissions},
+    io,
+    os::unix::{
+        fs::{DirBuilderExt, FileTypeExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::{Path, PathBuf},
+};
+
+use thiserror::Error;
+
+/// Why there is no socket.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// Someone answers there.
+    #[error("a keyd is listening at {0} already: stop it, or give this one another --socket")]
+    Live(PathBuf),
+    /// Something else has the name.
+    #[error("{0} exists and is no socket: give another --socket, it is left as it is")]
+    NoSocket(PathBuf),
+    /// The system's.
+    #[error(
+        "cannot listen at {path}: {source}; does its directory exist, and may you write there?"
+    )]
+    System {
+        /// The socket.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Listens at a path, with these permission bits from the first moment on: the process's umask keeps others out until
+/// they are set.
+///
+/// # Errors
+/// [`SocketError`].
+pub fn listen(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
+    let system = |source| SocketError::System { path: path.to_owned(), source };
+    make_parent(path).map_err(system)?;
+    clear(path)?;
+    let listener = UnixListener::bind(path).map_err(system)?;
+    fs::set_permissions(path, Permissions::from_mode(mode)).map_err(system)?;
+    listener.set_nonblocking(true).map_err(system)?;
+    Ok(listener)
+}
+
+/// `/run/keyd` is gone after every boot. Only the last directory is made, open to be passed through: the socket has its
+/// own mode.
+fn make_parent(path: &Path) -> io::Result<()> {
+    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    match DirBuilder::new().mode(0o755).create(parent) {
+        Ok(()) => fs::set_permissions(parent, Permissions::from_mode(0o755)),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn clear(path: &Path) -> Result<(), SocketError> {
+    let system = |source| SocketError::System { path: path.to_owned(), source };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(system(error)),
+        Ok(about) if !about.file_type().is_socket() => Err(SocketError::NoSocket(path.to_owned())),
+        Ok(_) => match UnixStream::connect(path) {
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                fs::remove_file(path).map_err(system)
+            }
+            Err(error) => Err(system(error)),
+            Ok(_) => Err(SocketError::Live(path.to_owned())),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stale_socket_is_replaced_a_live_one_refused_a_file_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/keyd.sock");
+        let first = listen(&path, 0o600).unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketError::Live(_))));
+        drop(first);
+        let second = listen(&path, 0o660).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
+        drop(second);
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(listen(&path, 0o600), Err(SocketError::NoSocket(_))));
+        assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+}

@@ -1,0 +1,262 @@
+//! Who holds which DEK now.
+//!
+//! One mutex guards all of it, and everything that is said to a holder is said under it, so a holder hears things in
+//! the order in which they were decided. Nothing here waits: what a holder's socket does not take at once is a holder
+//! that is cut off, and whose lease then runs out.
+//!
+//! A lease is entered *before* the key's state is looked at. A key that is switched off meanwhile raises the lease's
+//! epoch, and a DEK is handed over only in the epoch in which its key was seen enabled: an attach that races with a
+//! disable is refused, or told; never forgotten.
+
+mod entry;
+mod send;
+
+use std::{
+    collections::HashMap, os::unix::net::UnixStream, sync::Arc, sync::Mutex, time::Duration,
+};
+
+use keyd_client::{
+    Dek, DiskId, KeyName, LeaseId,
+    lease::BootTime,
+    message::{Event, Holder, HolderState, Refusal},
+};
+use serde::Serialize;
+
+pub use entry::{Claim, Stage};
+use entry::{Entry, hung_up};
+
+use crate::lock::lock;
+
+/// Another process holds the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InUse {
+    /// Which.
+    pub pid: u32,
+}
+
+/// How handing over went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum HandOver {
+    /// The holder has it.
+    Done,
+    /// The key was taken away since it was seen enabled. Nothing was sent.
+    Withheld,
+    /// The holder is gone.
+    Gone,
+}
+
+/// What a holder had when its lease was over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The disk.
+    pub disk: DiskId,
+    /// The holder's process.
+    pub pid: u32,
+    /// And user.
+    pub uid: u32,
+    /// How far it was.
+    pub stage: Stage,
+}
+
+/// How long to wait for a holder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Until it speaks or hangs up: it holds nothing.
+    Endless,
+    /// Until its lease ends.
+    Until(BootTime),
+    /// As before, but it is cut off and will not speak.
+    Deaf(BootTime),
+}
+
+/// All leases.
+#[derive(Debug, Default)]
+pub struct Leases(Mutex<HashMap<LeaseId, Entry>>);
+
+impl Leases {
+    /// Enters a lease. One writer, or any number of readers, share a disk; a holder that hung up counts no more, also
+    /// before its own thread noticed.
+    ///
+    /// # Errors
+    /// [`InUse`].
+    pub fn register(&self, claim: Claim, stream: &Arc<UnixStream>) -> Result<LeaseId, InUse> {
+        let mut leases = lock(&self.0);
+        let rival = leases
+            .values()
+            .filter(|other| other.claim.disk == claim.disk)
+            .filter(|other| !(other.claim.read_only && claim.read_only))
+            .find(|other| other.cut_off || !hung_up(&other.stream));
+        if let Some(rival) = rival {
+            let pid = rival.claim.caller.pid;
+            return Err(InUse { pid });
+        }
+        let id = LeaseId::random();
+        leases.insert(id, Entry::new(claim, stream.clone()));
+        Ok(id)
+    }
+
+    /// The epoch in which a key is being looked at.
+    #[must_use]
+    pub fn epoch(&self, lease: LeaseId) -> u64 {
+        lock(&self.0).get(&lease).map_or(u64::MAX, |e| e.epoch)
+    }
+
+    /// Sends a frame with the DEK that belongs to it; the lease begins.
+    pub fn hand_over(
+        &self,
+        lease: LeaseId,
+        epoch: u64,
+        frame: &impl Serialize,
+        dek: &Dek,
+    ) -> HandOver {
+        let mut leases = lock(&self.0);
+        match leases.get_mut(&lease) {
+            None => HandOver::Gone,
+            Some(entry) if entry.epoch != epoch => HandOver::Withheld,
+            Some(entry) if send::frame(&entry.stream, frame, Some(dek)).is_err() => HandOver::Gone,
+            Some(entry) => {
+                entry.hold();
+                HandOver::Done
+            }
+        }
+    }
+
+    /// Sends a frame without a DEK; the holder is parked.
+    pub fn park(&self, lease: LeaseId, frame: &impl Serialize) -> HandOver {
+        let mut leases = lock(&self.0);
+        match leases.get_mut(&lease) {
+            Some(entry) if send::frame(&entry.stream, frame, None).is_ok() => {
+                entry.park();
+                HandOver::Done
+            }
+            _ => HandOver::Gone,
+        }
+    }
+
+    /// Tells every holder of a DEK under this key to let go, and says how many that concerns.
+    pub fn revoke(&self, key: &KeyName, reason: &str) -> u32 {
+        let event = Event::Revoked { reason: reason.to_owned() };
+        let mut leases = lock(&self.0);
+        let told = leases
+            .values_mut()
+            .filter(|entry| entry.claim.key == *key)
+            .map(|entry| u32::from(entry.revoke(&event)));
+        told.sum()
+    }
+
+    /// Tells every parked holder under this key that it is back, and says how many.
+    pub fn grant(&self, key: &KeyName) -> u32 {
+        let mut leases = lock(&self.0);
+        let told = leases
+            .values_mut()
+            .filter(|entry| entry.claim.key == *key)
+            .map(|entry| u32::from(entry.grant()));
+        told.sum()
+    }
+
+    /// Tells one parked holder that its key is back.
+    pub fn grant_one(&self, lease: LeaseId) {
+        if let Some(entry) = lock(&self.0).get_mut(&lease) {
+            entry.grant();
+        }
+    }
+
+    /// Prolongs a lease, and says so to its holder; a revoked one is not prolonged.
+    pub fn renew(&self, lease: LeaseId) {
+        if let Some(entry) = lock(&self.0).get_mut(&lease) {
+            entry.renew();
+        }
+    }
+
+    /// The holder has let go. What it was before.
+    pub fn fenced(&self, lease: LeaseId) -> Option<Stage> {
+        let mut leases = lock(&self.0);
+        let entry = leases.get_mut(&lease)?;
+        let before = entry.stage;
+        entry.park();
+        Some(before)
+    }
+
+    /// Tells a holder that its reclaim was refused. It hears of the next time its key is back.
+    pub fn still_revoked(&self, lease: LeaseId, refusal: Refusal) {
+        if let Some(entry) = lock(&self.0).get_mut(&lease) {
+            entry.still_revoked(refusal);
+        }
+    }
+
+    /// What a lease is of.
+    #[must_use]
+    pub fn claim(&self, lease: LeaseId) -> Option<Claim> {
+        lock(&self.0).get(&lease).map(|entry| entry.claim.clone())
+    }
+
+    /// How far a lease is.
+    #[must_use]
+    pub fn stage(&self, lease: LeaseId) -> Option<Stage> {
+        lock(&self.0).get(&lease).map(|entry| entry.stage)
+    }
+
+    /// How long to wait for a holder's next word.
+    #[must_use]
+    pub fn patience(&self, lease: LeaseId) -> Patience {
+        match lock(&self.0).get(&lease) {
+            Some(Entry { ends: Some(ends), cut_off: true, .. }) => Patience::Deaf(*ends),
+            Some(Entry { ends: Some(ends), .. }) => Patience::Until(*ends),
+            _ => Patience::Endless,
+        }
+    }
+
+    /// Forgets a lease.
+    pub fn end(&self, lease: LeaseId) -> Option<Ended> {
+        let Entry { claim, stage, .. } = lock(&self.0).remove(&lease)?;
+        Some(Ended { disk: claim.disk, pid: claim.caller.pid, uid: claim.caller.uid, stage })
+    }
+
+    /// How many DEKs under a key are held.
+    #[must_use]
+    pub fn held_under(&self, key: &KeyName) -> usize {
+        let leases = lock(&self.0);
+        let held =
+            leases.values().filter(|entry| entry.claim.key == *key && entry.stage == Stage::Held);
+        held.count()
+    }
+
+    /// Whether anyone holds or waits for a disk.
+    #[must_use]
+    pub fn holder_of(&self, disk: DiskId) -> Option<u32> {
+        lock(&self.0)
+            .values()
+            .find(|entry| entry.claim.disk == disk)
+            .map(|entry| entry.claim.caller.pid)
+    }
+
+    /// The holders of a disk.
+    #[must_use]
+    pub fn holders(&self, disk: DiskId) -> Vec<Holder> {
+        let leases = lock(&self.0);
+        let of_disk = leases.iter().filter(|(_, e)| e.claim.disk == disk);
+        of_disk
+            .map(|(id, entry)| Holder {
+                lease: *id,
+                pid: entry.claim.caller.pid,
+                uid: entry.claim.caller.uid,
+                since: entry.since,
+                state: match entry.stage {
+                    Stage::Held => HolderState::Held,
+                    Stage::Revoking => HolderState::Revoking,
+                    Stage::Attaching | Stage::Parked => HolderState::Parked,
+                },
+            })
+            .collect()
+    }
+}
+
+/// A lease's length from a set's milliseconds.
+#[must_use]
+pub fn length(lease_ms: u64) -> Duration {
+    Duration::from_millis(lease_ms)
+}
+
+#[cfg(test)]
+mod tests;

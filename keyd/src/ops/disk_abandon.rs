@@ -1,0 +1,31 @@
+//! Forgets a disk whose image was never written.
+
+use keyd_client::DiskId;
+
+use crate::{
+    auth::{Permit, op},
+    core::Core,
+    error::{Failure, Refused},
+    store::View,
+};
+
+/// Forgets an unconfirmed disk and its DEK; its maker or an administrator does.
+///
+/// # Errors
+/// [`Refused::NoDisk`], [`Refused::NotYours`], [`Refused::Confirmed`], [`Refused::InUse`].
+#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
+pub fn run(core: &Core, permit: Permit<op::DiskAbandon>, id: DiskId) -> Result<(), Failure> {
+    core.store.commit(|txn| {
+        let disk = txn.disk(id)?;
+        if disk.maker != permit.caller().uid && !permit.administrator() {
+            return Err(Refused::NotYours(id).into());
+        }
+        disk.abandonable()?;
+        // A lease is entered before its disk is looked for: one that is not seen here will not find the disk.
+        if let Some(pid) = core.leases.holder_of(id) {
+            return Err(Refused::InUse { disk: id, pid }.into());
+        }
+        txn.remove_disk(id)?;
+        Ok(((), permit.entry(id)))
+    })
+}

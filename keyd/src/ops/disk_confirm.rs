@@ -1,0 +1,27 @@
+//! Notes that a new disk's image is durable.
+
+use keyd_client::DiskId;
+
+use crate::{
+    auth::{Permit, op},
+    core::Core,
+    error::{Failure, Refused},
+    store::View,
+};
+
+/// Confirms a disk; its maker or an administrator does.
+///
+/// # Errors
+/// [`Refused::NoDisk`], [`Refused::NotYours`].
+#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
+pub fn run(core: &Core, permit: Permit<op::DiskConfirm>, id: DiskId) -> Result<(), Failure> {
+    core.store.commit(|txn| {
+        let mut disk = txn.disk(id)?;
+        if disk.maker != permit.caller().uid && !permit.administrator() {
+            return Err(Refused::NotYours(id).into());
+        }
+        disk.confirm();
+        txn.replace_disk(&disk)?;
+        Ok(((), permit.entry(id)))
+    })
+}

@@ -1,0 +1,47 @@
+//! Takes down that a holder has let go.
+
+use keyd_client::{
+    LeaseId,
+    message::{FenceReport, UnixMillis},
+};
+
+use super::attach::grant_if_enabled;
+use crate::{
+    auth::{Permit, op},
+    clock,
+    core::Core,
+    error::Failure,
+};
+
+/// Parks the holder and records its times. If the key is back already, the holder is told.
+///
+/// # Errors
+/// [`crate::error::Fault`].
+#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
+pub fn run(
+    core: &Core,
+    permit: Permit<op::Fence>,
+    lease: LeaseId,
+    report: &FenceReport,
+) -> Result<(), Failure> {
+    let Some(claim) = core.leases.claim(lease) else {
+        return Ok(());
+    };
+    core.leases.fenced(lease);
+    let last_io = report.last_io.map_or_else(|| "none".to_owned(), time);
+    let detail = format!(
+        "lease={lease} pid={} ordered={} last_io={last_io} wiped={} took_us={} held={}",
+        claim.caller.pid,
+        time(report.ordered),
+        time(report.wiped),
+        report.took_us,
+        report.held
+    );
+    let entry = permit.entry(claim.disk).outcome("released").detail(detail);
+    core.store.record(entry)?;
+    grant_if_enabled(core, lease, &claim.key)
+}
+
+fn time(millis: UnixMillis) -> String {
+    clock::text(millis).replace(' ', "T")
+}

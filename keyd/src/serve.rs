@@ -1,0 +1,172 @@
+//! Starts the daemon, in an order in which nothing is announced before it is there.
+
+use std::{
+    fs::OpenOptions,
+    io,
+    os::unix::{fs::OpenOptionsExt, net::UnixStream},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use redb::Database;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    low_level::pipe,
+};
+use thiserror::Error;
+
+use crate::{
+    audit::Entry,
+    auth::{Auth, Grant},
+    core::Core,
+    error::{Failure, Fault},
+    front::{
+        native,
+        socket::{self, SocketError},
+    },
+    harden,
+    keyring::Keyring,
+    log,
+    ops::{first_start, rewrap},
+    root::{RootError, RootKey},
+    service::Service,
+    state_dir::{StateDir, StateDirError},
+    store::{Store, View},
+};
+
+/// What `keyd serve` is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where its state lies.
+    pub state_dir: PathBuf,
+    /// Where it listens.
+    pub socket: PathBuf,
+    /// Permission bits of the socket.
+    pub socket_mode: u32,
+    /// Who else may do what.
+    pub grants: Vec<Grant>,
+}
+
+/// Why the daemon does not run.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the sources say it")]
+pub enum ServeError {
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
+    #[error(transparent)]
+    Root(#[from] RootError),
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    #[error(transparent)]
+    Fault(#[from] Fault),
+    #[error("{0}: {1}")]
+    Open(PathBuf, #[source] io::Error),
+    #[error("waiting for connections: {0}")]
+    Listen(#[source] io::Error),
+    #[error("signals cannot be caught: {0}")]
+    Signals(#[source] io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`ServeError`], before the first request or if the listener fails.
+pub fn run(config: &Config) -> Result<(), ServeError> {
+    harden::process();
+    let stop = stop_signals().map_err(ServeError::Signals)?;
+    let dir = StateDir::open(&config.state_dir)?;
+    let core = Arc::new(open(&dir)?);
+    let listener = socket::listen(&config.socket, config.socket_mode)?;
+    let auth = Auth::new(dir.owner(), config.grants.clone());
+    let service = Arc::new(Service::new(auth, core.clone()));
+    log::line(format_args!(
+        "ready: state {}, socket {}, administrator uid {}, process {}",
+        config.state_dir.display(),
+        config.socket.display(),
+        dir.owner(),
+        std::process::id()
+    ));
+    notify_ready();
+    resume_rotations(&core)?;
+    let served = native::serve(&listener, &stop, &service).map_err(ServeError::Listen);
+    finish(&core, &config.socket);
+    served
+}
+
+/// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
+fn open(dir: &StateDir) -> Result<Core, ServeError> {
+    let store_exists = dir.store().exists();
+    let root = RootKey::open(&dir.root_key(), store_exists)?;
+    let log_path = dir.audit_log();
+    let log = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&log_path)
+        .map_err(|error| ServeError::Open(log_path, error))?;
+    let db = Database::create(dir.store()).map_err(Fault::from)?;
+    dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
+    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root));
+    if core.store.writable().is_ok() {
+        start(&core)?;
+    }
+    Ok(core)
+}
+
+fn start(core: &Core) -> Result<(), Failure> {
+    let entry = Entry::by_daemon("daemon-start", "keyd");
+    let detail = format!("version={} process={}", env!("CARGO_PKG_VERSION"), std::process::id());
+    core.store.record(entry.detail(detail))?;
+    first_start::run(core)
+}
+
+/// Rotations that a crash or an end interrupted go on.
+fn resume_rotations(core: &Arc<Core>) -> Result<(), Failure> {
+    let keys = core.store.snapshot()?.keys()?;
+    for key in keys.iter().filter(|key| key.rotation.is_some()) {
+        rewrap::resume(core, &key.name);
+    }
+    Ok(())
+}
+
+/// Whatever a thread is committing is committed or never was; the record of the end waits for it.
+fn finish(core: &Core, socket: &Path) {
+    core.stop();
+    // A socket that stays behind is recognised as stale by the next start.
+    let _ = std::fs::remove_file(socket);
+    if let Err(failure) = core.store.record(Entry::by_daemon("daemon-end", "keyd")) {
+        log::line(format_args!("the end could not be recorded: {}", log::chain(&failure)));
+    }
+    log::line(format_args!("ended"));
+}
+
+fn stop_signals() -> io::Result<UnixStream> {
+    let (reader, writer) = UnixStream::pair()?;
+    pipe::register(SIGTERM, writer.try_clone()?)?;
+    pipe::register(SIGINT, writer)?;
+    Ok(reader)
+}
+
+/// `Type=notify` of systemd (sd_notify(3)): one datagram. Without a service manager there is nobody to tell.
+fn notify_ready() {
+    use std::os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    };
+    let Ok(name) = std::env::var("NOTIFY_SOCKET") else {
+        return;
+    };
+    let address = match name.strip_prefix('@') {
+        Some(name) => SocketAddr::from_abstract_name(name),
+        None => SocketAddr::from_pathname(&name),
+    };
+    let sent =
+        address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address));
+    if let Err(error) = sent {
+        log::line(format_args!("the service manager was not told: {error}"));
+    }
+}
