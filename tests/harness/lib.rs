@@ -1,1 +1,4 @@
-//! system-tests
+//! Real peers for the system tests: a guest's driver, front ends, the daemons as processes, other people's tools.
+
+pub mod driver;
+pub mod tape;

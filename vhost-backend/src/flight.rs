@@ -214,7 +214,8 @@ pub fn settle(mut job: Job, result: Result<usize, Errno>) -> Settled {
     }
     // With O_DIRECT the rest must begin on a block: bytes of a part of one are asked for again.
     let blocks = moved & !511;
-    if blocks == 0 {
+    job.attempts += u16::from(blocks == 0);
+    if moved == 0 || job.attempts > ATTEMPTS_MAX {
         return Settled::Failed(job, Errno::IO);
     }
     *done += blocks;

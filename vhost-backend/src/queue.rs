@@ -116,11 +116,7 @@ impl<D: Disk> Queue<D> {
     /// The queue's own ring to the kernel failed; nothing more can be done with it.
     pub fn run(mut self) -> io::Result<()> {
         while !self.exit || self.parts.disk.in_flight() > 0 {
-            let events = self.take_events();
-            let requests = self.fetch();
-            self.publish();
-            self.settle();
-            if events || requests {
+            if self.turn() {
                 self.spin.worked();
                 self.parts.disk.wait(Wait::No)?;
             } else {
@@ -128,6 +124,20 @@ impl<D: Disk> Queue<D> {
             }
         }
         Ok(())
+    }
+
+    /// One turn of the loop, without a wait; `false` if there was nothing to do.
+    pub fn turn(&mut self) -> bool {
+        let events = self.take_events();
+        let requests = self.fetch();
+        self.publish();
+        self.settle();
+        events || requests
+    }
+
+    /// The disk below: a test gives its twin orders through this.
+    pub fn disk(&mut self) -> &mut D {
+        &mut self.parts.disk
     }
 
     /// Takes every event that has come; `false` if there was none.

@@ -1,1 +1,153 @@
-//! Placeholder
+//! The disk's faulty twin: an image in memory that is slow, short, out of order, failing and forgetful on command. Tests and
+//! benches run the unchanged queue on it.
+
+use std::{collections::VecDeque, io, os::fd::OwnedFd};
+
+use rustix::io::Errno;
+
+use super::{Disk, Event, Job, Operation, Wait};
+use crate::limits::{BARE_OPERATIONS_MAX, BUFFERS};
+
+/// What goes wrong, in how many of 256 operations.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Faults {
+    /// Reads and writes that move a part only.
+    pub short: u8,
+    /// Operations that the kernel wants tried again.
+    pub again: u8,
+    /// Operations that fail with EIO.
+    pub error: u8,
+    /// Operations take effect and end in random order.
+    pub reorder: bool,
+}
+
+/// A disk in memory.
+#[derive(Debug)]
+pub struct SimDisk {
+    image: Vec<u8>,
+    jobs: VecDeque<Job>,
+    faults: Faults,
+    random: u64,
+    bell: bool,
+    /// Operations do not end while this is set.
+    stuck: bool,
+    syncs: u64,
+}
+
+impl SimDisk {
+    /// A disk that holds `image`; the same seed brings the same faults.
+    #[must_use]
+    pub fn new(image: Vec<u8>, faults: Faults, seed: u64) -> Self {
+        let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let jobs = VecDeque::new();
+        Self { image, jobs, faults, random, bell: false, stuck: false, syncs: 0 }
+    }
+
+    /// The bytes on the disk.
+    #[must_use]
+    pub fn image(&self) -> &[u8] {
+        &self.image
+    }
+
+    /// Flushes that reached the disk.
+    #[must_use]
+    pub fn syncs(&self) -> u64 {
+        self.syncs
+    }
+
+    /// Announces a command, as the eventfd does for the real disk.
+    pub fn ring_bell(&mut self) {
+        self.bell = true;
+    }
+
+    /// Lets operations hang, or go on.
+    pub fn set_stuck(&mut self, stuck: bool) {
+        self.stuck = stuck;
+    }
+
+    /// Changes what goes wrong.
+    pub fn set_faults(&mut self, faults: Faults) {
+        self.faults = faults;
+    }
+
+    /// xorshift64* (Vigna 2016): enough for faults, and the same on every machine.
+    fn draw(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32
+    }
+
+    fn happens(&mut self, in_256: u8) -> bool {
+        self.draw() % 256 < u64::from(in_256)
+    }
+
+    fn perform(&mut self, job: &mut Job) -> Result<usize, Errno> {
+        if self.happens(self.faults.error) {
+            return Err(Errno::IO);
+        }
+        if self.happens(self.faults.again) {
+            return Err(Errno::AGAIN);
+        }
+        let short = self.happens(self.faults.short);
+        let part = self.draw() as usize;
+        let moved = |left: usize| if short { 1 + part % left } else { left };
+        match &mut job.operation {
+            Operation::Read { into, at, len, done } => {
+                let (count, start) = (moved(*len - *done), *at as usize + *done);
+                let from = self.image.get(start..start + count).ok_or(Errno::IO)?;
+                into.bytes_mut()[*done..*done + count].copy_from_slice(from);
+                Ok(count)
+            }
+            Operation::Write { from, at, done, .. } => {
+                let count = moved(from.bytes().len() - *done);
+                let start = *at as usize + *done;
+                let to = self.image.get_mut(start..start + count).ok_or(Errno::NOSPC)?;
+                to.copy_from_slice(&from.bytes()[*done..*done + count]);
+                Ok(count)
+            }
+            Operation::Sync => {
+                self.syncs += 1;
+                Ok(0)
+            }
+            Operation::Punch { at, len } => {
+                let (start, len) = (*at as usize, *len as usize);
+                self.image.get_mut(start..start + len).ok_or(Errno::IO)?.fill(0);
+                Ok(0)
+            }
+        }
+    }
+}
+
+impl Disk for SimDisk {
+    fn submit(&mut self, job: Job) -> Result<(), Job> {
+        if self.jobs.len() >= BUFFERS + BARE_OPERATIONS_MAX {
+            return Err(job);
+        }
+        self.jobs.push_back(job);
+        Ok(())
+    }
+
+    fn wait(&mut self, _: Wait) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<Event> {
+        if std::mem::take(&mut self.bell) {
+            return Some(Event::Command);
+        }
+        if self.stuck || self.jobs.is_empty() {
+            return None;
+        }
+        let place = if self.faults.reorder { self.draw() as usize % self.jobs.len() } else { 0 };
+        let mut job = self.jobs.remove(place)?;
+        let result = self.perform(&mut job);
+        Some(Event::Done(job, result))
+    }
+
+    fn watch_kicks(&mut self, _: Option<OwnedFd>) {}
+
+    fn in_flight(&self) -> usize {
+        self.jobs.len()
+    }
+}

@@ -1,0 +1,317 @@
+//! One queue, in this process, on the disk's faulty twin: random tapes in every legal cut of descriptors, with short and
+//! reordered I/O below, fences in between, and a disk that hangs during one.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+};
+
+use images::{Layout, SectorSize, XtsCipher};
+use keyd_client::{
+    Dek,
+    message::{Holes, Reaction},
+};
+use rustix::event::{EventfdFlags, eventfd};
+use system_tests::{
+    driver::{Area, BlkRequest, Cut, Driver},
+    tape::{Mix, Tape},
+};
+use vhost_backend::{
+    disk::{
+        buffer::Pool,
+        sim::{Faults, SimDisk},
+    },
+    queue::{
+        Parts, Queue, Shared,
+        command::{Command, Fenced, RingSetup},
+    },
+    request::Abilities,
+    seal::Sealer,
+    vring::{Addresses, Vring},
+};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+const DATA_OFFSET: u64 = 16 << 10;
+const SIZE: u64 = 4 << 20;
+const DEPTH: u64 = 12;
+const AREA: Area = Area { start: 0x1000, size: 256 };
+
+fn dek() -> Dek {
+    Dek::fill_with(|bytes| {
+        bytes.iter_mut().zip(1u8..).for_each(|(byte, n)| *byte = n);
+        Ok(())
+    })
+    .unwrap()
+}
+
+/// A queue, its driver, and the way to tell it things.
+struct Bench {
+    queue: Queue<SimDisk>,
+    driver: Driver,
+    commands: mpsc::Sender<Command>,
+    shared: Arc<Shared>,
+    sector_size: SectorSize,
+}
+
+fn doorbell() -> OwnedFd {
+    eventfd(0, EventfdFlags::CLOEXEC).unwrap()
+}
+
+impl Bench {
+    fn new(sector_size: SectorSize, cut: Cut, faults: Faults, seed: u64) -> Self {
+        let len = AREA.start + AREA.len(DEPTH);
+        let regions = [(GuestAddress(0), 0x10_0000), (GuestAddress(0x10_0000), len as usize)];
+        let memory = Arc::new(GuestMemoryMmap::from_ranges(&regions).unwrap());
+        let driver = Driver::new(memory.clone(), AREA, DEPTH, cut, seed);
+        let can = Abilities {
+            capacity: SIZE,
+            block_size: sector_size.bytes(),
+            read_only: false,
+            discard: true,
+            punch: true,
+        };
+        let (commands, receiver) = mpsc::channel();
+        let shared = Arc::new(Shared::default());
+        let image = vec![0; (DATA_OFFSET + SIZE) as usize];
+        let queue = Queue::new(Parts {
+            number: 0,
+            disk: SimDisk::new(image, faults, seed),
+            pool: Pool::new().unwrap(),
+            sealer: Sealer::new(Holes::Zeros, sector_size.bytes() as usize).unwrap(),
+            layout: Layout::new(sector_size, DATA_OFFSET, SIZE).unwrap(),
+            can,
+            serial: *b"0123456789abcdefghij",
+            shared: shared.clone(),
+            commands: receiver,
+            size: 256,
+        });
+        let addresses = Addresses {
+            descriptors: GuestAddress(AREA.descriptors()),
+            avail: GuestAddress(AREA.avail()),
+            used: GuestAddress(AREA.used()),
+        };
+        let vring = Vring::new(&memory, addresses, AREA.size, 0, false).unwrap();
+        let mut bench = Self { queue, driver, commands, shared, sector_size };
+        let kick = doorbell();
+        bench.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call: None })));
+        bench.tell(Command::Enable(true));
+        bench.give_key();
+        bench
+    }
+
+    fn tell(&mut self, command: Command) {
+        self.commands.send(command).unwrap();
+        self.queue.disk().ring_bell();
+        self.queue.turn();
+    }
+
+    fn give_key(&mut self) {
+        let key = XtsCipher::new(dek(), self.sector_size).unwrap();
+        self.tell(Command::Resume(Arc::new(key)));
+    }
+
+    fn fence(&mut self, reaction: Reaction) -> mpsc::Receiver<Fenced> {
+        let (reply, confirmed) = mpsc::channel();
+        self.tell(Command::Fence(reaction, reply));
+        confirmed
+    }
+
+    /// Keeps the ring full from the tape until `requests` have been judged.
+    fn play(&mut self, tape: &mut Tape, requests: u64) {
+        let goal = tape.judged + requests;
+        while tape.judged < goal || self.driver.in_flight() > 0 {
+            while tape.judged + (self.driver.in_flight() as u64) < goal && self.driver.has_room() {
+                let token = self.driver.submit(&tape.request());
+                tape.submitted(token);
+            }
+            self.queue.turn();
+            self.driver.completions().iter().for_each(|completion| tape.judge(completion));
+        }
+    }
+
+    fn ask(&mut self, request: &BlkRequest) -> Option<(u8, Vec<u8>)> {
+        self.driver.submit(request);
+        (0..100).for_each(|_| {
+            self.queue.turn();
+        });
+        self.driver.completions().pop().map(|completion| (completion.status, completion.data))
+    }
+}
+
+fn mix(sector_size: SectorSize) -> Mix {
+    let block = sector_size.bytes() as usize;
+    Mix {
+        block,
+        first: 0,
+        blocks: SIZE as usize / block,
+        longest: (600 << 10) / block,
+        discard: true,
+    }
+}
+
+fn write(sector: u64, byte: u8) -> BlkRequest {
+    BlkRequest { kind: 1, sector, out: vec![byte; 4096], room: 0 }
+}
+
+fn read(sector: u64) -> BlkRequest {
+    BlkRequest { kind: 0, sector, out: vec![], room: 4096 }
+}
+
+#[test]
+fn tapes_come_out_right_on_a_good_disk() {
+    for sector_size in SectorSize::ALL {
+        for cut in [Cut::Plain, Cut::Wild] {
+            for seed in 0..10 {
+                let mut tape = Tape::new(mix(sector_size), seed);
+                Bench::new(sector_size, cut, Faults::default(), seed).play(&mut tape, 300);
+            }
+        }
+    }
+}
+
+#[test]
+fn short_reordered_and_repeated_io_changes_nothing() {
+    let faults = Faults { short: 60, again: 20, error: 0, reorder: true };
+    for sector_size in SectorSize::ALL {
+        for seed in 0..10 {
+            let mut tape = Tape::new(mix(sector_size), seed);
+            Bench::new(sector_size, Cut::Wild, faults, seed).play(&mut tape, 300);
+        }
+    }
+}
+
+#[test]
+fn fences_at_any_moment_lose_nothing() {
+    let faults = Faults { short: 30, again: 10, error: 0, reorder: true };
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut tape = Tape::new(mix(SectorSize::B512), seed);
+        let mut bench = Bench::new(SectorSize::B512, Cut::Wild, faults, seed);
+        for _ in 0..15 {
+            for _ in 0..random.usize(1..6) {
+                if bench.driver.has_room() {
+                    let token = bench.driver.submit(&tape.request());
+                    tape.submitted(token);
+                }
+                bench.queue.turn();
+            }
+            let confirmed = bench.fence(Reaction::Park);
+            while confirmed.try_recv().is_err() {
+                bench.queue.turn();
+            }
+            bench.driver.completions().iter().for_each(|completion| tape.judge(completion));
+            (0..50).for_each(|_| {
+                bench.queue.turn();
+            });
+            assert_eq!(bench.driver.completions(), [], "nothing is answered behind a fence");
+            bench.give_key();
+        }
+        bench.play(&mut tape, 50);
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_does_not_keep_the_key() {
+    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+    bench.queue.disk().set_stuck(true);
+    bench.driver.submit(&read(8));
+    bench.driver.submit(&write(16, 9));
+    bench.queue.turn();
+    let confirmed = bench.fence(Reaction::Park);
+    assert!(confirmed.try_recv().is_err(), "the drain has its time");
+    std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
+    bench.queue.turn();
+    assert_eq!(confirmed.try_recv().map(|fenced| fenced.held), Ok(2));
+    // The disk wakes up: the write was ciphertext and is answered; the read needs the key and waits for it.
+    bench.queue.disk().set_stuck(false);
+    (0..10).for_each(|_| {
+        bench.queue.turn();
+    });
+    assert_eq!(bench.driver.completions().len(), 1);
+    bench.give_key();
+    (0..10).for_each(|_| {
+        bench.queue.turn();
+    });
+    let answers = bench.driver.completions();
+    assert_eq!(answers.len(), 1);
+    assert_eq!((answers[0].status, &answers[0].data), (0, &vec![7; 4096]));
+}
+
+#[test]
+fn the_reaction_fail_answers_with_errors_until_the_key_is_back() {
+    let mut bench = Bench::new(SectorSize::B4096, Cut::Plain, Faults::default(), 1);
+    assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+    bench.fence(Reaction::Fail);
+    assert_eq!(bench.ask(&write(8, 9)), Some((1, vec![])));
+    assert_eq!(bench.ask(&read(8)).map(|(status, _)| status), Some(1));
+    bench.give_key();
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
+}
+
+#[test]
+fn an_error_of_the_disk_is_an_error_to_the_guest_and_only_there() {
+    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+    bench.queue.disk().set_faults(Faults { error: 255, ..Faults::default() });
+    let statuses: Vec<u8> = (0..20).filter_map(|_| bench.ask(&write(8, 9))).map(|a| a.0).collect();
+    assert!(statuses.iter().filter(|&&status| status == 1).count() > 15);
+    bench.queue.disk().set_faults(Faults::default());
+    assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
+}
+
+#[test]
+fn after_a_failed_flush_nothing_pretends() {
+    let flush = BlkRequest { kind: 4, sector: 0, out: vec![], room: 0 };
+    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    assert_eq!(bench.ask(&flush), Some((0, vec![])));
+    assert_eq!(bench.queue.disk().syncs(), 1);
+    bench.queue.disk().set_faults(Faults { error: 255, ..Faults::default() });
+    assert!((0..20).filter_map(|_| bench.ask(&flush)).any(|answer| answer.0 == 1));
+    bench.queue.disk().set_faults(Faults::default());
+    assert_eq!(bench.ask(&flush), Some((1, vec![])));
+    assert_eq!(bench.ask(&write(8, 7)), Some((1, vec![])));
+    assert_eq!(bench.ask(&read(8)).map(|answer| answer.0), Some(0));
+}
+
+#[test]
+fn with_the_cache_off_a_punch_is_durable_when_it_is_answered() {
+    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let discard: Vec<u8> = [&8u64.to_le_bytes()[..], &8u32.to_le_bytes(), &[0; 4]].concat();
+    let discard = BlkRequest { kind: 11, sector: 0, out: discard, room: 0 };
+    assert_eq!(bench.ask(&discard), Some((0, vec![])));
+    assert_eq!(bench.queue.disk().syncs(), 0);
+    bench.shared.write_through.store(true, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(bench.ask(&discard), Some((0, vec![])));
+    assert_eq!(bench.queue.disk().syncs(), 1);
+}
+
+#[test]
+fn the_disk_holds_no_plaintext_and_holes_read_as_zeros() {
+    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let marker = b"a marker that must never reach the disk in clear";
+    let mut request = write(8, 0);
+    request.out[100..100 + marker.len()].copy_from_slice(marker);
+    assert_eq!(bench.ask(&request), Some((0, vec![])));
+    let image = bench.queue.disk().image();
+    assert!(image[DATA_OFFSET as usize..].iter().any(|&byte| byte != 0), "it was written");
+    assert!(!image.windows(16).any(|window| window == &marker[..16]));
+    assert_eq!(bench.ask(&read(1024)), Some((0, vec![0; 4096])));
+}
+
+#[test]
+fn a_zero_written_without_unmap_is_no_hole() {
+    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let zeroes = |unmap: u8| {
+        let out = [&8u64.to_le_bytes()[..], &8u32.to_le_bytes(), &[unmap, 0, 0, 0]].concat();
+        BlkRequest { kind: 13, sector: 0, out, room: 0 }
+    };
+    let at = DATA_OFFSET as usize + 8 * 512;
+    assert_eq!(bench.ask(&zeroes(0)), Some((0, vec![])));
+    assert!(bench.queue.disk().image()[at..at + 4096].iter().any(|&byte| byte != 0));
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![0; 4096])));
+    assert_eq!(bench.ask(&zeroes(1)), Some((0, vec![])));
+    assert!(bench.queue.disk().image()[at..at + 4096].iter().all(|&byte| byte == 0));
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![0; 4096])));
+}
