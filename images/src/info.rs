@@ -1,1 +1,227 @@
-//! x
+//! `image info`: what an image is. The header answers alone; the daemon, if it can be reached, adds the key.
+
+use std::{
+    fmt, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use keyd_client::{
+    Client, ClientError, DesName, DiskId, KeyName,
+    ids::KeyVersion,
+    message::{DiskStatus, EncryptionType, Holes, Reply, Request},
+};
+use serde::Serialize;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::{
+    header::{Header, HeaderError, agree::holes_name},
+    size,
+    storage::{Access, ImageFile, OpenError},
+};
+
+/// Why nothing can be told.
+#[derive(Debug, Error)]
+pub enum InfoError {
+    /// Opening or locking.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The header.
+    #[error("{path}: {source}")]
+    Header {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
+    /// Asking the file system.
+    #[error("cannot measure {path}: {source}")]
+    Measure {
+        /// The image.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+/// An image, told. The JSON form is for scripts: members are added, never changed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Info {
+    /// As it was named.
+    pub path: PathBuf,
+    /// The header's UUID.
+    pub uuid: Uuid,
+    /// The same as the daemon's id of the disk.
+    pub disk_id: DiskId,
+    /// Bytes of the disk a guest sees.
+    pub size: u64,
+    /// Bytes of a sector.
+    pub sector_size: u32,
+    /// First byte of the data area in the image.
+    pub data_offset: u64,
+    /// Cipher, as LUKS2 names it.
+    pub cipher: &'static str,
+    /// Disk encryption set: the daemon's account, else the header's.
+    pub des: DesName,
+    /// Bytes the file system spent; none for a block device.
+    pub allocated: Option<u64>,
+    /// What an all-zero ciphertext sector means.
+    pub holes: Holes,
+    /// State of the two header copies.
+    pub header: String,
+    /// Passphrase keyslots that stock tools added.
+    pub keyslots: usize,
+    /// What the daemon adds; none if it was not reached.
+    pub key: Option<KeyInfo>,
+    /// Why the daemon added nothing.
+    pub keyd_error: Option<String>,
+    /// In what the header differs from the daemon's record.
+    pub mismatch: Option<String>,
+}
+
+/// What the daemon knows.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeyInfo {
+    /// The key that wraps the DEK.
+    pub name: KeyName,
+    /// Its version.
+    pub version: KeyVersion,
+    /// Whether that version is enabled.
+    pub enabled: bool,
+    /// Platform or customer key.
+    pub encryption: EncryptionType,
+    /// Whether the image was confirmed durable.
+    pub confirmed: bool,
+}
+
+impl Info {
+    /// What the image alone tells. Works beside a running backend and never writes.
+    ///
+    /// # Errors
+    /// [`InfoError`].
+    pub fn read(path: &Path) -> Result<Self, InfoError> {
+        let image = ImageFile::open(path, Access::Inspect)?;
+        Self::look(path, &image).map(|(info, _)| info)
+    }
+
+    /// As [`Info::read`], and what the daemon behind `socket` adds. That it cannot be reached is no error: the result
+    /// says so.
+    ///
+    /// # Errors
+    /// [`InfoError`].
+    pub fn read_with_keyd(path: &Path, socket: &Path) -> Result<Self, InfoError> {
+        let image = ImageFile::open(path, Access::Inspect)?;
+        let (mut info, header) = Self::look(path, &image)?;
+        match show(socket, info.disk_id) {
+            Ok(status) => info.add(&header, status),
+            Err(error) => info.keyd_error = Some(error.to_string()),
+        }
+        Ok(info)
+    }
+
+    fn look(path: &Path, image: &ImageFile) -> Result<(Self, Header), InfoError> {
+        let (header, recovery) = Header::read(image)
+            .map_err(|source| InfoError::Header { path: path.to_owned(), source })?;
+        let allocated = allocated(image)
+            .map_err(|source| InfoError::Measure { path: path.to_owned(), source })?;
+        let info = Self::new(path, &header, recovery.to_string(), allocated);
+        Ok((info, header))
+    }
+
+    fn add(&mut self, header: &Header, status: DiskStatus) {
+        let DiskStatus { record, key_enabled, .. } = status;
+        self.mismatch = header.agrees_with(&record).err().map(|mismatch| mismatch.to_string());
+        self.des = record.des;
+        self.key = Some(KeyInfo {
+            name: record.key,
+            version: record.key_version,
+            enabled: key_enabled,
+            encryption: record.encryption,
+            confirmed: record.confirmed,
+        });
+    }
+
+    fn new(path: &Path, header: &Header, state: String, allocated: Option<u64>) -> Self {
+        let layout = header.layout();
+        Self {
+            path: path.to_owned(),
+            uuid: header.disk().0,
+            disk_id: header.disk(),
+            size: layout.size(),
+            sector_size: layout.sector_size().bytes(),
+            data_offset: layout.data_offset(),
+            cipher: "aes-xts-plain64",
+            des: header.des().clone(),
+            allocated,
+            holes: header.holes(),
+            header: state,
+            keyslots: header.keyslots(),
+            key: None,
+            keyd_error: None,
+            mismatch: None,
+        }
+    }
+}
+
+/// The table for people.
+impl fmt::Display for Info {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<12} {value}");
+        row("image", &self.path.display())?;
+        row("disk id", &self.disk_id)?;
+        row("uuid", &self.uuid)?;
+        row("size", &size::show(self.size))?;
+        row("sector size", &self.sector_size)?;
+        row("cipher", &self.cipher)?;
+        row("DES", &self.des)?;
+        match (&self.key, &self.keyd_error) {
+            (Some(key), _) => {
+                let state = if key.enabled { "enabled" } else { "disabled" };
+                row("key", &format_args!("{} version {} ({state})", key.name, key.version))?;
+                row("encryption", &encryption_name(key.encryption))?;
+            }
+            (None, error) => {
+                let why = error.as_deref().unwrap_or("not asked");
+                row("key", &format_args!("unknown: keyd not reached ({why})"))?;
+                row("encryption", &"unknown: keyd not reached")?;
+            }
+        }
+        match self.allocated {
+            Some(bytes) => row("allocated", &size::show(bytes))?,
+            None => row("allocated", &"a block device")?,
+        }
+        row("holes", &holes_name(self.holes))?;
+        row("header", &self.header)?;
+        row("keyslots", &self.keyslots)?;
+        if let Some(mismatch) = &self.mismatch {
+            row("WARNING", mismatch)?;
+        }
+        if self.key.as_ref().is_some_and(|key| !key.confirmed) {
+            row("WARNING", &"the image was never confirmed to keyd: its creation did not finish")?;
+        }
+        Ok(())
+    }
+}
+
+fn encryption_name(encryption: EncryptionType) -> &'static str {
+    match encryption {
+        EncryptionType::PlatformKey => "platform-key",
+        EncryptionType::CustomerKey => "customer-key",
+    }
+}
+
+fn show(socket: &Path, id: DiskId) -> Result<DiskStatus, ClientError> {
+    match Client::connect(socket)?.call(&Request::DiskShow { id })? {
+        Reply::Disk(status) => Ok(*status),
+        _ => Err(ClientError::UnexpectedReply),
+    }
+}
+
+/// Blocks of 512 bytes, by the file system's account.
+fn allocated(image: &ImageFile) -> io::Result<Option<u64>> {
+    if image.is_block_device() {
+        return Ok(None);
+    }
+    Ok(Some(image.file().metadata()?.blocks() * 512))
+}

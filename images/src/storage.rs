@@ -1,13 +1,14 @@
 //! Bytes of an image for the tools: read, write, make durable, and lock. The data path does not come through here.
 
 mod file;
-pub mod sim;
+#[cfg(test)]
+pub(crate) mod sim;
 
 use std::io;
 
 pub use file::{Access, ImageFile, OpenError};
 
-/// What header code needs of an image. Its faulty twin is [`sim::SimStorage`].
+/// What header code needs of an image. Tests use a faulty twin of the file, `sim`.
 pub trait Storage {
     /// Bytes.
     ///

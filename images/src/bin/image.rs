@@ -1,2 +1,142 @@
-//! The `image` command.
-fn main() {}
+//! `image`: makes and describes encrypted disk images. Parses, calls the library, prints.
+
+use std::{
+    io::{IsTerminal, stderr},
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use clap::{Args, Parser, Subcommand};
+use images::{
+    SectorSize,
+    create::{Options, create},
+    info::Info,
+    size,
+};
+use indicatif::{ProgressBar, ProgressStyle};
+use keyd_client::DesName;
+
+const EXAMPLES: &str = "\
+Examples:
+  image create web.img --size 10G                   a disk on the platform's key
+  image create db.img --size 1T --des prod          a disk on the key of the DES 'prod'
+  image create /dev/vg/db --des prod --dense        a whole volume, every sector written
+  image info web.img --json
+
+Exit status: 0 done, 1 refused or failed (one line on standard error says what to do), 2 wrong usage.";
+
+/// Encrypted disk images: standard LUKS2 files whose key the key daemon holds.
+#[derive(Debug, Parser)]
+#[command(name = "image", version, after_help = EXAMPLES)]
+struct Cli {
+    /// Socket of the key daemon.
+    #[arg(long, global = true, env = "KEYD_SOCKET", default_value = "/run/keyd/keyd.sock")]
+    socket: PathBuf,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Make an encrypted disk, whole or not at all.
+    Create(Create),
+    /// Tell what an image is; works without the daemon for what the header says.
+    Info(InfoArgs),
+}
+
+#[derive(Debug, Args)]
+struct Create {
+    /// A file that does not exist yet, or a block device.
+    path: PathBuf,
+    /// Bytes a guest sees: a number, with K, M, G, T or P for binary units. A block device defaults to all that fits.
+    #[arg(long, value_parser = size::parse)]
+    size: Option<u64>,
+    /// Disk encryption set; the platform's if none.
+    #[arg(long, value_name = "NAME")]
+    des: Option<DesName>,
+    /// Block size of the disk and data unit of the cipher.
+    #[arg(long, value_name = "512|4096", default_value = "512", value_parser = sector_size)]
+    sector_size: SectorSize,
+    /// Write every sector now, as encrypted zeros; the disk is never punched.
+    #[arg(long)]
+    dense: bool,
+    /// Overwrite a block device that holds data.
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+struct InfoArgs {
+    /// The image.
+    path: PathBuf,
+    /// For scripts.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match &cli.verb {
+        Verb::Create(args) => run_create(&cli, args),
+        Verb::Info(args) => run_info(&cli, args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("image: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Done = Result<(), Box<dyn std::error::Error>>;
+
+fn run_create(cli: &Cli, args: &Create) -> Done {
+    let options = Options {
+        path: args.path.clone(),
+        size: args.size,
+        des: args.des.clone(),
+        sector_size: args.sector_size,
+        dense: args.dense,
+        force: args.force,
+    };
+    let record = create(&cli.socket, &options, &mut progress())?;
+    println!("{}", record.id);
+    Ok(())
+}
+
+fn run_info(cli: &Cli, args: &InfoArgs) -> Done {
+    let info = Info::read_with_keyd(&args.path, &cli.socket)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&info)?);
+    } else {
+        print!("{info}");
+    }
+    Ok(())
+}
+
+fn sector_size(text: &str) -> Result<SectorSize, &'static str> {
+    text.parse().ok().and_then(SectorSize::from_bytes).ok_or("a sector has 512 or 4096 bytes")
+}
+
+/// A bar on a terminal, a line every few seconds elsewhere.
+fn progress() -> impl FnMut(u64, u64) {
+    const EVERY: Duration = Duration::from_secs(5);
+    let template = "{bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    let terminal = stderr().is_terminal();
+    let mut last = Instant::now();
+    move |done, total| {
+        if terminal {
+            bar.set_length(total);
+            bar.set_position(done);
+        } else if done == total || last.elapsed() > EVERY {
+            last = Instant::now();
+            eprintln!("filled {} of {}", size::show(done), size::show(total));
+        }
+    }
+}

@@ -399,26 +399,20 @@ unsafe fn rounds<V: Lanes, const ENCRYPT: bool>(keys: &RoundKeys, batch: &mut [V
         for key in middle {
             let key = V::broadcast(key);
             for vector in batch.iter_mut() {
-                *vector = if ENCRYPT {
-                    vector.encrypt_round(key)
-                } else {
-                    vector.decrypt_round(key)
-                };
+                *vector =
+                    if ENCRYPT { vector.encrypt_round(key) } else { vector.decrypt_round(key) };
             }
         }
         let key = V::broadcast(last);
         for vector in batch {
-            *vector = if ENCRYPT {
-                vector.encrypt_last(key)
-            } else {
-                vector.decrypt_last(key)
-            };
+            *vector = if ENCRYPT { vector.encrypt_last(key) } else { vector.decrypt_last(key) };
         }
     }
 }
 
 /// The same round keys by a pointer the compiler cannot see through. It would else load all of them before the
 /// loop, run out of registers and keep copies on the stack, where nobody wipes them.
+#[allow(clippy::pointers_in_nomem_asm_block)] // nothing is read through it in there
 #[inline(always)]
 fn fresh(keys: &RoundKeys) -> &RoundKeys {
     let mut pointer: *const RoundKeys = keys;

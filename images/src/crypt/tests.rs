@@ -50,7 +50,7 @@ pub(super) fn paths() -> Vec<Make> {
 /// One data unit that begins with a short vector: XTS is narrow-block, so block `j` of the ciphertext depends on
 /// key, tweak and block `j` of the plaintext alone.
 fn check_vector(name: &str, key: &[u8; 64], tweak: u128, plain: &[u8], cipher: &[u8]) {
-    assert!(plain.len() == cipher.len() && plain.len() % 16 == 0 && !plain.is_empty());
+    assert!(plain.len() == cipher.len() && plain.len().is_multiple_of(16) && !plain.is_empty());
     for (path, make) in paths() {
         for unit in SectorSize::ALL {
             let xts = make(key, unit);
@@ -70,7 +70,7 @@ fn check_vector(name: &str, key: &[u8; 64], tweak: u128, plain: &[u8], cipher: &
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    assert!(text.len() % 2 == 0, "{text}");
+    assert!(text.len().is_multiple_of(2), "{text}");
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
 }
 

@@ -1,7 +1,7 @@
 //! A header against the key daemon's record. The record is the truth: a header can be forged by whoever can write the
 //! image, and a forged one must not move, resize or re-key what a guest wrote.
 
-use std::fmt::{Debug, Display};
+use std::fmt::Display;
 
 use keyd_client::{
     DiskId,
@@ -38,13 +38,13 @@ impl Header {
         let compare = Comparison(record.id);
         let Geometry { sector_size, data_offset, size, holes } = record.geometry;
         let layout = self.layout();
-        compare.field("UUID", self.disk(), record.id)?;
-        compare.field("sector size", layout.sector_size().bytes(), sector_size)?;
-        compare.field("data offset", layout.data_offset(), data_offset)?;
-        compare.field("length", layout.size(), size)?;
+        compare.field("UUID", &self.disk(), &record.id)?;
+        compare.field("sector size", &layout.sector_size().bytes(), &sector_size)?;
+        compare.field("data offset", &layout.data_offset(), &data_offset)?;
+        compare.field("length", &layout.size(), &size)?;
         compare.field("rule for holes", holes_name(self.holes()), holes_name(holes))?;
         let (ours, theirs) = (self.digest(), &record.digest);
-        compare.field("digest iterations", ours.iterations, theirs.iterations)?;
+        compare.field("digest iterations", &ours.iterations, &theirs.iterations)?;
         compare.field("digest salt", &ours.salt, &theirs.salt)?;
         compare.field("digest", &ours.digest, &theirs.digest)
     }
@@ -53,11 +53,11 @@ impl Header {
 struct Comparison(DiskId);
 
 impl Comparison {
-    fn field<T: PartialEq + Display + Debug>(
+    fn field<T: PartialEq + Display + ?Sized>(
         &self,
         field: &'static str,
-        header: T,
-        record: T,
+        header: &T,
+        record: &T,
     ) -> Result<(), Mismatch> {
         if header == record {
             return Ok(());

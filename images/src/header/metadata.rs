@@ -335,7 +335,7 @@ fn only<'a>(
     match (members.next(), members.next()) {
         (Some((key, Value::Object(object))), None) => Ok((key, object)),
         (None, _) => Err(MetadataError::Missing(what)),
-        _ => Err(refused(what, format!("{} where one is served", objects.len()))),
+        _ => Err(refused(what, &format!("{} where one is served", objects.len()))),
     }
 }
 
@@ -362,7 +362,7 @@ fn decimal(text: &str, what: &'static str) -> Result<u64, MetadataError> {
 }
 
 /// What the header says reaches a terminal: without control characters, and not all of it.
-fn refused(what: &'static str, found: impl ToString) -> MetadataError {
+fn refused(what: &'static str, found: &(impl ToString + ?Sized)) -> MetadataError {
     let found = found.to_string().chars().filter(|c| !c.is_control()).take(SHOWN_LEN).collect();
     MetadataError::Refused { what, found }
 }

@@ -72,24 +72,33 @@ unsafe fn expand(key: &[u8], round_keys: &mut RoundKeys) {
     };
     store(&mut round_keys[0], even);
     store(&mut round_keys[1], odd);
-    macro_rules! pair {
-        ($first:literal, $constant:literal) => {
-            even =
-                next(even, _mm_shuffle_epi32::<0xff>(_mm_aeskeygenassist_si128::<$constant>(odd)));
-            store(&mut round_keys[$first], even);
-            if $first + 1 < ROUND_KEYS {
-                odd = next(odd, _mm_shuffle_epi32::<0xaa>(_mm_aeskeygenassist_si128::<0>(even)));
-                store(&mut round_keys[$first + 1], odd);
-            }
+    macro_rules! even {
+        ($round:literal, $constant:literal) => {
+            let word = _mm_aeskeygenassist_si128::<$constant>(odd);
+            even = next(even, _mm_shuffle_epi32::<0xff>(word));
+            store(&mut round_keys[$round], even);
         };
     }
-    pair!(2, 0x01);
-    pair!(4, 0x02);
-    pair!(6, 0x04);
-    pair!(8, 0x08);
-    pair!(10, 0x10);
-    pair!(12, 0x20);
-    pair!(14, 0x40);
+    macro_rules! odd {
+        ($round:literal) => {
+            let word = _mm_aeskeygenassist_si128::<0>(even);
+            odd = next(odd, _mm_shuffle_epi32::<0xaa>(word));
+            store(&mut round_keys[$round], odd);
+        };
+    }
+    even!(2, 0x01);
+    odd!(3);
+    even!(4, 0x02);
+    odd!(5);
+    even!(6, 0x04);
+    odd!(7);
+    even!(8, 0x08);
+    odd!(9);
+    even!(10, 0x10);
+    odd!(11);
+    even!(12, 0x20);
+    odd!(13);
+    even!(14, 0x40);
 }
 
 /// `w[i] = w[i-8] ^ w[i-1]` for four words at once, after the first got its transformed word.

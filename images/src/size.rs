@@ -1,0 +1,94 @@
+//! Sizes as people write and read them, in binary units.
+
+use thiserror::Error;
+
+const UNITS: [(char, u32); 5] = [('K', 10), ('M', 20), ('G', 30), ('T', 40), ('P', 50)];
+
+/// Why a text is not a size.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "'{0}' is not a size: write bytes, or a whole number with K, M, G, T or P (binary units), such as 10G"
+)]
+pub struct SizeError(String);
+
+/// Bytes of `512`, `10K`, `10M`, `10G`, `2T`, `1P`; also with `iB` behind the unit. K is 1024.
+///
+/// # Errors
+/// [`SizeError`]: no digits, another unit, a fraction, or more than 64 bits.
+pub fn parse(text: &str) -> Result<u64, SizeError> {
+    let wrong = || SizeError(text.chars().take(40).collect());
+    let (digits, shift) = match text.trim_end_matches("iB").char_indices().next_back() {
+        Some((end, last)) if !last.is_ascii_digit() => {
+            let unit = UNITS.iter().find(|(name, _)| *name == last.to_ascii_uppercase());
+            (&text[..end], unit.ok_or_else(wrong)?.1)
+        }
+        _ => (text, 0),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let number: u64 = digits.parse().map_err(|_| wrong())?;
+    number.checked_mul(1 << shift).ok_or_else(wrong)
+}
+
+/// `10.0 GiB (10737418240 bytes)`.
+#[must_use]
+pub fn show(bytes: u64) -> String {
+    match UNITS.iter().rev().find(|(_, shift)| bytes >> shift > 0) {
+        Some((unit, shift)) => {
+            let tenths = (u128::from(bytes) * 10) >> shift;
+            format!("{}.{} {unit}iB ({bytes} bytes)", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_binary() {
+        let sizes = [
+            ("0", 0),
+            ("512", 512),
+            ("10K", 10 << 10),
+            ("3m", 3 << 20),
+            ("10G", 10 << 30),
+            ("2TiB", 2 << 40),
+            ("1P", 1 << 50),
+        ];
+        for (text, bytes) in sizes {
+            assert_eq!(parse(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in [
+            "",
+            "G",
+            "iB",
+            "1.5G",
+            "-1",
+            "+1",
+            "1 G",
+            "1X",
+            "1KB",
+            "ä",
+            "99999999999999999999",
+            "99999999P",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_size_is_shown_in_its_largest_unit() {
+        assert_eq!(show(0), "0 bytes");
+        assert_eq!(show(1023), "1023 bytes");
+        assert_eq!(show(1536), "1.5 KiB (1536 bytes)");
+        assert_eq!(show(10 << 30), "10.0 GiB (10737418240 bytes)");
+        assert_eq!(show(u64::MAX), "16383.9 PiB (18446744073709551615 bytes)");
+    }
+}
