@@ -1,4 +1,7 @@
 //! Real peers for the system tests: a guest's driver, front ends, the daemons as processes, other people's tools.
 
 pub mod driver;
+pub mod front_end;
+pub mod process;
 pub mod tape;
+pub mod world;

@@ -1,0 +1,215 @@
+//! Programs run as themselves: found, started, listened to, and ended whatever becomes of the test.
+
+use std::{
+    fs::{self, File},
+    io,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// How long a program may take to say or do what is expected of it, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A program of this workspace, from the directory that the test itself was built into.
+///
+/// # Panics
+/// If it was not built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let built =
+        test.ancestors().skip(1).take(2).map(|dir| dir.join(name)).find(|path| path.exists());
+    built.unwrap_or_else(|| {
+        panic!("{name} is not built: run 'cargo build --workspace --bins' first")
+    })
+}
+
+/// A program of the system's.
+///
+/// # Panics
+/// If it is not installed.
+#[must_use]
+pub fn tool(name: &str, package: &str) -> PathBuf {
+    let found = ["/usr/bin", "/usr/sbin", "/bin", "/sbin", "/usr/local/bin"]
+        .iter()
+        .map(|dir| Path::new(dir).join(name))
+        .find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("{name} is not installed: apt-get install {package}"))
+}
+
+/// A running program. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    name: String,
+    log: PathBuf,
+    /// Where in the log this run begins: earlier runs of the same program wrote before.
+    log_start: usize,
+}
+
+impl Process {
+    /// Starts a program with its stderr in `log`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        let stderr = File::options().create(true).append(true).open(log).expect("the log opens");
+        let log_start = fs::read(log).map_or(0, |said| said.len());
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(stderr)
+            .spawn()
+            .unwrap_or_else(|error| panic!("starting {name}: {error}"));
+        Self { child, name: name.to_owned(), log: log.to_owned(), log_start }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has said on stderr so far.
+    ///
+    /// # Panics
+    /// If the log is gone.
+    #[must_use]
+    pub fn said(&self) -> String {
+        let said = fs::read(&self.log).expect("the log is there");
+        String::from_utf8_lossy(&said[self.log_start..]).into_owned()
+    }
+
+    /// Waits until it has said something.
+    ///
+    /// # Panics
+    /// If it ends, or says nothing of the kind in time.
+    pub fn wait_to_say(&mut self, what: &str) {
+        self.wait_until(what, |process| process.said().contains(what));
+    }
+
+    /// Waits until something holds.
+    ///
+    /// # Panics
+    /// If it ends first, or the time is up.
+    pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds(self) {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                panic!("{} ended with {status} before '{what}':\n{}", self.name, self.said());
+            }
+            assert!(
+                Instant::now() < deadline,
+                "{}: no '{what}' in time:\n{}",
+                self.name,
+                self.said()
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Panics
+    /// If the process cannot be signalled.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, signal).expect("our own child can be signalled");
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{} does not end:\n{}", self.name, self.said());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Asks it to end, and waits.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Kills it, and waits.
+    ///
+    /// # Panics
+    /// If it cannot be waited for.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        self.child.wait().expect("a child can be waited for");
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!(
+                "---- {} said:\n{}",
+                self.name,
+                fs::read_to_string(&self.log).unwrap_or_default()
+            );
+        }
+    }
+}
+
+/// What a command that ran to its end said and gave.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// Exit code; -1 after a signal.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Ended {
+    /// The output of a command that had to succeed.
+    ///
+    /// # Panics
+    /// If it failed.
+    #[must_use]
+    pub fn success(self) -> String {
+        assert_eq!(self.code, 0, "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// The error of a command that had to fail.
+    ///
+    /// # Panics
+    /// If it succeeded.
+    #[must_use]
+    pub fn failure(self) -> String {
+        assert_ne!(self.code, 0, "{}{}", self.out, self.err);
+        self.err
+    }
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn run(command: &mut Command) -> Ended {
+    let output: io::Result<std::process::Output> = command.stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("running {command:?}: {error}"));
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
