@@ -1,7 +1,7 @@
 //! The two ways an operation ends badly: [`Refused`] is the asker's to mend and told in full; [`Fault`] is the
 //! daemon's, told coarsely to the asker and in full to the log.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use keyd_client::{
     DesName, DiskId, KeyName, KeyVersion,
@@ -148,6 +148,14 @@ pub enum Fault {
     /// The database.
     #[error("the store: {0}")]
     Database(#[source] Box<redb::Error>),
+    /// The database's file.
+    #[error("the store: {path}: {source}")]
+    DatabaseFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// A stored record that is none.
     #[error("the store holds a record that cannot be read: {0}")]
     Stored(#[from] serde_json::Error),

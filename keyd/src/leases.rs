@@ -111,13 +111,20 @@ impl Leases {
         dek: &Dek,
     ) -> HandOver {
         let mut leases = lock(&self.0);
-        match leases.get_mut(&lease) {
-            None => HandOver::Gone,
-            Some(entry) if entry.epoch != epoch => HandOver::Withheld,
-            Some(entry) if send::frame(&entry.stream, frame, Some(dek)).is_err() => HandOver::Gone,
-            Some(entry) => {
-                entry.hold();
-                HandOver::Done
+        let Some(entry) = leases.get_mut(&lease) else {
+            return HandOver::Gone;
+        };
+        if entry.epoch != epoch {
+            return HandOver::Withheld;
+        }
+        let sent = send::frame(&entry.stream, frame, Some(dek));
+        // Also if it failed: part of the DEK may have gone out, and a lease that is believed in does no harm.
+        entry.hold();
+        match sent {
+            Ok(()) => HandOver::Done,
+            Err(_) => {
+                entry.cut_off();
+                HandOver::Gone
             }
         }
     }
@@ -125,12 +132,16 @@ impl Leases {
     /// Sends a frame without a DEK; the holder is parked.
     pub fn park(&self, lease: LeaseId, frame: &impl Serialize) -> HandOver {
         let mut leases = lock(&self.0);
-        match leases.get_mut(&lease) {
-            Some(entry) if send::frame(&entry.stream, frame, None).is_ok() => {
-                entry.park();
-                HandOver::Done
+        let Some(entry) = leases.get_mut(&lease) else {
+            return HandOver::Gone;
+        };
+        entry.park();
+        match send::frame(&entry.stream, frame, None) {
+            Ok(()) => HandOver::Done,
+            Err(_) => {
+                entry.cut_off();
+                HandOver::Gone
             }
-            _ => HandOver::Gone,
         }
     }
 
@@ -195,6 +206,13 @@ impl Leases {
     #[must_use]
     pub fn stage(&self, lease: LeaseId) -> Option<Stage> {
         lock(&self.0).get(&lease).map(|entry| entry.stage)
+    }
+
+    /// Shuts a holder's connection from here, unless it hung up itself. What it holds it may hold until its lease ends.
+    pub fn cut_off(&self, lease: LeaseId) {
+        if let Some(entry) = lock(&self.0).get_mut(&lease) {
+            entry.cut_off();
+        }
     }
 
     /// How long to wait for a holder's next word.

@@ -8,7 +8,6 @@ use std::{
     sync::Arc,
 };
 
-use redb::Database;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     low_level::pipe,
@@ -31,7 +30,7 @@ use crate::{
     root::{RootError, RootKey},
     service::Service,
     state_dir::{StateDir, StateDirError},
-    store::{Store, View},
+    store::{self, Store, View},
 };
 
 /// What `keyd serve` is told.
@@ -108,11 +107,15 @@ fn open(dir: &StateDir) -> Result<Core, ServeError> {
         .mode(0o600)
         .open(&log_path)
         .map_err(|error| ServeError::Open(log_path, error))?;
-    let db = Database::create(dir.store()).map_err(Fault::from)?;
+    let db = store::database(&dir.store())?;
     dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
     let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root));
-    if core.store.writable().is_ok() {
-        start(&core)?;
+    if let Some(recovered) = core.store.recovered() {
+        log::line(format_args!("the audit log was mended after a crash: {recovered}"));
+    }
+    match core.store.writable() {
+        Ok(()) => start(&core)?,
+        Err(why) => log::line(format_args!("no key is used: {why}")),
     }
     Ok(core)
 }

@@ -124,7 +124,7 @@ impl Service {
         &self,
         caller: &Caller,
         lease: LeaseId,
-        message: HolderMessage,
+        message: &HolderMessage,
     ) -> Result<(), Failure> {
         let core = &self.core;
         match message {
@@ -133,7 +133,7 @@ impl Service {
                 Ok(())
             }
             HolderMessage::Fenced(report) => {
-                self.act(caller, lease.0, |permit| ops::fence::run(core, permit, lease, &report))
+                self.act(caller, lease.0, |permit| ops::fence::run(core, permit, lease, report))
             }
             HolderMessage::Reclaim => {
                 let result =

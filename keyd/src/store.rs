@@ -6,6 +6,7 @@
 //! both or neither, and [`crate::audit::recover`] says which. After a write error nothing on disk is trusted any more:
 //! the store refuses everything until the daemon is started again (as databases do since the fsync findings of 2018).
 
+mod create;
 mod tables;
 mod txn;
 mod view;
@@ -17,6 +18,7 @@ use std::{
 
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
+pub use create::database;
 pub use txn::Txn;
 pub use view::{Snapshot, View};
 
@@ -25,7 +27,6 @@ use crate::{
     clock,
     error::{Failure, Fault, Refused},
     lock::lock,
-    log,
 };
 use keyd_client::message::AuditRecord;
 
@@ -36,6 +37,7 @@ pub struct Store {
     /// Held from before the record is appended until the transaction is committed.
     head: Mutex<Head>,
     health: Mutex<Health>,
+    recovered: Option<String>,
 }
 
 #[derive(Clone)]
@@ -66,15 +68,21 @@ impl Store {
             Ok(plan) => (plan.head.clone(), Health::Sound),
             Err(finding) => (committed, Health::Broken(finding.clone())),
         };
-        let store = Self { db, log, head: Mutex::new(head), health: Mutex::new(health) };
-        match plan {
-            Ok(plan) => store.recover(&plan)?,
-            Err(finding) => log::line(format_args!("refusing all use of keys: {finding}")),
+        let (head, health) = (Mutex::new(head), Mutex::new(health));
+        let mut store = Self { db, log, head, health, recovered: None };
+        if let Ok(plan) = plan {
+            store.recovered = store.recover(&plan)?;
         }
         Ok(store)
     }
 
-    fn recover(&self, plan: &recover::Plan) -> Result<(), Fault> {
+    /// What a crash left in the audit log, and was mended and recorded on opening.
+    #[must_use]
+    pub fn recovered(&self) -> Option<&str> {
+        self.recovered.as_deref()
+    }
+
+    fn recover(&self, plan: &recover::Plan) -> Result<Option<String>, Fault> {
         if plan.torn > 0 {
             self.log.cut(plan.head.len).map_err(Fault::AuditFile)?;
             self.log.sync().map_err(Fault::AuditFile)?;
@@ -85,12 +93,12 @@ impl Store {
             .map(|(from, to)| format!("not committed: seq {from} to {to} had no effect"));
         let told: Vec<String> = [torn, without_effect].into_iter().flatten().collect();
         if told.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let detail = told.join("; ");
-        log::line(format_args!("audit log recovered after a crash: {detail}"));
-        let entry = Entry::by_daemon(recover::OPERATION, "audit.log").detail(detail);
-        self.finish(self.db.begin_write()?, entry)
+        let entry = Entry::by_daemon(recover::OPERATION, "audit.log").detail(detail.clone());
+        self.finish(self.db.begin_write()?, entry)?;
+        Ok(Some(detail))
     }
 
     /// Makes a change and its audit record durable, together. The change sees the state inside the transaction, alone:
@@ -175,7 +183,6 @@ impl Store {
         let head = lock(&self.head).clone();
         let judged = verify::verify(&*self.log, &head).map_err(Fault::AuditFile)?;
         if let Err(finding) = judged {
-            log::line(format_args!("refusing all use of keys: {finding}"));
             *lock(&self.health) = Health::Broken(finding);
         }
         // A finding of the start stays one.
@@ -189,7 +196,7 @@ impl Store {
     /// [`Fault::AuditFile`].
     pub fn tail_audit(&self, count: usize) -> Result<Vec<AuditRecord>, Fault> {
         let end = match &*lock(&self.health) {
-            Health::Broken(_) => self.log.len().map_err(Fault::AuditFile)?,
+            Health::Broken(_) => self.log.end().map_err(Fault::AuditFile)?,
             Health::Sound | Health::Poisoned => lock(&self.head).len,
         };
         tail::tail(&*self.log, end, count).map_err(Fault::AuditFile)

@@ -8,11 +8,11 @@ use std::{
 
 /// A file that grows at its end.
 pub trait LogFile: Send + Sync {
-    /// Its length, bytes.
+    /// Where it ends: its length, bytes.
     ///
     /// # Errors
     /// The system's.
-    fn len(&self) -> io::Result<u64>;
+    fn end(&self) -> io::Result<u64>;
 
     /// Reads at an offset; fewer bytes than asked, or none, at the end.
     ///
@@ -40,7 +40,7 @@ pub trait LogFile: Send + Sync {
 }
 
 impl LogFile for File {
-    fn len(&self) -> io::Result<u64> {
+    fn end(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 

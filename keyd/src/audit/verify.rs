@@ -121,7 +121,7 @@ pub(super) mod tests {
     pub(crate) struct Memory(pub(crate) Mutex<Vec<u8>>);
 
     impl LogFile for Memory {
-        fn len(&self) -> io::Result<u64> {
+        fn end(&self) -> io::Result<u64> {
             Ok(self.0.lock().unwrap().len() as u64)
         }
 

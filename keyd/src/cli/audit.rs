@@ -9,9 +9,9 @@ use super::{
 };
 use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: args::Audit) -> Result<(), Error> {
+pub(super) fn run(ask: &Ask, verb: &args::Audit) -> Result<(), Error> {
     let request = match verb {
-        args::Audit::Tail { count } => Request::AuditTail { count },
+        args::Audit::Tail { count } => Request::AuditTail { count: *count },
         args::Audit::Verify => Request::AuditVerify,
     };
     match ask.call(&request)? {

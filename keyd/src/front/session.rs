@@ -15,32 +15,37 @@ use crate::{
 
 /// Serves a holder to the end of its lease.
 pub fn hold(service: &Service, caller: &Caller, lease: LeaseId, stream: &UnixStream) {
-    let over = loop {
-        let patience = service.core().leases.patience(lease);
-        match patience {
-            Patience::Deaf(ends) => {
-                outlast(ends);
-                break LeaseOver::RanOut;
-            }
-            Patience::Endless => {
-                if !listen(service, caller, lease, stream, None) {
-                    break LeaseOver::HungUp;
-                }
-            }
-            Patience::Until(ends) if ends.remaining().is_zero() => break LeaseOver::RanOut,
-            Patience::Until(ends) => {
-                if !listen(service, caller, lease, stream, Some(ends))
-                    && !matches!(service.core().leases.patience(lease), Patience::Deaf(_))
-                {
-                    break LeaseOver::HungUp;
-                }
-            }
-        }
-    };
+    let over = until_over(service, caller, lease, stream);
     service.lease_over(lease, over);
 }
 
-/// Waits for one message and has it done. Whether the holder is still there.
+fn until_over(
+    service: &Service,
+    caller: &Caller,
+    lease: LeaseId,
+    stream: &UnixStream,
+) -> LeaseOver {
+    let leases = &service.core().leases;
+    loop {
+        let until = match leases.patience(lease) {
+            Patience::Deaf(ends) => {
+                outlast(ends);
+                return LeaseOver::RanOut;
+            }
+            Patience::Until(ends) if ends.remaining().is_zero() => return LeaseOver::RanOut,
+            Patience::Until(ends) => Some(ends),
+            Patience::Endless => None,
+        };
+        let there = listen(service, caller, lease, stream, until);
+        // A connection that was shut from here looks like one that was hung up.
+        if !there && !matches!(leases.patience(lease), Patience::Deaf(_)) {
+            return LeaseOver::HungUp;
+        }
+    }
+}
+
+/// Waits for one message and has it done. Whether the holder may say more. One that speaks nonsense is cut off: it may
+/// have the DEK still, so its lease is not over.
 fn listen(
     service: &Service,
     caller: &Caller,
@@ -49,19 +54,21 @@ fn listen(
     until: Option<BootTime>,
 ) -> bool {
     match wait_readable(stream, until) {
-        Ok(Waited::TimedOut) => true,
-        Err(_) => false,
-        Ok(Waited::Readable) => {
-            let received = wire::receive(&mut Timed::new(stream, FRAME_TIMEOUT));
-            let done = received.map_err(|error| log::chain(&error)).and_then(|(message, _)| {
-                service.holder_says(caller, lease, message).map_err(|failure| log::chain(&failure))
-            });
-            if let Err(why) = &done {
-                log::line(format_args!("lease {lease}: {why}"));
-            }
-            done.is_ok()
-        }
+        Ok(Waited::TimedOut) => return true,
+        Ok(Waited::Readable) => {}
+        Err(_) => return false,
     }
+    let done = wire::receive(&mut Timed::new(stream, FRAME_TIMEOUT))
+        .map_err(|error| log::chain(&error))
+        .and_then(|(message, _)| {
+            let done = service.holder_says(caller, lease, &message);
+            done.map_err(|failure| log::chain(&failure))
+        });
+    if let Err(why) = &done {
+        log::line(format_args!("lease {lease}: {why}"));
+        service.core().leases.cut_off(lease);
+    }
+    done.is_ok()
 }
 
 /// A holder that was cut off may use its DEK until its lease ends, and no longer.

@@ -129,12 +129,19 @@ impl Entry {
     /// A holder that does not take a frame at once is cut off.
     fn say(&mut self, event: &Event) -> bool {
         let sent = send::frame(&self.stream, event, None).is_ok();
-        if !sent && !hung_up(&self.stream) {
+        if !sent {
+            self.cut_off();
+        }
+        sent
+    }
+
+    /// A peer that hung up itself is not cut off: its hang-up is the end of the lease.
+    pub(super) fn cut_off(&mut self) {
+        if !hung_up(&self.stream) {
             self.cut_off = true;
             // It fails only if the peer is gone already.
             let _ = self.stream.shutdown(Shutdown::Both);
         }
-        sent
     }
 }
 

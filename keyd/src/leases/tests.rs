@@ -1,1 +1,170 @@
+use std::io::{ErrorKind, Read, Write};
 
+use keyd_client::wire;
+
+use super::*;
+use crate::{auth::Caller, volume_key};
+
+struct Peer {
+    lease: LeaseId,
+    theirs: UnixStream,
+    ours: Arc<UnixStream>,
+}
+
+fn claim(disk: DiskId, read_only: bool) -> Claim {
+    Claim {
+        disk,
+        key: "k".parse().unwrap(),
+        caller: Caller { uid: 1, gid: 1, pid: 77 },
+        read_only,
+        length: Duration::from_secs(5),
+    }
+}
+
+fn entered(leases: &Leases, claim: Claim) -> Result<Peer, InUse> {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let ours = Arc::new(ours);
+    let lease = leases.register(claim, &ours)?;
+    Ok(Peer { lease, theirs, ours })
+}
+
+fn held(leases: &Leases, disk: DiskId) -> Peer {
+    let mut peer = entered(leases, claim(disk, false)).unwrap();
+    let dek = volume_key::generate().unwrap();
+    let epoch = leases.epoch(peer.lease);
+    assert_eq!(leases.hand_over(peer.lease, epoch, &Event::Reclaimed, &dek), HandOver::Done);
+    let (_, got) = heard(&mut peer).unwrap();
+    assert_eq!(got.unwrap().expose(), dek.expose());
+    peer
+}
+
+/// The next event, if one was sent.
+fn heard(peer: &mut Peer) -> Option<(Event, Option<Dek>)> {
+    match wire::receive(&mut peer.theirs) {
+        Ok(event) => Some(event),
+        Err(wire::WireError::Io(error)) if error.kind() == ErrorKind::WouldBlock => None,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn key() -> KeyName {
+    "k".parse().unwrap()
+}
+
+#[test]
+fn one_writer_or_many_readers() {
+    let (leases, disk) = (Leases::default(), DiskId::random());
+    let writer = entered(&leases, claim(disk, false)).unwrap();
+    assert_eq!(entered(&leases, claim(disk, false)).err(), Some(InUse { pid: 77 }));
+    assert_eq!(entered(&leases, claim(disk, true)).err(), Some(InUse { pid: 77 }));
+    assert!(entered(&leases, claim(DiskId::random(), false)).is_ok());
+    leases.end(writer.lease);
+    let _reader = entered(&leases, claim(disk, true)).unwrap();
+    let _second = entered(&leases, claim(disk, true)).unwrap();
+    assert!(entered(&leases, claim(disk, false)).is_err());
+}
+
+#[test]
+fn a_hang_up_frees_the_disk_before_anyone_read_it() {
+    let (leases, disk) = (Leases::default(), DiskId::random());
+    let mut peer = held(&leases, disk);
+    // With unread bytes in the socket, as a dying holder may leave them.
+    peer.theirs.write_all(b"xyz").unwrap();
+    drop(peer.theirs);
+    assert!(entered(&leases, claim(disk, false)).is_ok());
+}
+
+#[test]
+fn a_revocation_reaches_holders_of_this_key_only() {
+    let leases = Leases::default();
+    let mut peer = held(&leases, DiskId::random());
+    assert_eq!(leases.revoke(&"other".parse().unwrap(), "x"), 0);
+    assert!(heard(&mut peer).is_none());
+    assert_eq!(leases.revoke(&key(), "why"), 1);
+    let (event, dek) = heard(&mut peer).unwrap();
+    assert_eq!(event, Event::Revoked { reason: "why".to_owned() });
+    assert!(dek.is_none());
+    assert_eq!(leases.stage(peer.lease), Some(Stage::Revoking));
+}
+
+#[test]
+fn a_key_that_went_between_look_and_hand_over_is_withheld() {
+    let leases = Leases::default();
+    let mut peer = entered(&leases, claim(DiskId::random(), false)).unwrap();
+    let epoch = leases.epoch(peer.lease);
+    assert_eq!(leases.revoke(&key(), "x"), 1);
+    // Even if it came back at once: what was seen is no longer what is.
+    leases.grant(&key());
+    let dek = volume_key::generate().unwrap();
+    let handed = leases.hand_over(peer.lease, epoch, &Event::Reclaimed, &dek);
+    assert_eq!(handed, HandOver::Withheld);
+    assert!(heard(&mut peer).is_none());
+}
+
+#[test]
+fn renewals_prolong_what_is_held_and_not_what_is_revoked() {
+    let leases = Leases::default();
+    let mut peer = held(&leases, DiskId::random());
+    let first = leases.patience(peer.lease);
+    std::thread::sleep(Duration::from_millis(5));
+    leases.renew(peer.lease);
+    assert_eq!(heard(&mut peer).unwrap().0, Event::Renewed);
+    let (Patience::Until(first), Patience::Until(second)) = (first, leases.patience(peer.lease))
+    else {
+        panic!("a held lease ends");
+    };
+    assert!(second > first);
+    leases.revoke(&key(), "x");
+    heard(&mut peer).unwrap();
+    leases.renew(peer.lease);
+    assert!(heard(&mut peer).is_none());
+    assert_eq!(leases.patience(peer.lease), Patience::Until(second));
+}
+
+#[test]
+fn a_parked_holder_hears_once_that_its_key_is_back() {
+    let leases = Leases::default();
+    let mut peer = held(&leases, DiskId::random());
+    leases.revoke(&key(), "x");
+    heard(&mut peer).unwrap();
+    assert_eq!(leases.grant(&key()), 0, "it still has to confirm");
+    assert_eq!(leases.fenced(peer.lease), Some(Stage::Revoking));
+    assert_eq!(leases.patience(peer.lease), Patience::Endless);
+    leases.grant_one(peer.lease);
+    assert_eq!(leases.grant(&key()), 0, "it was told already");
+    assert_eq!(heard(&mut peer).unwrap().0, Event::Granted);
+    assert!(heard(&mut peer).is_none());
+}
+
+/// A holder that does not read: told without waiting, cut off, and believed to hold its DEK until its lease ends.
+#[test]
+fn a_full_socket_does_not_hold_up_a_revocation() {
+    let (leases, disk) = (Leases::default(), DiskId::random());
+    let peer = held(&leases, disk);
+    peer.ours.set_nonblocking(true).unwrap();
+    while (&*peer.ours).write(&[0; 4096]).is_ok() {}
+    let begun = std::time::Instant::now();
+    assert_eq!(leases.revoke(&key(), "x"), 1);
+    assert!(begun.elapsed() < Duration::from_millis(100));
+    assert!(matches!(leases.patience(peer.lease), Patience::Deaf(_)));
+    assert!(entered(&leases, claim(disk, false)).is_err(), "its lease is not over");
+    let mut rest = Vec::new();
+    let mut theirs = &peer.theirs;
+    assert!(theirs.read_to_end(&mut rest).is_ok(), "the connection was shut");
+}
+
+#[test]
+fn states_are_told_as_they_are() {
+    let (leases, disk) = (Leases::default(), DiskId::random());
+    let peer = held(&leases, disk);
+    let state = |leases: &Leases| leases.holders(disk)[0].state;
+    assert_eq!(state(&leases), HolderState::Held);
+    leases.revoke(&key(), "x");
+    assert_eq!(state(&leases), HolderState::Revoking);
+    leases.fenced(peer.lease);
+    assert_eq!(state(&leases), HolderState::Parked);
+    let ended = leases.end(peer.lease).unwrap();
+    assert_eq!((ended.stage, ended.disk), (Stage::Parked, disk));
+    assert!(leases.holders(disk).is_empty());
+}

@@ -32,7 +32,6 @@ pub struct Ask {
 ///
 /// # Errors
 /// [`Refused::NoDisk`], [`Refused::InUse`], [`Refused::KeyDisabled`], [`Refused::Withheld`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(
     core: &Core,
     permit: Permit<op::Attach>,

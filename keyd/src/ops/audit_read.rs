@@ -13,7 +13,6 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Fault::AuditFile`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn tail(
     core: &Core,
     _permit: Permit<op::AuditTail>,
@@ -27,7 +26,6 @@ pub fn tail(
 ///
 /// # Errors
 /// [`crate::error::Refused::AuditBroken`] with the first bad row.
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn verify(core: &Core, _permit: Permit<op::AuditVerify>) -> Result<Reply, Failure> {
     let head = core.store.verify_audit()?;
     Ok(Reply::AuditWhole { records: head.seq, head: head.hash })

@@ -17,7 +17,6 @@ use crate::{
 ///
 /// # Errors
 /// [`Refused::SetExists`], [`Refused::TooManySets`], [`Refused::NoKey`], and those of [`Des::on_key`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(
     core: &Core,
     permit: Permit<op::DesCreate>,

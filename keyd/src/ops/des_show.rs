@@ -14,7 +14,6 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Refused::NoSet`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn one(
     core: &Core,
     _permit: Permit<op::DesShow>,
@@ -28,7 +27,6 @@ pub fn one(
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn all(core: &Core, _permit: Permit<op::DesList>) -> Result<Vec<DesStatus>, Failure> {
     let view = core.store.snapshot()?;
     let sets = view.sets()?;

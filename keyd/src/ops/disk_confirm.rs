@@ -13,7 +13,6 @@ use crate::{
 ///
 /// # Errors
 /// [`Refused::NoDisk`], [`Refused::NotYours`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(core: &Core, permit: Permit<op::DiskConfirm>, id: DiskId) -> Result<(), Failure> {
     core.store.commit(|txn| {
         let mut disk = txn.disk(id)?;

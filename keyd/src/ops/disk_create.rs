@@ -20,7 +20,6 @@ use crate::{
 ///
 /// # Errors
 /// Those of [`check_geometry`]; [`crate::error::Refused::NoSet`], [`crate::error::Refused::KeyDisabled`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(
     core: &Core,
     permit: Permit<op::DiskCreate>,

@@ -13,7 +13,6 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Refused::NoDisk`], [`crate::error::Refused::KeyDisabled`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(core: &Core, permit: Permit<op::DiskReleaseKey>, id: DiskId) -> Result<Dek, Failure> {
     let (disk, set, key) = core.store.commit(|txn| {
         let (disk, set, key) = txn.disk_whole(id)?;

@@ -18,7 +18,6 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Refused::NoDisk`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn one(core: &Core, _permit: Permit<op::DiskShow>, id: DiskId) -> Result<DiskStatus, Failure> {
     let view = core.store.snapshot()?;
     Ok(status::disk(core, &view, &view.disk(id)?)?)
@@ -28,7 +27,6 @@ pub fn one(core: &Core, _permit: Permit<op::DiskShow>, id: DiskId) -> Result<Dis
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn page(
     core: &Core,
     _permit: Permit<op::DiskList>,

@@ -17,7 +17,6 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(
     core: &Core,
     permit: Permit<op::Fence>,

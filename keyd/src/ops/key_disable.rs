@@ -15,7 +15,6 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Refused::NoKey`], [`crate::error::Refused::PlatformSwitch`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(core: &Core, permit: Permit<op::KeyDisable>, name: &KeyName) -> Result<Reply, Failure> {
     let _in_order = lock(&core.switching);
     let (stored, key) = core.store.commit(|txn| {

@@ -20,7 +20,6 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Refused::NoKey`], [`crate::error::Refused::PlatformSwitch`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(
     core: &Arc<Core>,
     permit: Permit<op::KeyEnable>,

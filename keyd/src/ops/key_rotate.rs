@@ -19,7 +19,6 @@ use crate::{
 /// # Errors
 /// [`crate::error::Refused::KeyDisabled`], [`crate::error::Refused::Rotating`],
 /// [`crate::error::Refused::RotationStopped`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(core: &Core, permit: Permit<op::KeyRotate>, name: &KeyName) -> Result<Reply, Failure> {
     let _claim = core.claim_rotation(name)?;
     let key = core.store.snapshot()?.key(name)?;

@@ -19,7 +19,6 @@ use crate::{
 ///
 /// # Errors
 /// [`Refused::NotParked`], [`Refused::KeyDisabled`], [`Refused::Withheld`].
-#[allow(clippy::needless_pass_by_value, reason = "a permit is spent")]
 pub fn run(core: &Core, permit: Permit<op::Reclaim>, lease: LeaseId) -> Result<(), Failure> {
     let claim = core.leases.claim(lease).ok_or(Refused::NotParked)?;
     if core.leases.stage(lease) != Some(Stage::Parked) {

@@ -61,7 +61,7 @@ pub trait View {
     /// # Errors
     /// [`Fault`].
     fn keys(&self) -> Result<Vec<Key>, Fault> {
-        decode_all(self.rows(KEYS, Range::ALL)?)
+        decode_all(&self.rows(KEYS, Range::ALL)?)
     }
 
     /// A set, if there is one.
@@ -85,7 +85,7 @@ pub trait View {
     /// # Errors
     /// [`Fault`].
     fn sets(&self) -> Result<Vec<Des>, Fault> {
-        decode_all(self.rows(SETS, Range::ALL)?)
+        decode_all(&self.rows(SETS, Range::ALL)?)
     }
 
     /// A disk.
@@ -125,7 +125,7 @@ pub trait View {
     /// [`Fault`].
     fn disks(&self, after: Option<DiskId>, limit: usize) -> Result<Vec<Disk>, Fault> {
         let after = after.map(|id| *id.0.as_bytes());
-        decode_all(self.rows(
+        decode_all(&self.rows(
             DISKS,
             Range { after: after.as_ref().map(<[u8; 16]>::as_slice), limit, ..Range::ALL },
         )?)
@@ -253,7 +253,7 @@ fn decode<T: DeserializeOwned>(value: Option<Vec<u8>>) -> Result<Option<T>, Faul
     Ok(value.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
 }
 
-fn decode_all<T: DeserializeOwned>(rows: Vec<Row>) -> Result<Vec<T>, Fault> {
+fn decode_all<T: DeserializeOwned>(rows: &[Row]) -> Result<Vec<T>, Fault> {
     let decoded: Result<Vec<T>, _> =
         rows.iter().map(|(_, value)| serde_json::from_slice(value)).collect();
     Ok(decoded?)

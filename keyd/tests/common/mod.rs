@@ -1,0 +1,284 @@
+//! The real daemon on a state directory that vanishes, and a holder like `vhost-backend` is one.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::{
+    fs,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use keyd_client::{
+    Client, ClientError, Dek, DiskId,
+    lease::Lease,
+    message::{
+        Attached, AuditRecord, DiskStatus, Event, FenceReport, Geometry, Holes, KeyStatus, Refusal,
+        Reply, Request,
+    },
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+pub const KEYD: &str = env!("CARGO_BIN_EXE_keyd");
+
+pub struct Keyd {
+    pub dir: tempfile::TempDir,
+    pub child: Child,
+    args: Vec<String>,
+}
+
+impl Keyd {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(args: &[&str]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let child = spawn(dir.path(), &args);
+        let mut keyd = Self { dir, child, args };
+        keyd.wait_ready();
+        keyd
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("keyd.sock")
+    }
+
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    fn wait_ready(&mut self) {
+        let begun = Instant::now();
+        while !self.log().contains("ready: ") {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{}", self.log());
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("keyd ended, {status}: {}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGKILL, as a crash of the process is.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn restart(&mut self) {
+        self.kill();
+        self.resume();
+    }
+
+    pub fn resume(&mut self) {
+        self.child = spawn(self.dir.path(), &self.args);
+        self.wait_ready();
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn end(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    pub fn call(&self, request: &Request) -> Result<Reply, ClientError> {
+        Client::connect(&self.socket())?.call(request)
+    }
+
+    pub fn ask(&self, request: &Request) -> Reply {
+        self.call(request).unwrap()
+    }
+
+    pub fn refused(&self, request: &Request) -> Refusal {
+        match self.call(request) {
+            Err(ClientError::Refused(refusal)) => refusal,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Key `k` of 2048 bits and set `s` on it.
+    pub fn make_key_and_set(&self, lease_ms: u64) {
+        self.ask(&Request::KeyCreate { name: "k".parse().unwrap(), bits: 2048 });
+        self.ask(&Request::DesCreate {
+            name: "s".parse().unwrap(),
+            key: "k".parse().unwrap(),
+            on_revoke: Default::default(),
+            lease_ms,
+        });
+    }
+
+    pub fn make_disk(&self, des: Option<&str>) -> DiskId {
+        let des = des.map(|name| name.parse().unwrap());
+        let Reply::Disk(disk) = self.ask(&Request::DiskCreate { des, geometry: geometry() }) else {
+            panic!("no disk");
+        };
+        disk.record.id
+    }
+
+    pub fn disk(&self, id: DiskId) -> DiskStatus {
+        let Reply::Disk(disk) = self.ask(&Request::DiskShow { id }) else { panic!("no disk") };
+        *disk
+    }
+
+    pub fn key(&self, name: &str) -> KeyStatus {
+        let name = name.parse().unwrap();
+        let Reply::Key(key) = self.ask(&Request::KeyShow { name }) else { panic!("no key") };
+        key
+    }
+
+    pub fn switch(&self, enabled: bool) -> u32 {
+        let name = "k".parse().unwrap();
+        match self.ask(&Request::KeySetEnabled { name, enabled }) {
+            Reply::KeySwitched { notified, .. } => notified,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn audit(&self) -> Vec<AuditRecord> {
+        let Reply::Audit(records) = self.ask(&Request::AuditTail { count: 500 }) else {
+            panic!("no audit");
+        };
+        records
+    }
+
+    /// Waits for an audit record.
+    pub fn audited(&self, operation: &str, outcome: &str) -> AuditRecord {
+        let begun = Instant::now();
+        loop {
+            let records = self.audit();
+            let found = records.iter().rfind(|r| r.operation == operation && r.outcome == outcome);
+            if let Some(record) = found {
+                return record.clone();
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(10),
+                "{operation} {outcome}: {records:#?}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn verify(&self) -> u64 {
+        match self.ask(&Request::AuditVerify) {
+            Reply::AuditWhole { records, .. } => records,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The plaintext DEK, by break-glass.
+    pub fn release(&self, id: DiskId) -> Dek {
+        let mut client = Client::connect(&self.socket()).unwrap();
+        client.call_for_dek(&Request::DiskReleaseKey { id }).unwrap().1
+    }
+
+    /// The command line.
+    pub fn run(&self, args: &[&str]) -> Output {
+        Command::new(KEYD).args(args).env("KEYD_SOCKET", self.socket()).output().unwrap()
+    }
+}
+
+impl Drop for Keyd {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn spawn(dir: &Path, args: &[String]) -> Child {
+    let log = fs::File::create(dir.join("log")).unwrap();
+    Command::new(KEYD)
+        .args(["serve", "--state-dir"])
+        .arg(dir.join("state"))
+        .arg("--socket")
+        .arg(dir.join("keyd.sock"))
+        .args(args)
+        .stderr(log)
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// A second daemon that should not start: its exit code and what it said.
+pub fn fails_to_serve(state: &Path, socket: &Path) -> (Option<i32>, String) {
+    let output = Command::new(KEYD)
+        .args(["serve", "--state-dir"])
+        .arg(state)
+        .arg("--socket")
+        .arg(socket)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (output.status.code(), String::from_utf8(output.stderr).unwrap())
+}
+
+pub fn geometry() -> Geometry {
+    Geometry { sector_size: 512, data_offset: 16 << 20, size: 1 << 30, holes: Holes::Zeros }
+}
+
+pub struct Held {
+    pub lease: Lease,
+    pub attached: Attached,
+    pub dek: Option<Dek>,
+}
+
+pub fn attach(keyd: &Keyd, id: DiskId, wait: bool) -> Result<Held, ClientError> {
+    let (lease, attached, dek) = Lease::attach(&keyd.socket(), id, false, wait)?;
+    Ok(Held { lease, attached, dek })
+}
+
+pub fn refusal<T>(result: Result<T, ClientError>) -> Refusal {
+    match result {
+        Err(ClientError::Refused(refusal)) => refusal,
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("not refused"),
+    }
+}
+
+impl Held {
+    /// The next event, if one comes in time.
+    pub fn hear(&mut self, time: Duration) -> Option<(Event, Option<Dek>)> {
+        let mut fds = [PollFd::from_borrowed_fd(self.lease.as_fd(), PollFlags::IN)];
+        let timeout =
+            Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
+        if poll(&mut fds, Some(&timeout)).unwrap() == 0 {
+            return None;
+        }
+        Some(self.lease.receive().unwrap())
+    }
+
+    pub fn expect(&mut self, event: &Event) -> Option<Dek> {
+        let (heard, dek) = self.hear(Duration::from_secs(5)).expect("an event");
+        assert_eq!(heard, *event);
+        dek
+    }
+
+    pub fn expect_revoked(&mut self) -> String {
+        match self.hear(Duration::from_secs(5)).expect("an event").0 {
+            Event::Revoked { reason } => reason,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn fence(&mut self) {
+        self.dek = None;
+        let report = FenceReport {
+            ordered: 1_700_000_000_000,
+            last_io: Some(1_700_000_000_001),
+            wiped: 1_700_000_000_002,
+            took_us: 1234,
+            held: 7,
+        };
+        self.lease.fenced(report).unwrap();
+    }
+}

@@ -1,0 +1,65 @@
+//! The life of a disk's record before it has an image, and lists of many.
+
+mod common;
+
+use common::{Keyd, attach, geometry};
+use keyd_client::message::{Geometry, RefusalCode, Reply, Request};
+
+#[test]
+fn an_unconfirmed_disk_can_be_forgotten_a_confirmed_one_not() {
+    let keyd = Keyd::start();
+    let (kept, forgotten) = (keyd.make_disk(None), keyd.make_disk(None));
+    keyd.ask(&Request::DiskConfirm { id: kept });
+    keyd.ask(&Request::DiskConfirm { id: kept });
+    assert_eq!(keyd.refused(&Request::DiskAbandon { id: kept }).code, RefusalCode::Conflict);
+    let held = attach(&keyd, forgotten, false).unwrap();
+    let abandon = Request::DiskAbandon { id: forgotten };
+    assert_eq!(keyd.refused(&abandon).code, RefusalCode::InUse);
+    drop(held);
+    keyd.audited("lease-end", "ok");
+    keyd.ask(&abandon);
+    assert_eq!(keyd.refused(&Request::DiskShow { id: forgotten }).code, RefusalCode::NotFound);
+    assert!(attach(&keyd, forgotten, false).is_err());
+    let counts: u64 = keyd.key("platform").versions.iter().map(|v| v.wrapped_deks).sum();
+    assert_eq!(counts, 1);
+}
+
+#[test]
+fn wrong_shapes_are_refused() {
+    let keyd = Keyd::start();
+    for wrong in [
+        Geometry { sector_size: 1024, ..geometry() },
+        Geometry { size: 0, ..geometry() },
+        Geometry { size: 1000, ..geometry() },
+        Geometry { size: u64::MAX, ..geometry() },
+        Geometry { data_offset: 4096, ..geometry() },
+    ] {
+        let request = Request::DiskCreate { des: None, geometry: wrong };
+        assert_eq!(keyd.refused(&request).code, RefusalCode::BadRequest, "{wrong:?}");
+    }
+    let nowhere = Request::DiskCreate { des: Some("x".parse().unwrap()), geometry: geometry() };
+    assert_eq!(keyd.refused(&nowhere).code, RefusalCode::NotFound);
+}
+
+#[test]
+fn many_disks_come_page_by_page() {
+    let keyd = Keyd::start();
+    let mut made: Vec<_> = (0..600).map(|_| keyd.make_disk(None)).collect();
+    made.sort_unstable();
+    let mut listed = Vec::new();
+    let mut pages = 0;
+    loop {
+        let after = listed.last().copied();
+        let Reply::Disks { disks, more } = keyd.ask(&Request::DiskList { after }) else {
+            panic!("no list");
+        };
+        listed.extend(disks.iter().map(|disk| disk.record.id));
+        pages += 1;
+        if !more {
+            break;
+        }
+    }
+    assert_eq!((listed, pages), (made, 2));
+    let printed = keyd.run(&["disk", "list"]);
+    assert_eq!(String::from_utf8(printed.stdout).unwrap().lines().count(), 601);
+}

@@ -1,0 +1,99 @@
+//! Where keys must not be found: files, log, and the daemon's memory after its answer.
+
+mod common;
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::FileExt,
+    path::Path,
+    time::Duration,
+};
+
+use common::{Keyd, attach};
+use keyd_client::message::Request;
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}
+
+/// How often any 16-byte quarter of a secret occurs in a process's readable memory.
+fn in_memory(pid: u32, secret: &[u8]) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let memory = File::open(format!("/proc/{pid}/mem")).unwrap();
+    let mut found = 0;
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).unwrap().starts_with("rw")) {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let from = u64::from_str_radix(from, 16).unwrap();
+        let to = u64::from_str_radix(to, 16).unwrap();
+        let mut bytes = vec![0; (to - from) as usize];
+        let read = memory.read_at(&mut bytes, from).unwrap_or(0);
+        let quarters: Vec<&[u8]> = secret.chunks(16).collect();
+        let first: Vec<u8> = quarters.iter().map(|quarter| quarter[0]).collect();
+        found += bytes[..read]
+            .windows(16)
+            .filter(|window| first.contains(&window[0]) && quarters.contains(window))
+            .count();
+    }
+    found
+}
+
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .map(|path| (path.display().to_string(), fs::read(&path).unwrap()))
+        .collect()
+}
+
+#[test]
+fn a_dek_stays_nowhere() {
+    let keyd = Keyd::start();
+    keyd.make_key_and_set(60_000);
+    let disks: Vec<_> = (0..8).map(|_| keyd.make_disk(Some("s"))).collect();
+    let held: Vec<_> = disks.iter().map(|id| attach(&keyd, *id, false).unwrap()).collect();
+    keyd.ask(&Request::KeyRotate { name: "k".parse().unwrap() });
+    let released: Vec<_> = disks.iter().map(|id| keyd.release(*id)).collect();
+    std::thread::sleep(Duration::from_millis(200));
+
+    let state = files(&keyd.state());
+    assert!(state.len() >= 3);
+    for (held, released) in held.iter().zip(&released) {
+        let dek = held.dek.as_ref().unwrap().expose();
+        assert_eq!(released.expose(), dek);
+        for half in dek.chunks(32) {
+            for (name, bytes) in &state {
+                assert!(!contains(bytes, half), "a DEK is in {name}");
+            }
+            assert!(!contains(keyd.log().as_bytes(), half));
+        }
+    }
+    if !rustix::process::geteuid().is_root() {
+        return println!("SKIPPED: reading another process's memory needs root");
+    }
+    // The daemon does hold its root key: the search finds what is there.
+    let root = fs::read(keyd.state().join("root.key")).unwrap();
+    assert!(in_memory(keyd.pid(), &root) >= 2, "the search is blind");
+    for (n, held) in held.iter().enumerate() {
+        let found = in_memory(keyd.pid(), held.dek.as_ref().unwrap().expose());
+        assert_eq!(found, 0, "DEK {n} is in the daemon's memory after its reply");
+    }
+}
+
+#[test]
+fn the_root_key_is_in_its_file_only() {
+    let keyd = Keyd::start();
+    keyd.make_key_and_set(5000);
+    keyd.make_disk(Some("s"));
+    let root = fs::read(keyd.state().join("root.key")).unwrap();
+    for (name, bytes) in files(&keyd.state()) {
+        assert_eq!(contains(&bytes, &root), name.ends_with("root.key"), "{name}");
+        // A private key in PKCS#8 names its algorithm: rsaEncryption, 1.2.840.113549.1.1.1 (RFC 8017, A.1).
+        let rsa = [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+        assert!(!contains(&bytes, &rsa), "{name}");
+    }
+    let log = keyd.log();
+    assert!(!contains(log.as_bytes(), &root));
+    let long = log.split(|c: char| !c.is_ascii_alphanumeric()).map(str::len).max();
+    assert!(long < Some(40), "the log holds something long: {log}");
+}

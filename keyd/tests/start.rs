@@ -1,0 +1,164 @@
+//! Starting, ending, and what is in the way of it.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use common::{Keyd, attach, fails_to_serve, refusal};
+use keyd_client::message::{RefusalCode, Request};
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o7777
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let mut keyd = Keyd::start();
+    keyd.make_key_and_set(5000);
+    let disks = [keyd.make_disk(Some("s")), keyd.make_disk(None)];
+    keyd.ask(&Request::DiskConfirm { id: disks[0] });
+    let before = disks.map(|id| (keyd.disk(id), keyd.release(id)));
+    keyd.restart();
+    for (disk, dek) in &before {
+        assert_eq!(keyd.disk(disk.record.id), *disk);
+        assert_eq!(keyd.release(disk.record.id).expose(), dek.expose());
+    }
+    assert!(before[0].0.record.confirmed && !before[1].0.record.confirmed);
+    keyd.verify();
+}
+
+#[test]
+fn files_are_the_owners_alone() {
+    let keyd = Keyd::start();
+    let state = keyd.state();
+    assert_eq!(mode(&state), 0o700);
+    for name in ["root.key", "store.redb", "audit.log", "lock"] {
+        assert_eq!(mode(&state.join(name)), 0o600, "{name}");
+    }
+    assert_eq!(mode(&keyd.socket()), 0o600);
+}
+
+#[test]
+fn it_ends_cleanly_and_takes_its_socket_along() {
+    let mut keyd = Keyd::start();
+    assert_eq!(keyd.end(), Some(0));
+    assert!(!keyd.socket().exists());
+    keyd.resume();
+    keyd.audited("daemon-end", "ok");
+}
+
+#[test]
+fn a_second_daemon_is_refused_with_the_firsts_process() {
+    let keyd = Keyd::start();
+    let other = keyd.dir.path().join("other.sock");
+    let (code, said) = fails_to_serve(&keyd.state(), &other);
+    assert_eq!(code, Some(1));
+    assert!(said.contains(&format!("process id {}", keyd.pid())), "{said}");
+    let state = keyd.dir.path().join("other-state");
+    let (code, said) = fails_to_serve(&state, &keyd.socket());
+    assert_eq!(code, Some(1));
+    assert!(said.contains("listening at"), "{said}");
+    keyd.verify();
+}
+
+#[test]
+fn a_wrong_root_key_is_refused_and_nothing_lost() {
+    let mut keyd = Keyd::start();
+    let disk = keyd.make_disk(None);
+    keyd.kill();
+    let root = keyd.state().join("root.key");
+    let refuses = |text: &str| {
+        let (code, said) = fails_to_serve(&keyd.state(), &keyd.socket());
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(text), "{said}");
+    };
+    let key = fs::read(&root).unwrap();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o644)).unwrap();
+    refuses("has mode 0644");
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&root, &key[..31]).unwrap();
+    refuses("is not a file of 32 bytes");
+    fs::remove_file(&root).unwrap();
+    refuses("is missing");
+    assert!(!root.exists(), "none was made in its place");
+    fs::write(&root, &key).unwrap();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o600)).unwrap();
+    keyd.resume();
+    assert!(attach(&keyd, disk, false).unwrap().dek.is_some());
+}
+
+#[test]
+fn another_root_key_opens_nothing() {
+    let mut keyd = Keyd::start();
+    let disk = keyd.make_disk(None);
+    keyd.kill();
+    fs::write(keyd.state().join("root.key"), [9; 32]).unwrap();
+    keyd.resume();
+    let refused = refusal(attach(&keyd, disk, false));
+    assert_eq!(refused.code, RefusalCode::Internal);
+    assert!(keyd.log().contains("the root key is another one"), "{}", keyd.log());
+}
+
+#[test]
+fn a_changed_audit_row_is_named_and_no_key_is_used() {
+    let mut keyd = Keyd::start();
+    let disk = keyd.make_disk(None);
+    keyd.kill();
+    let path = keyd.state().join("audit.log");
+    let log = fs::read_to_string(&path).unwrap();
+    let rows: Vec<&str> = log.lines().collect();
+    assert_eq!(rows.len(), 3, "{log}");
+    let tampered = [
+        (log.replace("first-start", "last--start"), "row 2 of the audit log was changed"),
+        (format!("{}\n{}\n", rows[0], rows[2]), "row 2 of the audit log is missing"),
+        (format!("{}\n{}\n", rows[0], rows[1]), "row 3 of the audit log is missing"),
+        (format!("{log}{}\n", rows[2]), "row 4 of the audit log was not written by keyd"),
+        (String::new(), "row 1 of the audit log is missing"),
+    ];
+    for (text, finding) in tampered {
+        fs::write(&path, text).unwrap();
+        keyd.resume();
+        let refused = refusal(attach(&keyd, disk, false));
+        assert!(refused.message.contains(finding), "{} / {finding}", refused.message);
+        let verified = keyd.run(&["audit", "verify"]);
+        assert_eq!(verified.status.code(), Some(1));
+        assert!(String::from_utf8_lossy(&verified.stderr).contains(finding));
+        assert_eq!(keyd.disk(disk).record.id, disk, "it can still be read");
+        keyd.kill();
+    }
+    fs::write(&path, &log).unwrap();
+    keyd.resume();
+    assert!(attach(&keyd, disk, false).unwrap().dek.is_some());
+    keyd.verify();
+}
+
+/// Also without a restart in between.
+#[test]
+fn a_row_changed_under_a_running_daemon_is_found_by_verify() {
+    let keyd = Keyd::start();
+    let disk = keyd.make_disk(None);
+    let path = keyd.state().join("audit.log");
+    let log = fs::read_to_string(&path).unwrap();
+    fs::write(&path, log.replace("daemon-start", "daemon-stort")).unwrap();
+    let refused = keyd.refused(&Request::AuditVerify);
+    assert!(refused.message.contains("row 1 of"), "{}", refused.message);
+    assert!(refusal(attach(&keyd, disk, false)).message.contains("row 1 of"));
+}
+
+#[test]
+fn a_torn_audit_line_is_cut_and_said() {
+    let mut keyd = Keyd::start();
+    keyd.kill();
+    let path = keyd.state().join("audit.log");
+    let mut log = fs::read_to_string(&path).unwrap();
+    log.push_str("{\"seq\":3,\"ti");
+    fs::write(&path, log).unwrap();
+    keyd.resume();
+    let record = keyd.audited("audit-recover", "ok");
+    assert!(record.detail.contains("a torn line of 12 bytes"), "{}", record.detail);
+    keyd.verify();
+}
