@@ -5,12 +5,10 @@
 //! starts at `T_0 * x^(i*LANES + l)`, and after a batch every lane is multiplied by `x^(8*LANES)`. No tweak waits for
 //! another. The sector numbers of many data units are encrypted under K2 in one such batch too.
 //!
-//! Round keys are read from their locked page in every batch and never kept: see [`fresh`].
+//! Round keys are read from their locked page in every batch and never kept: see [`key_after`].
 
 mod lanes;
 mod schedule;
-
-use std::arch::asm;
 
 use keyd_client::{Dek, dek::page::PageError};
 
@@ -389,36 +387,40 @@ unsafe fn mix<V: Lanes>(batch: &mut [V; VECTORS], masks: &[V; VECTORS]) {
 /// The CPU has the lanes' features.
 #[inline(always)]
 unsafe fn rounds<V: Lanes, const ENCRYPT: bool>(keys: &RoundKeys, batch: &mut [V; VECTORS]) {
-    let [whitening, middle @ .., last] = fresh(keys);
+    let [whitening, middle @ .., last] = keys;
     // SAFETY: the caller's promise.
     unsafe {
-        let key = V::broadcast(whitening);
+        let key = key_after(whitening, batch);
         for vector in batch.iter_mut() {
             *vector = vector.xor(key);
         }
         for key in middle {
-            let key = V::broadcast(key);
+            let key = key_after(key, batch);
             for vector in batch.iter_mut() {
                 *vector =
                     if ENCRYPT { vector.encrypt_round(key) } else { vector.decrypt_round(key) };
             }
         }
-        let key = V::broadcast(last);
+        let key = key_after(last, batch);
         for vector in batch {
             *vector = if ENCRYPT { vector.encrypt_last(key) } else { vector.decrypt_last(key) };
         }
     }
 }
 
-/// The same round keys by a pointer the compiler cannot see through. It would else load all of them before the
-/// loop, run out of registers and keep copies on the stack, where nobody wipes them.
-#[allow(clippy::pointers_in_nomem_asm_block)] // nothing is read through it in there
+/// A round key, loaded no earlier than the round before it is computed. Left alone, the compiler loads keys ahead,
+/// runs out of registers and spills them to the stack, where nobody wipes them (`tests/memory.rs` found them there).
+/// The order binds the compiler only; the CPU loads ahead as it likes.
+///
+/// # Safety
+/// The CPU has the lanes' features.
 #[inline(always)]
-fn fresh(keys: &RoundKeys) -> &RoundKeys {
-    let mut pointer: *const RoundKeys = keys;
-    // SAFETY: no instruction at all: the pointer comes out as it went in, for the lifetime it had.
+unsafe fn key_after<V: Lanes>(key: &[u8; BLOCK_LEN], batch: &mut [V; VECTORS]) -> V {
+    let newest = &mut batch[VECTORS - 1];
+    // SAFETY: the caller's promise; the pointer comes back as it was, to a block that outlives the call.
     unsafe {
-        asm!("/* {0} */", inout(reg) pointer, options(nomem, nostack, preserves_flags));
-        &*pointer
+        let (vector, key) = newest.before(key);
+        *newest = vector;
+        V::broadcast(&*key)
     }
 }

@@ -3,7 +3,7 @@
 //! Every operation is one instruction. They carry no `target_feature` of their own: they are inlined into functions
 //! that do, and are sound to call only there.
 
-use std::arch::x86_64::*;
+use std::arch::{asm, x86_64::*};
 
 /// Blocks side by side in one vector.
 ///
@@ -17,6 +17,9 @@ pub(super) trait Lanes: Copy {
     unsafe fn store(self, dst: *mut u8);
     /// One block in every lane.
     unsafe fn broadcast(block: &[u8; 16]) -> Self;
+    /// Gives both back unchanged, by a step the compiler cannot see through: what is loaded through the pointer is
+    /// loaded after the vector was computed. No instruction.
+    unsafe fn before(self, block: *const [u8; 16]) -> (Self, *const [u8; 16]);
     unsafe fn xor(self, other: Self) -> Self;
     /// Each quadword by its own count; 64 and more give zero.
     unsafe fn shift_left(self, counts: Self) -> Self;
@@ -39,7 +42,7 @@ const POLYNOMIAL: i64 = 0x87;
 macro_rules! lanes {
     (
         $name:ident($vector:ty), $lanes:literal, $polynomial:expr,
-        $load:ident, $store:ident, $broadcast:ident, $xor:ident, $shl:ident, $shr:ident, $lift:ident, $clmul:ident,
+        $load:ident, $store:ident, $broadcast:ident, $before:ident, $xor:ident, $shl:ident, $shr:ident, $lift:ident, $clmul:ident,
         $enc:ident, $enclast:ident, $dec:ident, $declast:ident
     ) => {
         #[doc = concat!(stringify!($lanes), " blocks in one register.")]
@@ -64,6 +67,12 @@ macro_rules! lanes {
             #[inline(always)]
             unsafe fn broadcast(block: &[u8; 16]) -> Self {
                 Self(unsafe { $broadcast(_mm_loadu_si128(block.as_ptr().cast())) })
+            }
+
+            #[inline(always)]
+            unsafe fn before(self, block: *const [u8; 16]) -> (Self, *const [u8; 16]) {
+                let (vector, block) = unsafe { $before(self.0, block) };
+                (Self(vector), block)
             }
 
             #[inline(always)]
@@ -116,14 +125,14 @@ macro_rules! lanes {
 
 lanes! {
     Ymm(__m256i), 2, _mm256_set1_epi64x(POLYNOMIAL),
-    _mm256_loadu_si256, _mm256_storeu_si256, _mm256_broadcastsi128_si256, _mm256_xor_si256,
+    _mm256_loadu_si256, _mm256_storeu_si256, _mm256_broadcastsi128_si256, ymm_before, _mm256_xor_si256,
     _mm256_sllv_epi64, _mm256_srlv_epi64, ymm_low_to_high, _mm256_clmulepi64_epi128,
     _mm256_aesenc_epi128, _mm256_aesenclast_epi128, _mm256_aesdec_epi128, _mm256_aesdeclast_epi128
 }
 
 lanes! {
     Zmm(__m512i), 4, _mm512_set1_epi64(POLYNOMIAL),
-    _mm512_loadu_si512, _mm512_storeu_si512, _mm512_broadcast_i32x4, _mm512_xor_si512,
+    _mm512_loadu_si512, _mm512_storeu_si512, _mm512_broadcast_i32x4, zmm_before, _mm512_xor_si512,
     _mm512_sllv_epi64, _mm512_srlv_epi64, zmm_low_to_high, _mm512_clmulepi64_epi128,
     _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_aesdec_epi128, _mm512_aesdeclast_epi128
 }
@@ -140,6 +149,25 @@ fn ymm_low_to_high(value: __m256i) -> __m256i {
 fn zmm_low_to_high(value: __m512i) -> __m512i {
     _mm512_unpacklo_epi64(_mm512_setzero_si512(), value)
 }
+
+macro_rules! before {
+    ($name:ident, $features:literal, $vector:ty, $class:ident) => {
+        #[target_feature(enable = $features)]
+        #[inline]
+        #[allow(clippy::pointers_in_nomem_asm_block)] // nothing is read through it in there
+        fn $name(mut vector: $vector, mut block: *const [u8; 16]) -> ($vector, *const [u8; 16]) {
+            // SAFETY: a comment, no instruction: both operands come out as they went in.
+            unsafe {
+                asm!("/* {0} {1} */", inout(reg) block, inout($class) vector,
+                    options(nomem, nostack, preserves_flags));
+            }
+            (vector, block)
+        }
+    };
+}
+
+before!(ymm_before, "avx2", __m256i, ymm_reg);
+before!(zmm_before, "avx512f", __m512i, zmm_reg);
 
 #[cfg(test)]
 pub(super) use twin::Twin;
@@ -183,6 +211,12 @@ mod twin {
         #[inline(always)]
         unsafe fn broadcast(block: &[u8; 16]) -> Self {
             unsafe { Self(Ymm::broadcast(block), Ymm::broadcast(block)) }
+        }
+
+        #[inline(always)]
+        unsafe fn before(self, block: *const [u8; 16]) -> (Self, *const [u8; 16]) {
+            let (second, block) = unsafe { self.1.before(block) };
+            (Self(self.0, second), block)
         }
 
         both! {

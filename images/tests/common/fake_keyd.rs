@@ -1,0 +1,150 @@
+//! A daemon in a thread, just big enough for `image create`: it makes a record with a known key, and misbehaves on
+//! request.
+
+use std::{
+    io,
+    os::unix::net::{UnixListener, UnixStream},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use keyd_client::{
+    LeaseId,
+    message::{
+        Attached, DiskRecord, DiskStatus, Event, Geometry, HolderMessage, Reaction, Refusal,
+        RefusalCode, Reply, Request,
+    },
+    wire,
+};
+
+use super::{dek, key, record};
+
+/// How it behaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    Good,
+    RefusesConfirm,
+    RefusesConfirmAndAbandon,
+    SendsAnotherKey,
+    RevokesAtOnce,
+    RefusesAttach,
+}
+
+/// A running daemon. It ends with the test process.
+pub(crate) struct FakeKeyd {
+    pub(crate) socket: PathBuf,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    verbs: Vec<String>,
+    record: Option<DiskRecord>,
+}
+
+impl FakeKeyd {
+    pub(crate) fn start(directory: &Path, manner: Manner) -> Self {
+        let socket = directory.join("keyd.sock");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let state = Arc::new(Mutex::new(State::default()));
+        let shared = state.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let shared = shared.clone();
+                thread::spawn(move || serve(stream.unwrap(), &shared, manner));
+            }
+        });
+        Self { socket, state }
+    }
+
+    /// What it was asked, in order.
+    pub(crate) fn verbs(&self) -> Vec<String> {
+        self.state.lock().unwrap().verbs.clone()
+    }
+
+    pub(crate) fn record(&self) -> DiskRecord {
+        self.state.lock().unwrap().record.clone().unwrap()
+    }
+}
+
+fn refused(message: &str) -> Reply {
+    Reply::Refused(Refusal { code: RefusalCode::Conflict, message: message.to_owned() })
+}
+
+fn serve(mut stream: UnixStream, state: &Mutex<State>, manner: Manner) {
+    let (request, _) = wire::receive::<Request>(&mut stream).unwrap();
+    let verb = |name: &str| state.lock().unwrap().verbs.push(name.to_owned());
+    let reply = match request {
+        Request::DiskCreate { geometry, .. } => {
+            verb("create");
+            make(state, geometry)
+        }
+        Request::DiskConfirm { .. } if manner == Manner::Good => {
+            verb("confirm");
+            Reply::Done
+        }
+        Request::DiskConfirm { .. } => refused("no confirmation today"),
+        Request::DiskAbandon { .. } if manner == Manner::RefusesConfirmAndAbandon => {
+            refused("no abandonment either")
+        }
+        Request::DiskAbandon { .. } => {
+            verb("abandon");
+            Reply::Done
+        }
+        Request::DiskShow { .. } => Reply::Disk(Box::new(status(state))),
+        Request::Attach { .. } if manner == Manner::RefusesAttach => refused("not for you"),
+        Request::Attach { .. } => {
+            verb("attach");
+            // The holder's end of the conversation is its own business.
+            let _ = lease(stream, state, manner);
+            return;
+        }
+        other => panic!("{other:?}"),
+    };
+    let _ = wire::send(&mut stream, &reply, None);
+}
+
+fn make(state: &Mutex<State>, geometry: Geometry) -> Reply {
+    state.lock().unwrap().record = Some(record(geometry, &key()));
+    Reply::Disk(Box::new(status(state)))
+}
+
+fn status(state: &Mutex<State>) -> DiskStatus {
+    DiskStatus {
+        record: state.lock().unwrap().record.clone().unwrap(),
+        key_enabled: true,
+        holders: Vec::new(),
+    }
+}
+
+fn lease(
+    mut stream: UnixStream,
+    state: &Mutex<State>,
+    manner: Manner,
+) -> Result<(), wire::WireError> {
+    let mut key = key();
+    if manner == Manner::SendsAnotherKey {
+        key[7] ^= 1;
+    }
+    let attached = Attached {
+        lease: LeaseId::random(),
+        record: status(state).record,
+        on_revoke: Reaction::Park,
+        lease_ms: 60_000,
+    };
+    wire::send(&mut stream, &Reply::Attached(Box::new(attached)), Some(&dek(&key)))?;
+    if manner == Manner::RevokesAtOnce {
+        let reason = "disabled".to_owned();
+        wire::send(&mut stream, &Event::Revoked { reason }, None)?;
+    }
+    loop {
+        match wire::receive::<HolderMessage>(&mut stream)?.0 {
+            HolderMessage::Renew => wire::send(&mut stream, &Event::Renewed, None)?,
+            HolderMessage::Fenced(_) => state.lock().unwrap().verbs.push("fenced".into()),
+            HolderMessage::Reclaim => {
+                return Err(io::Error::from(io::ErrorKind::Unsupported).into());
+            }
+        }
+    }
+}
