@@ -1,5 +1,7 @@
 //! The command line: what it prints, how it ends.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::{fs, os::unix::fs::MetadataExt, process::Output};

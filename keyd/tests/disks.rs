@@ -1,5 +1,7 @@
 //! The life of a disk's record before it has an image, and lists of many.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use common::{Keyd, attach, geometry};

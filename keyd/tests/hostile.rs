@@ -1,5 +1,7 @@
 //! Peers that send anything but what they should. Each loses its own connection; the daemon serves the next.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::{

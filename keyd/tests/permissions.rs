@@ -1,5 +1,7 @@
 //! What another user may do: nothing, then what was granted. The other user is `nobody`, by `setpriv`, as root only.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::{

@@ -1,5 +1,7 @@
 //! A key is taken away from a disk in use, and comes back.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::time::{Duration, Instant};

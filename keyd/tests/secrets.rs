@@ -1,5 +1,7 @@
 //! Where keys must not be found: files, log, and the daemon's memory after its answer.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::{

@@ -1,5 +1,7 @@
 //! Starting, ending, and what is in the way of it.
 
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
 mod common;
 
 use std::{

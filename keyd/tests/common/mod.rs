@@ -19,20 +19,20 @@ use keyd_client::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-pub const KEYD: &str = env!("CARGO_BIN_EXE_keyd");
+pub(crate) const KEYD: &str = env!("CARGO_BIN_EXE_keyd");
 
-pub struct Keyd {
-    pub dir: tempfile::TempDir,
-    pub child: Child,
+pub(crate) struct Keyd {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) child: Child,
     args: Vec<String>,
 }
 
 impl Keyd {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
-    pub fn start_with(args: &[&str]) -> Self {
+    pub(crate) fn start_with(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let child = spawn(dir.path(), &args);
@@ -41,19 +41,19 @@ impl Keyd {
         keyd
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("keyd.sock")
     }
 
-    pub fn state(&self) -> PathBuf {
+    pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.dir.path().join("log")).unwrap()
     }
 
@@ -69,37 +69,37 @@ impl Keyd {
     }
 
     /// SIGKILL, as a crash of the process is.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         self.kill();
         self.resume();
     }
 
-    pub fn resume(&mut self) {
+    pub(crate) fn resume(&mut self) {
         self.child = spawn(self.dir.path(), &self.args);
         self.wait_ready();
     }
 
     /// SIGTERM, and the exit code.
-    pub fn end(&mut self) -> Option<i32> {
+    pub(crate) fn end(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         self.child.wait().unwrap().code()
     }
 
-    pub fn call(&self, request: &Request) -> Result<Reply, ClientError> {
+    pub(crate) fn call(&self, request: &Request) -> Result<Reply, ClientError> {
         Client::connect(&self.socket())?.call(request)
     }
 
-    pub fn ask(&self, request: &Request) -> Reply {
+    pub(crate) fn ask(&self, request: &Request) -> Reply {
         self.call(request).unwrap()
     }
 
-    pub fn refused(&self, request: &Request) -> Refusal {
+    pub(crate) fn refused(&self, request: &Request) -> Refusal {
         match self.call(request) {
             Err(ClientError::Refused(refusal)) => refusal,
             other => panic!("{other:?}"),
@@ -107,7 +107,7 @@ impl Keyd {
     }
 
     /// Key `k` of 2048 bits and set `s` on it.
-    pub fn make_key_and_set(&self, lease_ms: u64) {
+    pub(crate) fn make_key_and_set(&self, lease_ms: u64) {
         self.ask(&Request::KeyCreate { name: "k".parse().unwrap(), bits: 2048 });
         self.ask(&Request::DesCreate {
             name: "s".parse().unwrap(),
@@ -117,7 +117,7 @@ impl Keyd {
         });
     }
 
-    pub fn make_disk(&self, des: Option<&str>) -> DiskId {
+    pub(crate) fn make_disk(&self, des: Option<&str>) -> DiskId {
         let des = des.map(|name| name.parse().unwrap());
         let Reply::Disk(disk) = self.ask(&Request::DiskCreate { des, geometry: geometry() }) else {
             panic!("no disk");
@@ -125,18 +125,18 @@ impl Keyd {
         disk.record.id
     }
 
-    pub fn disk(&self, id: DiskId) -> DiskStatus {
+    pub(crate) fn disk(&self, id: DiskId) -> DiskStatus {
         let Reply::Disk(disk) = self.ask(&Request::DiskShow { id }) else { panic!("no disk") };
         *disk
     }
 
-    pub fn key(&self, name: &str) -> KeyStatus {
+    pub(crate) fn key(&self, name: &str) -> KeyStatus {
         let name = name.parse().unwrap();
         let Reply::Key(key) = self.ask(&Request::KeyShow { name }) else { panic!("no key") };
         key
     }
 
-    pub fn switch(&self, enabled: bool) -> u32 {
+    pub(crate) fn switch(&self, enabled: bool) -> u32 {
         let name = "k".parse().unwrap();
         match self.ask(&Request::KeySetEnabled { name, enabled }) {
             Reply::KeySwitched { notified, .. } => notified,
@@ -144,7 +144,7 @@ impl Keyd {
         }
     }
 
-    pub fn audit(&self) -> Vec<AuditRecord> {
+    pub(crate) fn audit(&self) -> Vec<AuditRecord> {
         let Reply::Audit(records) = self.ask(&Request::AuditTail { count: 500 }) else {
             panic!("no audit");
         };
@@ -152,7 +152,7 @@ impl Keyd {
     }
 
     /// Waits for an audit record.
-    pub fn audited(&self, operation: &str, outcome: &str) -> AuditRecord {
+    pub(crate) fn audited(&self, operation: &str, outcome: &str) -> AuditRecord {
         let begun = Instant::now();
         loop {
             let records = self.audit();
@@ -168,7 +168,7 @@ impl Keyd {
         }
     }
 
-    pub fn verify(&self) -> u64 {
+    pub(crate) fn verify(&self) -> u64 {
         match self.ask(&Request::AuditVerify) {
             Reply::AuditWhole { records, .. } => records,
             other => panic!("{other:?}"),
@@ -176,13 +176,13 @@ impl Keyd {
     }
 
     /// The plaintext DEK, by break-glass.
-    pub fn release(&self, id: DiskId) -> Dek {
+    pub(crate) fn release(&self, id: DiskId) -> Dek {
         let mut client = Client::connect(&self.socket()).unwrap();
         client.call_for_dek(&Request::DiskReleaseKey { id }).unwrap().1
     }
 
     /// The command line.
-    pub fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         Command::new(KEYD).args(args).env("KEYD_SOCKET", self.socket()).output().unwrap()
     }
 }
@@ -210,7 +210,7 @@ fn spawn(dir: &Path, args: &[String]) -> Child {
 }
 
 /// A second daemon that should not start: its exit code and what it said.
-pub fn fails_to_serve(state: &Path, socket: &Path) -> (Option<i32>, String) {
+pub(crate) fn fails_to_serve(state: &Path, socket: &Path) -> (Option<i32>, String) {
     let output = Command::new(KEYD)
         .args(["serve", "--state-dir"])
         .arg(state)
@@ -222,22 +222,22 @@ pub fn fails_to_serve(state: &Path, socket: &Path) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
-pub fn geometry() -> Geometry {
+pub(crate) fn geometry() -> Geometry {
     Geometry { sector_size: 512, data_offset: 16 << 20, size: 1 << 30, holes: Holes::Zeros }
 }
 
-pub struct Held {
-    pub lease: Lease,
-    pub attached: Attached,
-    pub dek: Option<Dek>,
+pub(crate) struct Held {
+    pub(crate) lease: Lease,
+    pub(crate) attached: Attached,
+    pub(crate) dek: Option<Dek>,
 }
 
-pub fn attach(keyd: &Keyd, id: DiskId, wait: bool) -> Result<Held, ClientError> {
+pub(crate) fn attach(keyd: &Keyd, id: DiskId, wait: bool) -> Result<Held, ClientError> {
     let (lease, attached, dek) = Lease::attach(&keyd.socket(), id, false, wait)?;
     Ok(Held { lease, attached, dek })
 }
 
-pub fn refusal<T>(result: Result<T, ClientError>) -> Refusal {
+pub(crate) fn refusal<T>(result: Result<T, ClientError>) -> Refusal {
     match result {
         Err(ClientError::Refused(refusal)) => refusal,
         Err(error) => panic!("{error}"),
@@ -247,7 +247,7 @@ pub fn refusal<T>(result: Result<T, ClientError>) -> Refusal {
 
 impl Held {
     /// The next event, if one comes in time.
-    pub fn hear(&mut self, time: Duration) -> Option<(Event, Option<Dek>)> {
+    pub(crate) fn hear(&mut self, time: Duration) -> Option<(Event, Option<Dek>)> {
         let mut fds = [PollFd::from_borrowed_fd(self.lease.as_fd(), PollFlags::IN)];
         let timeout =
             Timespec { tv_sec: time.as_secs() as i64, tv_nsec: i64::from(time.subsec_nanos()) };
@@ -257,20 +257,20 @@ impl Held {
         Some(self.lease.receive().unwrap())
     }
 
-    pub fn expect(&mut self, event: &Event) -> Option<Dek> {
+    pub(crate) fn expect(&mut self, event: &Event) -> Option<Dek> {
         let (heard, dek) = self.hear(Duration::from_secs(5)).expect("an event");
         assert_eq!(heard, *event);
         dek
     }
 
-    pub fn expect_revoked(&mut self) -> String {
+    pub(crate) fn expect_revoked(&mut self) -> String {
         match self.hear(Duration::from_secs(5)).expect("an event").0 {
             Event::Revoked { reason } => reason,
             other => panic!("{other:?}"),
         }
     }
 
-    pub fn fence(&mut self) {
+    pub(crate) fn fence(&mut self) {
         self.dek = None;
         let report = FenceReport {
             ordered: 1_700_000_000_000,
