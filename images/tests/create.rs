@@ -1,5 +1,7 @@
 //! `image create` and `image info` as a user runs them, against a daemon that can misbehave.
 
+#![allow(clippy::unwrap_used)] // a helper that fails fails its test
+
 mod common;
 
 use std::{
@@ -14,7 +16,7 @@ use common::{
     fake_keyd::{FakeKeyd, Manner},
     key,
 };
-use images::{Access, Header, ImageFile, SectorSize, XtsCipher, limits::DATA_OFFSET};
+use images::{Access, Header, ImageFile, SectorSize, Storage, XtsCipher, limits::DATA_OFFSET};
 use keyd_client::message::Holes;
 use tempfile::TempDir;
 
@@ -60,6 +62,27 @@ fn image(verb: &str, path: &Path, socket: &Path, arguments: &[&str]) -> Output {
 fn stdout(output: &Output) -> String {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// A loop device over a file of noise; none where the system has no loop devices to give.
+struct Loop(String);
+
+impl Loop {
+    fn over(file: &Path) -> Option<Self> {
+        let output = Command::new("losetup").args(["--show", "--find"]).arg(file).output().ok()?;
+        let name = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+        output.status.success().then_some(Self(name))
+    }
+
+    fn path(&self) -> &Path {
+        Path::new(&self.0)
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
+    }
 }
 
 /// The one line a refusal prints; exit status 1.
@@ -260,4 +283,34 @@ fn info_names_what_is_no_image() {
     assert!(refusal(&site.image("info", &[])).contains("cannot open"));
     fs::write(site.path(), vec![0; 1 << 20]).unwrap();
     assert!(refusal(&site.image("info", &[])).contains("image create"));
+}
+
+#[test]
+fn a_block_device_is_overwritten_only_when_told_and_blank_afterwards() {
+    let site = Site::new(Manner::Good);
+    let backing = site.dir.path().join("backing");
+    let len = DATA_OFFSET + (5 << 20) + 512;
+    fs::write(&backing, vec![0xd5; len as usize]).unwrap();
+    let Some(device) = Loop::over(&backing) else {
+        eprintln!("SKIPPED: no loop device to be had");
+        return;
+    };
+    let create = |arguments: &[&str]| image("create", device.path(), &site.keyd.socket, arguments);
+    assert!(refusal(&create(&[])).contains("--force"));
+    let line = refusal(&create(&["--force", "--size", "6M"]));
+    assert!(line.contains(&format!("{}", (5 << 20) + 512)), "{line}");
+    assert!(site.keyd.verbs().is_empty());
+
+    // All that fits: with 4096-byte sectors the last 512 bytes do not.
+    stdout(&create(&["--force", "--sector-size", "4096"]));
+    assert_eq!(site.keyd.record().geometry.size, 5 << 20);
+    let opened = ImageFile::open(device.path(), Access::ReadWrite).unwrap();
+    assert!(opened.is_block_device());
+    let (header, _) = Header::read(&opened).unwrap();
+    assert_eq!(header.agrees_with(&site.keyd.record()), Ok(()));
+    let mut data = vec![1; 5 << 20];
+    opened.read_at(&mut data, DATA_OFFSET).unwrap();
+    assert!(data.iter().all(|&byte| byte == 0), "old bytes would be a guest's garbage");
+    let busy = refusal(&create(&["--force"]));
+    assert!(busy.contains("in use"), "{busy}");
 }
