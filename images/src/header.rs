@@ -10,6 +10,7 @@
 pub(crate) mod agree;
 mod binary;
 mod copies;
+mod members;
 mod metadata;
 #[cfg(test)]
 mod tests;
