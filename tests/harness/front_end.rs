@@ -3,6 +3,7 @@
 
 use std::{
     fs::File,
+    os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
     thread,
@@ -83,7 +84,10 @@ impl FrontEnd {
     /// If any of it fails.
     #[must_use]
     pub fn connect(socket: &Path, options: Options) -> Self {
-        let mut connection = Frontend::connect(socket, options.queues as u64).expect("connects");
+        let stream = UnixStream::connect(socket).expect("connects");
+        // A device that does not answer is a failure, not a wait for ever.
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        let mut connection = Frontend::from_stream(stream, options.queues as u64);
         connection.set_owner().expect("owner");
         let features = connection.get_features().expect("features") & !options.without;
         let protocol = connection.get_protocol_features().expect("protocol features");

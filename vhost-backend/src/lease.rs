@@ -27,7 +27,7 @@ use rustix::{
 use thiserror::Error;
 
 use crate::{
-    limits::RECONNECT_TIME,
+    limits::{ATTACH_TIME, RECONNECT_TIME},
     queue::command::{Command, QueueHandle},
 };
 
@@ -90,7 +90,8 @@ pub struct Keeper {
 /// # Errors
 /// [`LeaseError::Daemon`]: the daemon's own words, disabled key included.
 pub fn attach(source: &Source) -> Result<(Lease, Attached, Dek), LeaseError> {
-    match Lease::attach(&source.keyd, source.disk, source.read_only, false)? {
+    let Source { keyd, disk, read_only } = source;
+    match Lease::attach(keyd, *disk, *read_only, false)? {
         (lease, attached, Some(dek)) => Ok((lease, attached, dek)),
         (_, _, None) => Err(ClientError::UnexpectedReply.into()),
     }
@@ -194,6 +195,8 @@ impl Keeper {
                 "nothing heard from keyd for the lease of {} ms",
                 self.terms.lease_ms
             ));
+            // What this connection brings from now on belongs to a lease that is over.
+            self.lease = None;
         }
         let due = self.next_duty().remaining().is_zero();
         let result = match &mut self.lease {
@@ -218,7 +221,9 @@ impl Keeper {
     /// Attaches anew after a lost connection, ready to wait for a disabled key.
     fn attach_again(&mut self) -> Result<(), LeaseError> {
         let Source { keyd, disk, read_only } = &self.source;
-        let attached = Lease::attach(keyd, *disk, *read_only, true);
+        // A daemon that hangs must not keep this thread beyond the end of the lease.
+        let left = if self.holds_key() { self.ends.remaining() } else { ATTACH_TIME };
+        let attached = Lease::attach_within(keyd, *disk, *read_only, true, left.min(ATTACH_TIME));
         let (lease, terms, dek) = match attached {
             Err(ClientError::Refused(refusal)) => {
                 // It is there, and says no: the disk is gone, or we may not have it any more.

@@ -65,6 +65,9 @@ pub const MEMORY_REGIONS_MAX: usize = 32;
 /// A front end that has begun a message must finish it within this time.
 pub const MESSAGE_TIME: Duration = Duration::from_secs(2);
 
+/// How long an attempt to attach anew may take while the daemon may be hung.
+pub const ATTACH_TIME: Duration = Duration::from_secs(2);
+
 /// First and longest pause between attempts to reach a key daemon that is gone.
 pub const RECONNECT_TIME: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));

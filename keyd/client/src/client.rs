@@ -4,8 +4,13 @@ use std::{
     io,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with,
+    sockopt::{Timeout, set_socket_timeout},
+};
 use thiserror::Error;
 
 use crate::{
@@ -51,15 +56,17 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`].
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
-        let unreachable = |source| ClientError::Unreachable {
-            path: path.to_owned(),
-            source,
-        };
-        let stream = UnixStream::connect(path).map_err(unreachable)?;
-        stream
-            .set_read_timeout(Some(REPLY_TIMEOUT))
-            .map_err(unreachable)?;
-        Ok(Self { stream })
+        Self::connect_within(path, REPLY_TIMEOUT)
+    }
+
+    /// Connects, and lets neither the connecting nor an answer take longer than `patience`.
+    ///
+    /// # Errors
+    /// [`ClientError::Unreachable`].
+    pub fn connect_within(path: &Path, patience: Duration) -> Result<Self, ClientError> {
+        connect(path, patience)
+            .map(|stream| Self { stream })
+            .map_err(|source| ClientError::Unreachable { path: path.to_owned(), source })
     }
 
     /// Asks, and waits for the answer.
@@ -96,4 +103,15 @@ impl Client {
     pub(crate) fn into_stream(self) -> UnixStream {
         self.stream
     }
+}
+
+/// A hung daemon whose backlog is full would let a plain connect wait for ever: the send time-out bounds it (unix(7)).
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    // A time-out of zero would mean none.
+    let patience = Some(patience.max(Duration::from_millis(1)));
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    set_socket_timeout(&socket, Timeout::Send, patience)?;
+    set_socket_timeout(&socket, Timeout::Recv, patience)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket.into())
 }

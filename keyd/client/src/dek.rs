@@ -46,10 +46,7 @@ impl Dek {
         fill(&mut page)?;
         let (data_key, tweak_key) = page.split_at(DEK_LEN / 2);
         // No early exit: the time must not tell how long a common prefix is.
-        let difference = data_key
-            .iter()
-            .zip(tweak_key)
-            .fold(0, |acc, (a, b)| acc | (a ^ b));
+        let difference = data_key.iter().zip(tweak_key).fold(0, |acc, (a, b)| acc | (a ^ b));
         if difference == 0 {
             return Err(DekError::EqualHalves);
         }

@@ -19,7 +19,7 @@ use crate::{
     client::{Client, ClientError},
     dek::Dek,
     ids::DiskId,
-    limits::{FRAME_TIMEOUT, RENEWALS_PER_LEASE},
+    limits::{FRAME_TIMEOUT, RENEWALS_PER_LEASE, REPLY_TIMEOUT},
     message::{Attached, Event, FenceReport, HolderMessage, Reply, Request},
     wire::{self, WireError},
 };
@@ -75,24 +75,28 @@ impl Lease {
         read_only: bool,
         wait: bool,
     ) -> Result<(Self, Attached, Option<Dek>), ClientError> {
-        let mut client = Client::connect(socket)?;
+        Self::attach_within(socket, id, read_only, wait, REPLY_TIMEOUT)
+    }
+
+    /// The same, for `patience` at most: a holder whose lease runs meanwhile must not wait for a daemon that hangs.
+    ///
+    /// # Errors
+    /// As [`Lease::attach`].
+    pub fn attach_within(
+        socket: &Path,
+        id: DiskId,
+        read_only: bool,
+        wait: bool,
+        patience: Duration,
+    ) -> Result<(Self, Attached, Option<Dek>), ClientError> {
         let asked = BootTime::now();
-        let (reply, dek) = client.exchange(&Request::Attach {
-            id,
-            read_only,
-            wait,
-        })?;
+        let mut client = Client::connect_within(socket, patience)?;
+        let (reply, dek) = client.exchange(&Request::Attach { id, read_only, wait })?;
         let Reply::Attached(attached) = reply else {
             return Err(ClientError::UnexpectedReply);
         };
         let stream = client.into_stream();
-        // From here frames are read only after poll said that one has begun.
-        stream
-            .set_read_timeout(Some(FRAME_TIMEOUT))
-            .map_err(WireError::Io)?;
-        stream
-            .set_write_timeout(Some(FRAME_TIMEOUT))
-            .map_err(WireError::Io)?;
+        stream.set_write_timeout(Some(FRAME_TIMEOUT)).map_err(WireError::Io)?;
         let length = Duration::from_millis(attached.lease_ms);
         let lease = Self {
             stream,
@@ -150,6 +154,9 @@ impl Lease {
     /// # Errors
     /// [`WireError`]: the daemon is gone or talks nonsense; the lease then runs out by itself.
     pub fn receive(&mut self) -> Result<(Event, Option<Dek>), WireError> {
+        // A frame that has begun must end, and must not keep the holder beyond its lease. (Zero would mean no limit.)
+        let patience = FRAME_TIMEOUT.min(self.ends.remaining()).max(Duration::from_millis(1));
+        self.stream.set_read_timeout(Some(patience))?;
         let (event, dek) = wire::receive(&mut self.stream)?;
         if matches!(event, Event::Renewed | Event::Reclaimed)
             && let Some(asked) = self.asked.take()

@@ -6,6 +6,10 @@ use std::time::Duration;
 /// before anything is allocated.
 pub const BODY_LEN_MAX: usize = 1 << 20;
 
+/// Longest JSON body of a request or of a holder's message, bytes: an id, a name and some numbers. What all connections
+/// of the daemon together may make it allocate depends on this.
+pub const REQUEST_LEN_MAX: usize = 4096;
+
 /// Disks in one reply of a list; the client asks for the next page with the last id it saw.
 pub const DISKS_PER_PAGE: usize = 512;
 
@@ -27,8 +31,7 @@ pub const LEASE_MAX: Duration = Duration::from_secs(3600);
 /// A lease is renewed three times in its life, so two renewals may be lost before the disk is fenced.
 pub const RENEWALS_PER_LEASE: u32 = 3;
 
+const _: () = assert!(REQUEST_LEN_MAX <= BODY_LEN_MAX);
 const _: () = assert!(LEASE_MIN.as_millis() < LEASE_MAX.as_millis());
-const _: () = assert!(
-    DISKS_PER_PAGE * 1024 <= BODY_LEN_MAX,
-    "a page of disk records must fit a frame"
-);
+const _: () =
+    assert!(DISKS_PER_PAGE * 1024 <= BODY_LEN_MAX, "a page of disk records must fit a frame");

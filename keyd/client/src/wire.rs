@@ -37,7 +37,7 @@ pub enum WireError {
     )]
     Version(u8),
     /// A length over the limit.
-    #[error("a frame of {0} bytes is over the limit of {BODY_LEN_MAX}")]
+    #[error("a frame of {0} bytes is longer than any that fits here")]
     TooLong(usize),
     /// A malformed prefix.
     #[error("not a frame of the key daemon's wire")]
@@ -90,6 +90,18 @@ pub fn send(
 /// # Errors
 /// [`WireError`]; after any but [`WireError::Closed`] the connection is of no more use.
 pub fn receive<T: DeserializeOwned>(reader: &mut impl Read) -> Result<(T, Option<Dek>), WireError> {
+    receive_up_to(reader, BODY_LEN_MAX)
+}
+
+/// Receives one frame with a body of no more than `len_max` bytes: the daemon takes requests from many at once, and
+/// each is short.
+///
+/// # Errors
+/// As [`receive`].
+pub fn receive_up_to<T: DeserializeOwned>(
+    reader: &mut impl Read,
+    len_max: usize,
+) -> Result<(T, Option<Dek>), WireError> {
     let mut prefix = [0; PREFIX_LEN];
     read_prefix(reader, &mut prefix)?;
     let [l0, l1, l2, l3, version, has_dek, zeros @ ..] = prefix;
@@ -100,17 +112,14 @@ pub fn receive<T: DeserializeOwned>(reader: &mut impl Read) -> Result<(T, Option
         return Err(WireError::Malformed);
     }
     let len = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
-    if len > BODY_LEN_MAX {
+    if len > len_max {
         return Err(WireError::TooLong(len));
     }
     let mut body = vec![0; len];
     reader.read_exact(&mut body)?;
     // The key is taken off the socket before the body is judged: it must not be left in a stream.
-    let dek = if has_dek == 1 {
-        Some(Dek::fill_with(|bytes| reader.read_exact(bytes))?)
-    } else {
-        None
-    };
+    let dek =
+        if has_dek == 1 { Some(Dek::fill_with(|bytes| reader.read_exact(bytes))?) } else { None };
     Ok((serde_json::from_slice(&body)?, dek))
 }
 
@@ -138,10 +147,7 @@ mod tests {
 
     fn dek() -> Dek {
         Dek::fill_with(|bytes| {
-            bytes
-                .iter_mut()
-                .zip(100u8..)
-                .for_each(|(byte, n)| *byte = n);
+            bytes.iter_mut().zip(100u8..).for_each(|(byte, n)| *byte = n);
             Ok(())
         })
         .unwrap()
@@ -158,10 +164,7 @@ mod tests {
         assert_eq!((request, event), (Request::KeyList, Event::Reclaimed));
         assert!(none.is_none());
         assert_eq!(some.unwrap().expose(), dek().expose());
-        assert!(matches!(
-            receive::<Event>(&mut reader),
-            Err(WireError::Closed)
-        ));
+        assert!(matches!(receive::<Event>(&mut reader), Err(WireError::Closed)));
     }
 
     #[test]
@@ -175,10 +178,7 @@ mod tests {
     #[test]
     fn another_version_is_named() {
         let frame = [0, 0, 0, 0, 9, 0, 0, 0];
-        assert!(matches!(
-            receive::<Request>(&mut frame.as_slice()),
-            Err(WireError::Version(9))
-        ));
+        assert!(matches!(receive::<Request>(&mut frame.as_slice()), Err(WireError::Version(9))));
     }
 
     #[test]

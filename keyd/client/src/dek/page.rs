@@ -168,22 +168,16 @@ mod tests {
             .split("VmFlags:")
             .zip(maps.split("VmFlags:").skip(1))
             .find_map(|(before, after)| {
-                let header = before
-                    .lines()
-                    .rfind(|line| line.contains('-') && !line.contains("kB"))?;
+                let header =
+                    before.lines().rfind(|line| line.contains('-') && !line.contains("kB"))?;
                 let (low, high) = header.split(' ').next()?.split_once('-')?;
                 let range =
                     usize::from_str_radix(low, 16).ok()?..usize::from_str_radix(high, 16).ok()?;
-                range
-                    .contains(&address)
-                    .then(|| after.lines().next().unwrap().to_owned())
+                range.contains(&address).then(|| after.lines().next().unwrap().to_owned())
             })
             .expect("the page is in the map");
         for flag in ["lo", "dd", "wf"] {
-            assert!(
-                flags.split_whitespace().any(|f| f == flag),
-                "no {flag} in {flags}"
-            );
+            assert!(flags.split_whitespace().any(|f| f == flag), "no {flag} in {flags}");
         }
     }
 }
