@@ -11,7 +11,11 @@ use std::{
 };
 
 use common::{Keyd, attach};
-use keyd_client::{limits::FRAME_TIMEOUT, message::Request, wire};
+use keyd_client::{
+    limits::{FRAME_TIMEOUT, REQUEST_LEN_MAX},
+    message::Request,
+    wire,
+};
 use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
@@ -57,6 +61,7 @@ fn nonsense_closes_its_own_connection_only() {
         frame(b"{\"do\":\"key-show\",\"name\":\"../../etc/passwd\"}"),
         frame(attach_request.as_bytes()),
         frame("[".repeat(1000).as_bytes()),
+        frame(" ".repeat(REQUEST_LEN_MAX + 1).as_bytes()),
         [&[2, 0, 0, 0, wire::VERSION, 1, 0, 0], b"{}".as_slice(), &[7; 64]].concat(),
     ] {
         closes(send(&keyd, &bytes));

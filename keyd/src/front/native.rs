@@ -13,7 +13,7 @@ use std::{
 use keyd_client::{
     Dek,
     lease::BootTime,
-    limits::FRAME_TIMEOUT,
+    limits::{FRAME_TIMEOUT, REQUEST_LEN_MAX},
     message::{Refusal, RefusalCode, Reply, Request},
     wire::{self, WireError},
 };
@@ -122,7 +122,7 @@ fn next_request(stream: &UnixStream) -> Result<Option<Request>, WireError> {
     if wait_readable(stream, Some(idle))? == Waited::TimedOut {
         return Ok(None);
     }
-    match wire::receive(&mut Timed::new(stream, FRAME_TIMEOUT)) {
+    match wire::receive_up_to(&mut Timed::new(stream, FRAME_TIMEOUT), REQUEST_LEN_MAX) {
         Ok((request, _)) => Ok(Some(request)),
         Err(WireError::Closed) => Ok(None),
         Err(WireError::Body(error)) => {

@@ -3,7 +3,12 @@
 
 use std::{os::unix::net::UnixStream, thread};
 
-use keyd_client::{LeaseId, lease::BootTime, limits::FRAME_TIMEOUT, wire};
+use keyd_client::{
+    LeaseId,
+    lease::BootTime,
+    limits::{FRAME_TIMEOUT, REQUEST_LEN_MAX},
+    wire,
+};
 
 use super::timed::{Timed, Waited, wait_readable};
 use crate::{
@@ -58,7 +63,7 @@ fn listen(
         Ok(Waited::Readable) => {}
         Err(_) => return false,
     }
-    let done = wire::receive(&mut Timed::new(stream, FRAME_TIMEOUT))
+    let done = wire::receive_up_to(&mut Timed::new(stream, FRAME_TIMEOUT), REQUEST_LEN_MAX)
         .map_err(|error| log::chain(&error))
         .and_then(|(message, _)| {
             let done = service.holder_says(caller, lease, &message);

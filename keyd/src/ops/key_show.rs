@@ -28,8 +28,5 @@ pub fn one(
 /// # Errors
 /// [`crate::error::Fault`].
 pub fn all(core: &Core, _permit: Permit<op::KeyList>) -> Result<Vec<KeyStatus>, Failure> {
-    let view = core.store.snapshot()?;
-    let keys = view.keys()?;
-    let told = keys.iter().map(|k| status::key(&view, k, Versions::InUse));
-    Ok(told.collect::<Result<_, _>>()?)
+    Ok(status::keys(&core.store.snapshot()?, Versions::InUse)?)
 }

@@ -27,18 +27,36 @@ pub enum Versions {
 /// # Errors
 /// [`Fault`].
 pub fn key(view: &impl View, key: &Key, versions: Versions) -> Result<KeyStatus, Fault> {
+    key_among(view, key, versions, &view.sets()?)
+}
+
+/// All keys.
+///
+/// # Errors
+/// [`Fault`].
+pub fn keys(view: &impl View, versions: Versions) -> Result<Vec<KeyStatus>, Fault> {
+    let (keys, sets) = (view.keys()?, view.sets()?);
+    keys.iter().map(|key| key_among(view, key, versions, &sets)).collect()
+}
+
+fn key_among(
+    view: &impl View,
+    key: &Key,
+    versions: Versions,
+    sets: &[Des],
+) -> Result<KeyStatus, Fault> {
     let told = key.versions().iter().map(|v| version(view, v)).collect::<Result<Vec<_>, _>>()?;
     let newest = key.newest().version;
     let wanted = |v: &KeyVersionStatus| {
         versions == Versions::All || v.version == newest || v.wrapped_deks > 0
     };
-    let sets = view.sets()?.into_iter();
+    let users = sets.iter().filter(|set| set.key == key.name);
     Ok(KeyStatus {
         name: key.name.clone(),
         platform: key.platform,
         enabled: key.enabled(),
         versions: told.into_iter().filter(wanted).collect(),
-        sets: sets.filter(|set| set.key == key.name).map(|set| set.name).collect(),
+        sets: users.map(|set| set.name.clone()).collect(),
     })
 }
 
