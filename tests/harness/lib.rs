@@ -2,6 +2,7 @@
 
 pub mod driver;
 pub mod front_end;
+pub mod guest;
 pub mod memory_scan;
 pub mod process;
 pub mod tape;

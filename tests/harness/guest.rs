@@ -1,0 +1,226 @@
+//! A real guest: a Debian cloud kernel in QEMU, driven line by line over a virtio serial port. `tests/guest/init` tells the
+//! protocol, `tests/guest/build` makes the image, `tests/guest/run` boots it.
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    process::{Process, run},
+    world::World,
+};
+
+/// An emulated CPU on a busy machine takes its time.
+const BOOT_TIME: Duration = Duration::from_secs(90);
+
+/// What the guest has said.
+#[derive(Debug, Default)]
+struct Heard {
+    ready: u32,
+    disks: String,
+    output: HashMap<u32, String>,
+    done: HashMap<u32, i32>,
+}
+
+/// A running guest. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Guest {
+    qemu: Process,
+    channel: UnixStream,
+    heard: Arc<(Mutex<Heard>, Condvar)>,
+    commands: u32,
+}
+
+/// A command under way in the guest.
+#[derive(Debug, Clone, Copy)]
+pub struct Running(u32);
+
+/// The kernel and initramfs, made if they are not there.
+///
+/// # Panics
+/// If they cannot be made.
+#[must_use]
+pub fn guest_image() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let dir = tests.join("../target/guest");
+    let built = run(Command::new(tests.join("guest/build")).arg(&dir));
+    assert_eq!(built.code, 0, "tests/guest/build: {}{}", built.out, built.err);
+    dir
+}
+
+impl Guest {
+    /// Boots a guest whose disks are the backends listening on `sockets`; `more` goes to QEMU.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn boot(world: &World, sockets: &[&str], more: &[String]) -> Self {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/run");
+        let socket = world.path("channel.sock");
+        let mut command = Command::new(script);
+        command.arg("--dir").arg(guest_image()).arg("--channel").arg(&socket);
+        command.arg("--console").arg(world.path("console.log"));
+        for name in sockets {
+            command.arg("--disk").arg(world.path(name));
+        }
+        command.arg("--").args(more).stdout(Stdio::null());
+        let mut qemu = Process::start("the guest", &mut command, &world.path("qemu.log"));
+        let mut channel = None;
+        qemu.wait_until("a channel", |_| {
+            channel = UnixStream::connect(&socket).ok();
+            channel.is_some()
+        });
+        let channel = channel.expect("connected");
+        let heard = Arc::default();
+        listen(channel.try_clone().expect("a second handle"), &heard);
+        let mut guest = Self { qemu, channel, heard, commands: 0 };
+        guest.say("hello");
+        guest.wait_ready(1);
+        guest
+    }
+
+    /// The disks and their sizes, as the guest sees them: `vda=BYTES …`.
+    #[must_use]
+    pub fn disks(&self) -> String {
+        self.heard().disks.clone()
+    }
+
+    /// Runs a command to its end.
+    ///
+    /// # Panics
+    /// If it takes longer than two minutes.
+    pub fn run(&mut self, command: &str) -> (i32, String) {
+        let running = self.start(command);
+        self.wait(running, Duration::from_secs(120))
+    }
+
+    /// The output of a command that has to succeed.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn succeed(&mut self, command: &str) -> String {
+        let (code, output) = self.run(command);
+        assert_eq!(code, 0, "in the guest: {command}\n{output}");
+        output
+    }
+
+    /// Starts a command.
+    pub fn start(&mut self, command: &str) -> Running {
+        self.commands += 1;
+        let id = self.commands;
+        self.say(&format!("run {id} {command}"));
+        Running(id)
+    }
+
+    /// Whether a command has ended.
+    #[must_use]
+    pub fn has_ended(&self, running: Running) -> bool {
+        self.heard().done.contains_key(&running.0)
+    }
+
+    /// Waits for a command: its exit code and output.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    pub fn wait(&mut self, Running(id): Running, patience: Duration) -> (i32, String) {
+        let mut heard =
+            self.wait_for(patience, "the end of a command", |heard| heard.done.contains_key(&id));
+        let code = heard.done.remove(&id).unwrap_or(-1);
+        (code, heard.output.remove(&id).unwrap_or_default())
+    }
+
+    /// Writes bytes to a file in the guest.
+    ///
+    /// # Panics
+    /// If the guest cannot.
+    pub fn put(&mut self, path: &str, bytes: &[u8]) {
+        let octal = bytes.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "\\0{byte:03o}");
+            text
+        });
+        let _ = self.succeed(&format!("printf '%b' '{octal}' > {path}"));
+    }
+
+    /// Resets the machine and waits until the guest is up again. Nothing is flushed by it.
+    pub fn reboot(&mut self) {
+        let boots = self.heard().ready;
+        self.say("reboot");
+        self.wait_ready(boots + 1);
+    }
+
+    /// Powers off and waits for QEMU's end.
+    pub fn power_off(mut self) {
+        self.say("poweroff");
+        self.qemu.wait();
+    }
+
+    fn say(&mut self, line: &str) {
+        let line = format!("{line}\n");
+        assert!(line.len() <= 4096, "a line to the guest is too long");
+        self.channel.write_all(line.as_bytes()).expect("the guest's port");
+    }
+
+    fn heard(&self) -> MutexGuard<'_, Heard> {
+        self.heard.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_ready(&self, boots: u32) {
+        drop(self.wait_for(BOOT_TIME, "the guest", |heard| heard.ready >= boots));
+    }
+
+    fn wait_for(
+        &self,
+        patience: Duration,
+        what: &str,
+        mut holds: impl FnMut(&Heard) -> bool,
+    ) -> MutexGuard<'_, Heard> {
+        let deadline = Instant::now() + patience;
+        let mut heard = self.heard();
+        while !holds(&heard) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "waited {patience:?} for {what}: {heard:?}");
+            heard =
+                self.heard.1.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        heard
+    }
+}
+
+/// Takes down what the guest says, until its port closes.
+fn listen(channel: UnixStream, heard: &Arc<(Mutex<Heard>, Condvar)>) {
+    let heard = Arc::clone(heard);
+    thread::spawn(move || {
+        for line in BufReader::new(channel).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            take_down(&mut heard.0.lock().unwrap_or_else(PoisonError::into_inner), &line);
+            heard.1.notify_all();
+        }
+    });
+}
+
+fn take_down(heard: &mut Heard, line: &str) {
+    let mut words = line.splitn(3, ' ');
+    match (words.next(), words.next(), words.next()) {
+        (Some("ready"), _, disks) => {
+            heard.ready += 1;
+            heard.disks = disks.unwrap_or_default().to_owned();
+        }
+        (Some("out"), Some(id), text) => {
+            let output = heard.output.entry(id.parse().unwrap_or(0)).or_default();
+            output.push_str(text.unwrap_or_default());
+            output.push('\n');
+        }
+        (Some("done"), Some(id), Some(code)) => {
+            heard.done.insert(id.parse().unwrap_or(0), code.parse().unwrap_or(-1));
+        }
+        _ => {}
+    }
+}
