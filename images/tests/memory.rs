@@ -167,6 +167,8 @@ fn queue_thread(
     })
     .unwrap();
     assert!(digest_matches(digest, &dek));
+    stop.wait(); // proved
+    stop.wait();
     let cipher = XtsCipher::with_path(dek, unit, path).unwrap();
     stop.wait(); // made
     stop.wait();
@@ -194,6 +196,9 @@ fn a_key_is_in_its_page_alone_and_then_nowhere() {
             thread::scope(|scope| {
                 scope.spawn(|| queue_thread(secret.inverted, &secret.digest, unit, path, &stop));
                 stop.wait();
+                let proved = find(&secret.needles);
+                stop.wait();
+                stop.wait();
                 let made = find(&secret.needles);
                 stop.wait();
                 stop.wait();
@@ -203,6 +208,8 @@ fn a_key_is_in_its_page_alone_and_then_nowhere() {
                 let gone = find(&secret.needles);
                 stop.wait();
                 let in_page = |hit: &Hit| hit.map_len <= 16 << 10 && !hit.map.contains("[stack]");
+                assert!(proved.len() >= 4, "the search misses the key: {proved:#?}");
+                assert!(proved.iter().all(in_page), "the digest left the key: {proved:#?}");
                 assert!(made.len() >= 26, "{path}: the search misses what is there: {made:#?}");
                 assert!(made.iter().all(in_page), "{path} {unit:?}: outside its page: {made:#?}");
                 // The `aes` crate spreads round keys over its frames, which is why a thread scrubs them; ours must not.
