@@ -125,6 +125,11 @@ struct Hit {
 fn find(needles: &[Needle]) -> Vec<Hit> {
     let memory = fs::File::open("/proc/self/mem").unwrap();
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    // Most places are ruled out by their first two bytes.
+    let mut starts = vec![false; 1 << 16];
+    for needle in needles {
+        starts[usize::from(u16::from_le_bytes([needle.inverted[0], needle.inverted[1]]))] = true;
+    }
     let mut hits = Vec::new();
     for map in maps.lines().filter(|map| map.contains(" rw")) {
         let (low, high) = map.split(' ').next().unwrap().split_once('-').unwrap();
@@ -137,12 +142,12 @@ fn find(needles: &[Needle]) -> Vec<Hit> {
         // Inverted before it is searched, and wiped after: the copy must not be found by the next search.
         bytes.iter_mut().for_each(|byte| *byte = !*byte);
         for (at, window) in bytes.windows(16).enumerate() {
-            for needle in needles {
-                if window[0] == needle.inverted[0] && window == needle.inverted {
-                    let what = format!("{} at {:x}", needle.name, low + at as u64);
-                    let map = map.to_owned();
-                    hits.push(Hit { what, map, map_len });
-                }
+            if !starts[usize::from(u16::from_le_bytes([window[0], window[1]]))] {
+                continue;
+            }
+            for needle in needles.iter().filter(|needle| window == needle.inverted) {
+                let what = format!("{} at {:x}", needle.name, low + at as u64);
+                hits.push(Hit { what, map: map.to_owned(), map_len });
             }
         }
         bytes.fill(0);

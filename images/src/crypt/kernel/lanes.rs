@@ -42,7 +42,8 @@ const POLYNOMIAL: i64 = 0x87;
 macro_rules! lanes {
     (
         $name:ident($vector:ty), $lanes:literal, $polynomial:expr,
-        $load:ident, $store:ident, $broadcast:ident, $before:ident, $xor:ident, $shl:ident, $shr:ident, $lift:ident, $clmul:ident,
+        $load:ident, $store:ident, $broadcast:ident, $before:ident, $xor:ident, $shl:ident, $shr:ident,
+        $lift:ident, $clmul:ident,
         $enc:ident, $enclast:ident, $dec:ident, $declast:ident
     ) => {
         #[doc = concat!(stringify!($lanes), " blocks in one register.")]
