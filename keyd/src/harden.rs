@@ -10,7 +10,8 @@ use rustix::{
 use crate::{limits::OPEN_FILES, log};
 
 /// Files are the owner's alone; no core dumps; no tracing by other processes of the same user (prctl(2),
-/// PR_SET_DUMPABLE). A step that the system refuses is said and passed over: the daemon's own files have explicit modes.
+/// PR_SET_DUMPABLE). A step that the system refuses is said and passed over: the daemon's own files have explicit
+/// modes.
 pub fn process() {
     umask(Mode::RWXG | Mode::RWXO);
     let no_core = Rlimit { current: Some(0), maximum: Some(0) };

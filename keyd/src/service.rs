@@ -65,12 +65,20 @@ impl Service {
             .unwrap_or_else(|failure| Reply::Refused(told(failure)).into())
     }
 
+    // One arm a line or two: a table of all requests, on one screen.
     #[rustfmt::skip]
-    fn dispatch(&self, by: &Caller, request: Request, stream: &Arc<UnixStream>) -> Result<Answer, Failure> {
+    fn dispatch(
+        &self,
+        by: &Caller,
+        request: Request,
+        stream: &Arc<UnixStream>,
+    ) -> Result<Answer, Failure> {
         let core = &self.core;
         let reply = match request {
             Request::KeyCreate { name, bits } => Reply::Key(
-                self.act(by, name.clone(), |permit| ops::key_create::run(core, permit, name, bits))?),
+                self.act(by, name.clone(), |permit| {
+                    ops::key_create::run(core, permit, name, bits)
+                })?),
             Request::KeyList => Reply::Keys(
                 self.act(by, "keys", |permit| ops::key_show::all(core, permit))?),
             Request::KeyShow { name } => Reply::Key(
@@ -91,11 +99,13 @@ impl Service {
             Request::DesShow { name } => Reply::Des(
                 self.act(by, &name, |permit| ops::des_show::one(core, permit, &name))?),
             Request::DiskCreate { des, geometry } => Reply::Disk(Box::new(
-                self.act(by, "disk", |permit| ops::disk_create::run(core, permit, des, geometry))?)),
+                self.act(by, "disk", |permit| {
+                    ops::disk_create::run(core, permit, des, geometry)
+                })?)),
             Request::DiskConfirm { id } =>
-                self.act(by, id, |permit| ops::disk_confirm::run(core, permit, id).map(|()| Reply::Done))?,
+                self.act(by, id, |permit| ops::disk_confirm::run(core, permit, id))?,
             Request::DiskAbandon { id } =>
-                self.act(by, id, |permit| ops::disk_abandon::run(core, permit, id).map(|()| Reply::Done))?,
+                self.act(by, id, |permit| ops::disk_abandon::run(core, permit, id))?,
             Request::DiskList { after } =>
                 self.act(by, "disks", |permit| ops::disk_show::page(core, permit, after))?,
             Request::DiskShow { id } => Reply::Disk(Box::new(
@@ -110,7 +120,8 @@ impl Service {
             }
             Request::Attach { id, read_only, wait } => {
                 let ask = ops::attach::Ask { id, read_only, wait };
-                return self.act(by, id, |permit| ops::attach::run(core, permit, ask, stream)).map(Answer::Lease);
+                let lease = self.act(by, id, |permit| ops::attach::run(core, permit, ask, stream));
+                return lease.map(Answer::Lease);
             }
         };
         Ok(reply.into())

@@ -45,10 +45,7 @@ pub fn digest(dek: &Dek) -> Result<VolumeKeyDigest, DekError> {
     })
 }
 
-const ITERATIONS: NonZeroU32 = match NonZeroU32::new(DIGEST_ITERATIONS) {
-    Some(iterations) => iterations,
-    None => panic!("a digest has iterations"),
-};
+const ITERATIONS: NonZeroU32 = NonZeroU32::new(DIGEST_ITERATIONS).expect("a digest has iterations");
 
 fn random(bytes: &mut [u8]) -> io::Result<()> {
     rand::fill(bytes).map_err(|_| io::Error::other("no random bytes"))

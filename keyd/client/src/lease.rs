@@ -120,8 +120,8 @@ impl Lease {
         self.renew_at
     }
 
-    /// Asks for the lease to be prolonged; [`Event::Renewed`] answers. While one renewal is unanswered a further one does
-    /// not move the time that counts: the lease is prolonged from the *earliest* unanswered asking.
+    /// Asks for the lease to be prolonged; [`Event::Renewed`] answers. While one renewal is unanswered a further
+    /// one does not move the time that counts: the lease is prolonged from the *earliest* unanswered asking.
     ///
     /// # Errors
     /// [`WireError::Io`].

@@ -1,5 +1,5 @@
-//! A connection that has become a lease: the holder's messages in, until it hangs up or its lease runs out. What is said
-//! to the holder is said by [`crate::leases`].
+//! A connection that has become a lease: the holder's messages in, until it hangs up or its lease runs out. What
+//! is said to the holder is said by [`crate::leases`].
 
 use std::{os::unix::net::UnixStream, thread};
 

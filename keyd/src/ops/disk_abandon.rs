@@ -1,6 +1,6 @@
 //! Forgets a disk whose image was never written.
 
-use keyd_client::DiskId;
+use keyd_client::{DiskId, message::Reply};
 
 use crate::{
     auth::{Permit, op},
@@ -13,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Refused::NoDisk`], [`Refused::NotYours`], [`Refused::Confirmed`], [`Refused::InUse`].
-pub fn run(core: &Core, permit: Permit<op::DiskAbandon>, id: DiskId) -> Result<(), Failure> {
+pub fn run(core: &Core, permit: Permit<op::DiskAbandon>, id: DiskId) -> Result<Reply, Failure> {
     core.store.commit(|txn| {
         let disk = txn.disk(id)?;
         if disk.maker != permit.caller().uid && !permit.administrator() {
@@ -25,6 +25,6 @@ pub fn run(core: &Core, permit: Permit<op::DiskAbandon>, id: DiskId) -> Result<(
             return Err(Refused::InUse { disk: id, pid }.into());
         }
         txn.remove_disk(id)?;
-        Ok(((), permit.entry(id)))
+        Ok((Reply::Done, permit.entry(id)))
     })
 }

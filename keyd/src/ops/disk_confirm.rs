@@ -1,6 +1,6 @@
 //! Notes that a new disk's image is durable.
 
-use keyd_client::DiskId;
+use keyd_client::{DiskId, message::Reply};
 
 use crate::{
     auth::{Permit, op},
@@ -13,7 +13,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Refused::NoDisk`], [`Refused::NotYours`].
-pub fn run(core: &Core, permit: Permit<op::DiskConfirm>, id: DiskId) -> Result<(), Failure> {
+pub fn run(core: &Core, permit: Permit<op::DiskConfirm>, id: DiskId) -> Result<Reply, Failure> {
     core.store.commit(|txn| {
         let mut disk = txn.disk(id)?;
         if disk.maker != permit.caller().uid && !permit.administrator() {
@@ -21,6 +21,6 @@ pub fn run(core: &Core, permit: Permit<op::DiskConfirm>, id: DiskId) -> Result<(
         }
         disk.confirm();
         txn.replace_disk(&disk)?;
-        Ok(((), permit.entry(id)))
+        Ok((Reply::Done, permit.entry(id)))
     })
 }
