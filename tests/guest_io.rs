@@ -1,5 +1,5 @@
-//! The real binary under a real front end: random tapes at both sector sizes and on several queues, restarts of rings and
-//! connections, the cache switch, and what the raw file may never contain.
+//! The real binary under a real front end: random tapes at both sector sizes and on several queues, restarts of
+//! rings and connections, the cache switch, and what the raw file may never contain.
 
 use std::{fs, os::unix::fs::FileExt};
 

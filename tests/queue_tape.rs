@@ -1,5 +1,5 @@
-//! One queue, in this process, on the disk's faulty twin: random tapes in every legal cut of descriptors, with short and
-//! reordered I/O below, fences in between, and a disk that hangs during one.
+//! One queue, in this process, on the disk's faulty twin: random tapes in every legal cut of descriptors, with
+//! short and reordered I/O below, fences in between, and a disk that hangs during one.
 
 use std::{
     os::fd::OwnedFd,

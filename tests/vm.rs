@@ -1,5 +1,5 @@
-//! A virtual machine on the disk: fio with verification through a rotation and a revocation, a reboot, and dm-crypt in the
-//! guest as the other reader and writer of the format.
+//! A virtual machine on the disk: fio with verification through a rotation and a revocation, a reboot, and
+//! dm-crypt in the guest as the other reader and writer of the format.
 
 use std::{fs, thread, time::Duration};
 

@@ -1,5 +1,5 @@
-//! A real guest: a Debian cloud kernel in QEMU, driven line by line over a virtio serial port. `tests/guest/init` tells the
-//! protocol, `tests/guest/build` makes the image, `tests/guest/run` boots it.
+//! A real guest: a Debian cloud kernel in QEMU, driven line by line over a virtio serial port. `tests/guest/init`
+//! tells the protocol, `tests/guest/build` makes the image, `tests/guest/run` boots it.
 
 use std::{
     collections::HashMap,

@@ -24,8 +24,8 @@ impl Needles {
         Self(quarters.map(|(n, part)| (format!("DEK part {n}"), part.to_vec())).collect())
     }
 
-    /// Round keys of both halves, for encryption and for decryption; the first two of each are the key itself and are left
-    /// to [`Needles::of_dek`].
+    /// Round keys of both halves, for encryption and for decryption; the first two of each are the key itself and
+    /// are left to [`Needles::of_dek`].
     #[must_use]
     pub fn of_round_keys(dek: &[u8]) -> Self {
         let mut needles = Vec::new();

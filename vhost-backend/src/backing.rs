@@ -144,8 +144,9 @@ fn direct_alignment(file: &File) -> u32 {
     }
 }
 
-/// Tries a hole where it changes nothing: in the last block before the data area, if that is zeros already, as it is in every
-/// image of ours. If it is not (stock tools filled the keyslots area), nothing is tried, and nothing will be punched.
+/// Tries a hole where it changes nothing: in the last block before the data area, if that is zeros already, as it
+/// is in every image of ours. If it is not (stock tools filled the keyslots area), nothing is tried, and nothing
+/// will be punched.
 fn can_punch(file: &File, data_offset: u64) -> bool {
     const LEN: u64 = 4096;
     let mut block = AlignedBlock([1; LEN as usize]);

@@ -93,8 +93,8 @@ impl Device {
         accepted & (1 << VIRTIO_RING_F_EVENT_IDX) != 0
     }
 
-    /// `size` bytes of the config space from `offset`, zeros behind its end: exactly what was asked for, as QEMU asks for a
-    /// prefix and Cloud Hypervisor for all of it.
+    /// `size` bytes of the config space from `offset`, zeros behind its end: exactly what was asked for, as QEMU
+    /// asks for a prefix and Cloud Hypervisor for all of it.
     #[must_use]
     pub fn config(&self, offset: u32, size: u32, writeback: bool) -> Vec<u8> {
         let space = self.config_space(writeback);

@@ -9,7 +9,7 @@ pub fn inherited(number: i32) -> Option<OwnedFd> {
     if number <= 2 || !open {
         return None;
     }
-    // SAFETY: it is open; it is none of the standard ones; the command line gives it to us, once, at the start, when this
-    // process has opened nothing else by a number it could know.
+    // SAFETY: it is open; it is none of the standard ones; the command line gives it to us, once, at the start,
+    // when this process has opened nothing else by a number it could know.
     Some(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -18,14 +18,15 @@ pub const SEGMENTS_MAX: u32 = 126;
 /// Descriptors in one chain, indirect ones included. More than the longest ring is a loop (virtio 1.2, 2.7.5.3.1).
 pub const CHAIN_LEN_MAX: u16 = QUEUE_SIZE_MAX;
 
-/// Longest data of one request, bytes: SEGMENTS_MAX segments of 1 MiB would be more than any driver sends; longer requests
-/// get an I/O error instead of an hour of the queue.
+/// Longest data of one request, bytes: SEGMENTS_MAX segments of 1 MiB would be more than any driver sends; longer
+/// requests get an I/O error instead of an hour of the queue.
 pub const REQUEST_LEN_MAX: u64 = 256 << 20;
 
 /// Ranges in one DISCARD or WRITE_ZEROES request (`max_discard_seg`, `max_write_zeroes_seg`).
 pub const RANGES_MAX: u32 = 16;
 
-/// Longest range of DISCARD or WRITE_ZEROES, in 512-byte sectors: 1 GiB, so that one request cannot hold the disk for long.
+/// Longest range of DISCARD or WRITE_ZEROES, in 512-byte sectors: 1 GiB, so that one request cannot hold the disk
+/// for long.
 pub const RANGE_SECTORS_MAX: u32 = (1 << 30) / 512;
 
 /// One I/O buffer, bytes. A longer request goes in pieces of this size, several of them at once.
@@ -34,8 +35,8 @@ pub const BUFFER_LEN: usize = 128 << 10;
 /// I/O buffers of one queue: 8 MiB a queue, and the most operations a queue has at the disk.
 pub const BUFFERS: usize = 64;
 
-/// Plaintext on its way through one queue, bytes: small enough to stay in the first-level cache, a multiple of every data
-/// unit.
+/// Plaintext on its way through one queue, bytes: small enough to stay in the first-level cache, a multiple of
+/// every data unit.
 pub const TILE_LEN: usize = 4096;
 
 /// Submission entries of one ring: every buffer, punches and flushes without one, and the two watches.

@@ -1,6 +1,7 @@
 //! What a guest asks, parsed once: from the bytes of a chain to a [`Request`] whose every number has been checked.
 //!
-//! Pure: no guest memory, no disk. Behind this file nothing is checked again. Layout of requests: virtio 1.2, section 5.2.6.
+//! Pure: no guest memory, no disk. Behind this file nothing is checked again. Layout of requests: virtio 1.2,
+//! section 5.2.6.
 
 use std::num::NonZeroU64;
 

@@ -52,7 +52,8 @@ pub enum Server {
 }
 
 impl Server {
-    /// Listens on a path. A socket left by a process that died is replaced; a live one, or another kind of file, is not.
+    /// Listens on a path. A socket left by a process that died is replaced; a live one, or another kind of file,
+    /// is not.
     ///
     /// # Errors
     /// [`ServerError`].

@@ -1,9 +1,9 @@
 //! What the front end says over its socket, turned into commands for the queues.
 //!
-//! Messages are read and checked by the `vhost` crate; the state they build up is here. `vhost-user-backend` is not used:
-//! it ties queues to epoll, cannot hand over in-flight requests, and cannot announce a changed config space.
-//! No message waits for a key or the disk, but the stop of a ring, which waits for what is at the disk: a front end may
-//! ask from a vCPU thread.
+//! Messages are read and checked by the `vhost` crate; the state they build up is here. `vhost-user-backend` is
+//! not used: it ties queues to epoll, cannot hand over in-flight requests, and cannot announce a changed config
+//! space. No message waits for a key or the disk, but the stop of a ring, which waits for what is at the disk: a
+//! front end may ask from a vCPU thread.
 
 use std::{
     fs::File,

@@ -1,7 +1,8 @@
 //! I/O buffers: a fixed, aligned pool for each queue, and the two states of a buffer.
 //!
-//! [`Blank`] may be read into; [`Ciphertext`] may be written out or opened. No plaintext ever enters the pool: writes are
-//! sealed on their way in, reads are opened on their way out (see [`crate::seal`]). One of the files where `unsafe` lives.
+//! [`Blank`] may be read into; [`Ciphertext`] may be written out or opened. No plaintext ever enters the pool:
+//! writes are sealed on their way in, reads are opened on their way out (see [`crate::seal`]). One of the files
+//! where `unsafe` lives.
 
 use std::{
     fmt,

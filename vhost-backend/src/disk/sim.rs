@@ -1,5 +1,5 @@
-//! The disk's faulty twin: an image in memory that is slow, short, out of order, failing and forgetful on command. Tests and
-//! benches run the unchanged queue on it.
+//! The disk's faulty twin: an image in memory that is slow, short, out of order, failing and forgetful on command.
+//! Tests and benches run the unchanged queue on it.
 
 use std::{collections::VecDeque, io, os::fd::OwnedFd};
 

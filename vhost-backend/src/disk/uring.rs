@@ -90,8 +90,8 @@ impl Uring {
     }
 
     /// Watches a descriptor for as long as the ring lives. The eventfd is not read: a multishot poll reports each
-    /// write to it once, and its counter of 64 bits does not fill. (A read through the ring would fail with EAGAIN on the
-    /// non-blocking eventfds that QEMU hands over.)
+    /// write to it once, and its counter of 64 bits does not fill. (A read through the ring would fail with EAGAIN
+    /// on the non-blocking eventfds that QEMU hands over.)
     fn watch(&mut self, fd: i32, user_data: u64) {
         let entry = opcode::PollAdd::new(types::Fd(fd), libc::POLLIN as u32)
             .multi(true)
@@ -272,8 +272,8 @@ impl Disk for Uring {
 }
 
 impl Drop for Uring {
-    /// Waits for what is in flight: closing a ring does not stop the kernel from writing to its buffers. If waiting fails
-    /// the jobs are leaked, and with them the pool's memory.
+    /// Waits for what is in flight: closing a ring does not stop the kernel from writing to its buffers. If
+    /// waiting fails the jobs are leaked, and with them the pool's memory.
     fn drop(&mut self) {
         while self.in_flight() > 0 {
             if self.wait(Wait::Sleep(None)).is_err() {
