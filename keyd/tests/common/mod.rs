@@ -209,16 +209,24 @@ fn spawn(dir: &Path, args: &[String]) -> Child {
         .unwrap()
 }
 
-/// A second daemon that should not start: its exit code and what it said.
+/// A second daemon that should not start: its exit code and what it said. One that does start is killed.
 pub(crate) fn fails_to_serve(state: &Path, socket: &Path) -> (Option<i32>, String) {
-    let output = Command::new(KEYD)
+    let mut child = Command::new(KEYD)
         .args(["serve", "--state-dir"])
         .arg(state)
         .arg("--socket")
         .arg(socket)
         .stdin(Stdio::null())
-        .output()
+        .stderr(Stdio::piped())
+        .spawn()
         .unwrap();
+    let begun = Instant::now();
+    while child.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It has ended already if all is well.
+    let _ = child.kill();
+    let output = child.wait_with_output().unwrap();
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
