@@ -221,3 +221,124 @@ pub fn settle(mut job: Job, result: Result<usize, Errno>) -> Settled {
     *done += blocks;
     Settled::Rest(job)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::buffer::Pool;
+
+    const BUFFER: u64 = BUFFER_LEN as u64;
+
+    fn flight(action: Action, extents: &[(u64, u64)], write_through: bool) -> Flight {
+        let mut flight = Flight::default();
+        flight.extents = extents.iter().map(|&(start, len)| Extent { start, len }).collect();
+        flight.begin(action, write_through);
+        flight
+    }
+
+    fn piece(data_at: u64, disk_at: u64, len: u64) -> Piece {
+        Piece { flight: 3, data_at, disk_at, len }
+    }
+
+    #[test]
+    fn a_long_read_goes_in_pieces_of_a_buffer() {
+        let mut flight = flight(Action::Read, &[(4096, 2 * BUFFER + 512)], false);
+        assert_eq!(flight.next_step(3), Some(Step::Read(piece(0, 4096, BUFFER))));
+        assert_eq!(flight.next_step(3), Some(Step::Read(piece(BUFFER, 4096 + BUFFER, BUFFER))));
+        assert_eq!(
+            flight.next_step(3),
+            Some(Step::Read(piece(2 * BUFFER, 4096 + 2 * BUFFER, 512)))
+        );
+        assert_eq!(flight.next_step(3), None);
+        assert_eq!(flight.answer(), None, "three pieces are at the disk");
+        flight.piece_done(BUFFER);
+        flight.piece_done(BUFFER);
+        assert_eq!(flight.answer(), None);
+        flight.piece_done(512);
+        assert_eq!((flight.answer(), flight.to_guest()), (Some(Status::Ok), 2 * BUFFER + 512));
+    }
+
+    #[test]
+    fn what_was_put_back_comes_again_before_what_is_new() {
+        let mut flight = flight(Action::Write, &[(0, 2 * BUFFER)], false);
+        let first = flight.next_step(3).unwrap();
+        flight.put_back(first);
+        assert_eq!(flight.answer(), None, "there is a piece to start");
+        assert_eq!(flight.next_step(3), Some(first));
+        assert_eq!(flight.next_step(3), Some(Step::Write(piece(BUFFER, BUFFER, BUFFER))));
+    }
+
+    #[test]
+    fn a_failed_piece_starts_no_further_one_and_waits_for_the_others() {
+        let mut flight = flight(Action::Write, &[(0, 3 * BUFFER)], false);
+        (flight.next_step(3), flight.next_step(3));
+        flight.piece_failed();
+        assert_eq!((flight.next_step(3), flight.answer()), (None, None));
+        flight.piece_done(0);
+        assert_eq!(flight.answer(), Some(Status::IoError));
+    }
+
+    #[test]
+    fn a_punch_goes_whole_and_is_synced_after_all_ranges_if_the_cache_is_off() {
+        let mut flight = flight(Action::Punch, &[(0, 9 * BUFFER), (1 << 30, 512)], true);
+        assert_eq!(flight.next_step(3), Some(Step::Punch(piece(0, 0, 9 * BUFFER))));
+        assert_eq!(flight.next_step(3), Some(Step::Punch(piece(9 * BUFFER, 1 << 30, 512))));
+        assert_eq!(flight.next_step(3), None, "the barrier waits");
+        flight.piece_done(0);
+        assert_eq!(flight.next_step(3), None);
+        flight.piece_done(0);
+        assert_eq!(flight.answer(), None);
+        assert!(matches!(flight.next_step(3), Some(Step::Sync(_))));
+        flight.piece_done(0);
+        assert_eq!(flight.answer(), Some(Status::Ok));
+    }
+
+    #[test]
+    fn a_slot_is_clean_when_it_is_used_again() {
+        let mut flight = flight(Action::Write, &[(0, 512)], false);
+        flight.next_step(3);
+        flight.piece_failed();
+        assert_eq!(flight.answer(), Some(Status::IoError));
+        flight.extents.clear();
+        flight.begin(Action::Flush, false);
+        assert!(matches!(flight.next_step(3), Some(Step::Sync(_))));
+        flight.piece_done(0);
+        assert_eq!((flight.answer(), flight.to_guest()), (Some(Status::Ok), 0));
+    }
+
+    fn read_job(pool: &mut Pool, len: usize) -> Job {
+        let into = pool.take().unwrap();
+        let operation = Operation::Read { into, at: 0, len, done: 0 };
+        Job { piece: piece(0, 0, len as u64), attempts: 0, operation }
+    }
+
+    #[test]
+    fn less_than_was_asked_for_is_never_success() {
+        let mut pool = Pool::new().unwrap();
+        let Settled::Rest(job) = settle(read_job(&mut pool, 4096), Ok(1024)) else { panic!() };
+        assert!(matches!(job.operation, Operation::Read { done: 1024, .. }));
+        let Settled::Rest(job) = settle(job, Ok(1500)) else { panic!() };
+        assert!(matches!(job.operation, Operation::Read { done: 2048, .. }), "whole blocks only");
+        let Settled::Rest(job) = settle(job, Ok(100)) else { panic!() };
+        assert!(matches!(job.operation, Operation::Read { done: 2048, .. }));
+        assert!(matches!(settle(job, Ok(2048)), Settled::Whole(_)));
+    }
+
+    #[test]
+    fn the_end_of_the_file_fails() {
+        let mut pool = Pool::new().unwrap();
+        let settled = settle(read_job(&mut pool, 4096), Ok(0));
+        assert!(matches!(settled, Settled::Failed(_, Errno::IO)));
+    }
+
+    #[test]
+    fn trying_again_has_an_end() {
+        let mut pool = Pool::new().unwrap();
+        let mut job = read_job(&mut pool, 4096);
+        for _ in 0..ATTEMPTS_MAX {
+            let Settled::Rest(again) = settle(job, Err(Errno::AGAIN)) else { panic!() };
+            job = again;
+        }
+        assert!(matches!(settle(job, Err(Errno::AGAIN)), Settled::Failed(_, Errno::AGAIN)));
+    }
+}
