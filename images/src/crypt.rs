@@ -14,6 +14,7 @@
 #[allow(unsafe_code)] // the SIMD kernel: vector instructions the CPU was asked for
 mod kernel;
 mod portable;
+mod self_test;
 #[cfg(test)]
 mod tests;
 
@@ -46,9 +47,13 @@ impl CipherPath {
             .collect()
     }
 
-    /// Whether this CPU can run it.
+    /// Whether this CPU can run it, and it gave the right bytes when it was tried.
     #[must_use]
     pub fn is_available(self) -> bool {
+        self.has_instructions() && self_test::passes(self)
+    }
+
+    fn has_instructions(self) -> bool {
         match self {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
@@ -126,12 +131,17 @@ impl XtsCipher {
         if !path.is_available() {
             return Err(CipherError::Unavailable(path));
         }
+        Self::build(&dek, sector_size, path)
+    }
+
+    /// The CPU has the instructions.
+    fn build(dek: &Dek, sector_size: SectorSize, path: CipherPath) -> Result<Self, CipherError> {
         let engine = match path {
             #[cfg(target_arch = "x86_64")]
-            CipherPath::Vaes256 => Engine::Kernel(kernel::Cipher::new(&dek, kernel::Width::Ymm)?),
+            CipherPath::Vaes256 => Engine::Kernel(kernel::Cipher::new(dek, kernel::Width::Ymm)?),
             #[cfg(target_arch = "x86_64")]
-            CipherPath::Vaes512 => Engine::Kernel(kernel::Cipher::new(&dek, kernel::Width::Zmm)?),
-            _ => Engine::Portable(portable::Cipher::new(&dek)?),
+            CipherPath::Vaes512 => Engine::Kernel(kernel::Cipher::new(dek, kernel::Width::Zmm)?),
+            _ => Engine::Portable(portable::Cipher::new(dek)?),
         };
         Ok(Self { engine, sector_size })
     }

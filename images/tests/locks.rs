@@ -4,10 +4,18 @@
 
 mod common;
 
-use std::{fs::File, path::PathBuf, process::Command, time::Duration};
+use std::{
+    fs::File,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use common::{geometry, key, record};
-use images::{Access, Header, ImageFile, OpenError, Storage, limits::DATA_OFFSET};
+use images::{
+    Access, Header, ImageFile, OpenError, Storage,
+    limits::{DATA_OFFSET, HEADER_LOCK_WAIT},
+};
 use tempfile::TempDir;
 
 fn image(dir: &TempDir) -> PathBuf {
@@ -70,8 +78,10 @@ fn a_header_that_is_being_changed_is_waited_for_but_not_for_ever() {
     opener.join().unwrap().unwrap();
 
     changing.lock().unwrap();
+    let begun = Instant::now();
     let refusal = ImageFile::open(&path, Access::Inspect).unwrap_err();
     assert!(matches!(refusal, OpenError::HeaderBusy(_)), "{refusal}");
+    assert!(begun.elapsed() < HEADER_LOCK_WAIT * 3, "{:?}", begun.elapsed());
 }
 
 #[test]
@@ -85,7 +95,7 @@ fn an_update_waits_for_lookers_and_keeps_the_lock() {
         std::thread::sleep(Duration::from_millis(300));
         drop(look);
     });
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     header.update(&served).unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(250), "the update did not wait");
     waiting.join().unwrap();
