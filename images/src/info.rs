@@ -96,21 +96,12 @@ pub struct KeyInfo {
 }
 
 impl Info {
-    /// What the image alone tells. Works beside a running backend and never writes.
+    /// What the image tells, and what the daemon behind `socket` adds. That the daemon cannot be reached is no error: the
+    /// result says so. Works beside a running backend and never writes.
     ///
     /// # Errors
     /// [`InfoError`].
-    pub fn read(path: &Path) -> Result<Self, InfoError> {
-        let image = ImageFile::open(path, Access::Inspect)?;
-        Self::look(path, &image).map(|(info, _)| info)
-    }
-
-    /// As [`Info::read`], and what the daemon behind `socket` adds. That it cannot be reached is no error: the result
-    /// says so.
-    ///
-    /// # Errors
-    /// [`InfoError`].
-    pub fn read_with_keyd(path: &Path, socket: &Path) -> Result<Self, InfoError> {
+    pub fn read(path: &Path, socket: &Path) -> Result<Self, InfoError> {
         let image = ImageFile::open(path, Access::Inspect)?;
         let (mut info, header) = Self::look(path, &image)?;
         match show(socket, info.disk_id) {

@@ -107,7 +107,7 @@ fn run_create(cli: &Cli, args: &Create) -> Done {
 }
 
 fn run_info(cli: &Cli, args: &InfoArgs) -> Done {
-    let info = Info::read_with_keyd(&args.path, &cli.socket)?;
+    let info = Info::read(&args.path, &cli.socket)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&info)?);
     } else {
