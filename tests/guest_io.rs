@@ -1,12 +1,13 @@
 //! The real binary under a real front end: random tapes at both sector sizes and on several queues, restarts of
 //! rings and connections, the cache switch, and what the raw file may never contain.
 
-use std::{fs, os::unix::fs::FileExt};
+use std::{fs, os::unix::fs::FileExt, process::Command};
 
 use rustix::process::Signal;
 use system_tests::{
     driver::{BlkRequest, Cut},
     front_end::{CONFIG_WCE, EVENT_IDX, FrontEnd, Options},
+    process::{run, tool},
     tape::{Mix, Tape},
     world::World,
 };
@@ -165,7 +166,7 @@ fn no_discard_means_that_nothing_is_given_back() {
     let range = [&8u64.to_le_bytes()[..], &8u32.to_le_bytes(), &1u32.to_le_bytes()].concat();
     let write = BlkRequest { kind: 1, sector: 8, out: vec![5; 4096], room: 0 };
     assert_eq!(front_end.ask(0, &write).status, 0);
-    let discard = BlkRequest { kind: 11, sector: 0, out: range.clone(), room: 0 };
+    let discard = BlkRequest { kind: 11, sector: 0, out: range, room: 0 };
     assert_eq!(front_end.ask(0, &discard).status, 2);
     let zeroes = BlkRequest { kind: 13, ..discard };
     assert_eq!(front_end.ask(0, &zeroes).status, 0);
@@ -186,4 +187,40 @@ fn sigterm_ends_the_backend_cleanly_under_a_connected_front_end() {
     backend.signal(Signal::TERM);
     assert_eq!(backend.wait().code(), Some(0));
     assert!(!world.path("d.sock").exists(), "the socket is removed");
+}
+
+/// A loop device over a file, as long as it lives.
+struct LoopDevice(String);
+
+impl LoopDevice {
+    fn new(file: &std::path::Path) -> Self {
+        let losetup = tool("losetup", "mount");
+        let made = run(Command::new(losetup).args(["--find", "--show"]).arg(file));
+        Self(made.success().trim().to_owned())
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        let _ = run(Command::new(tool("losetup", "mount")).args(["--detach", &self.0]));
+    }
+}
+
+#[test]
+fn a_block_device_serves_as_well_as_a_file() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: a loop device needs root");
+        return;
+    }
+    let world = World::new();
+    let file = world.path("volume");
+    fs::File::create(&file).unwrap().set_len(64 << 20).unwrap();
+    let device = LoopDevice::new(&file);
+    let _ = world.image(&format!("create {} --size 48M", device.0)).success();
+    std::os::unix::fs::symlink(&device.0, world.path("d.img")).unwrap();
+    let backend = world.start_backend("d", "");
+    assert!(backend.said().contains("block device"), "{}", backend.said());
+    let mut tapes = tapes(1, 512, 5);
+    let options = Options { cut: Cut::Wild, ..Options::default() };
+    FrontEnd::connect(&world.path("d.sock"), options).play(&mut tapes, 300);
 }

@@ -78,6 +78,8 @@ pub struct Parts<D> {
 pub struct Queue<D> {
     parts: Parts<D>,
     ring: Option<RingSetup>,
+    /// The ring was given up; it is touched no more until another is started.
+    broken: bool,
     enabled: bool,
     gate: Gate,
     stop: Option<mpsc::Sender<u16>>,
@@ -98,6 +100,7 @@ impl<D: Disk> Queue<D> {
         Self {
             parts,
             ring: None,
+            broken: false,
             enabled: false,
             gate: Gate::default(),
             stop: None,
@@ -188,8 +191,9 @@ impl<D: Disk> Queue<D> {
             Ok(kick) => self.parts.disk.watch_kicks(Some(kick)),
             Err(error) => return self.say(&format!("cannot watch its kicks: {error}")),
         }
-        let _ = setup.vring.ask_for_kicks(&setup.memory, false);
         self.ring = Some(setup);
+        self.broken = false;
+        self.with_ring(|ring| ring.vring.ask_for_kicks(&ring.memory, false));
     }
 
     /// Restores what must hold at the end of a turn: fences and stops are confirmed as soon as they are complete.
@@ -250,18 +254,25 @@ impl<D: Disk> Queue<D> {
         &mut self,
         act: impl FnOnce(&mut RingSetup) -> Result<T, RingError>,
     ) -> Option<T> {
+        if self.broken {
+            return None;
+        }
         match act(self.ring.as_mut()?) {
             Ok(value) => Some(value),
             Err(error) => {
+                self.broken = true;
                 self.say(&format!("stopped: {error}; the guest must reset the device"));
-                self.enabled = false;
                 None
             }
         }
     }
 
     fn serves(&self) -> bool {
-        self.ring.is_some() && self.enabled && self.stop.is_none() && self.gate.lets_requests_in()
+        self.ring.is_some()
+            && !self.broken
+            && self.enabled
+            && self.stop.is_none()
+            && self.gate.lets_requests_in()
     }
 
     fn may_fetch(&self) -> bool {

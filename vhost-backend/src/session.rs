@@ -8,7 +8,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     sync::{Arc, atomic::Ordering, mpsc},
 };
 
@@ -171,6 +171,16 @@ impl Ring {
     }
 }
 
+/// Kicks and calls go by eventfds. Anything else is refused here: a queue that writes to a full pipe would hang in it.
+fn eventfd(file: File) -> Result<OwnedFd> {
+    let link =
+        std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(refused)?;
+    match link.to_str() {
+        Some("anon_inode:[eventfd]") => Ok(file.into()),
+        _ => Err(Error::InvalidOperation("a kick or call descriptor that is no eventfd")),
+    }
+}
+
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::ReqHandlerError(io::Error::other(error))
 }
@@ -259,12 +269,13 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
         let kick =
             fd.ok_or(Error::InvalidOperation("a ring without a kick descriptor is not served"))?;
-        self.start(u32::from(index), kick.into())
+        self.start(u32::from(index), eventfd(kick)?)
     }
 
     fn set_vring_call(&mut self, index: u8, fd: Option<File>) -> Result<()> {
+        let call = fd.map(eventfd).transpose()?;
         let ring = self.ring(u32::from(index))?;
-        ring.call = fd.map(OwnedFd::from);
+        ring.call = call;
         if ring.running {
             let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
             ring.queue.tell(Command::SetCall(call));

@@ -143,7 +143,8 @@ impl Uring {
     }
 
     fn event(&mut self, entry: &cqueue::Entry) -> Option<Event> {
-        let ended = !cqueue::more(entry.flags());
+        // A watch that failed cannot be set up again: the descriptor is none that can be watched.
+        let ended = !cqueue::more(entry.flags()) && entry.result() >= 0;
         match entry.user_data() {
             WATCH_COMMAND => {
                 if ended {
