@@ -56,6 +56,15 @@ impl Keyring {
         Ok(kek)
     }
 
+    /// Whether the root key opens a version; what it opened is wiped at once.
+    ///
+    /// # Errors
+    /// [`Fault`]: the root key is another one, or the store was changed.
+    pub fn check(&self, name: &KeyName, version: &Version) -> Result<(), Fault> {
+        self.root.unseal(name, version.version, &version.sealed)?;
+        Ok(())
+    }
+
     /// Forgets the opened forms of a key that was switched off.
     pub fn forget(&self, key: &Key) {
         let mut opened = lock(&self.opened);

@@ -61,7 +61,7 @@ pub enum RootError {
     Random,
     /// AES-GCM failed: another root key, another name or version, or a changed byte.
     #[error(
-        "the private key of '{0}' cannot be opened: the root key is another one, or the store was changed"
+        "the private key of '{0}' cannot be opened: the root key is another one, or the store was changed: put back the copy that belongs with the other"
     )]
     Sealed(KeyName),
     /// A private key over the limit.

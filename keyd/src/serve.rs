@@ -121,6 +121,7 @@ fn open(dir: &StateDir) -> Result<Core, ServeError> {
 }
 
 fn start(core: &Core) -> Result<(), Failure> {
+    first_start::check_root_key(core)?;
     let entry = Entry::by_daemon("daemon-start", "keyd");
     let detail = format!("version={} process={}", env!("CARGO_PKG_VERSION"), std::process::id());
     core.store.record(entry.detail(detail))?;

@@ -28,6 +28,22 @@ pub fn platform_set() -> DesName {
     PLATFORM.parse().expect("a well-formed name")
 }
 
+/// Tries the root key on the platform key. With another root key of the right form the daemon would seem to run: it
+/// would open no key of the store, and seal new ones under a root key that is about to be put right.
+///
+/// # Errors
+/// [`crate::root::RootError::Sealed`].
+///
+/// # Panics
+/// Never: the name is well formed.
+pub fn check_root_key(core: &Core) -> Result<(), Failure> {
+    let name: KeyName = PLATFORM.parse().expect("a well-formed name");
+    match core.store.snapshot()?.find_key(&name)? {
+        Some(key) => Ok(core.keyring.check(&name, key.newest())?),
+        None => Ok(()),
+    }
+}
+
 /// Makes what is missing, in one commit.
 ///
 /// # Errors
