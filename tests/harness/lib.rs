@@ -3,7 +3,12 @@
 pub mod driver;
 pub mod front_end;
 pub mod guest;
+pub mod luks;
 pub mod memory_scan;
 pub mod process;
+pub mod refusal;
+pub mod script;
+pub mod storage_daemon;
 pub mod tape;
+pub mod virtio_client;
 pub mod world;
