@@ -230,8 +230,8 @@ mod tests {
     const BUFFER: u64 = BUFFER_LEN as u64;
 
     fn flight(action: Action, extents: &[(u64, u64)], write_through: bool) -> Flight {
-        let mut flight = Flight::default();
-        flight.extents = extents.iter().map(|&(start, len)| Extent { start, len }).collect();
+        let extents = extents.iter().map(|&(start, len)| Extent { start, len }).collect();
+        let mut flight = Flight { extents, ..Flight::default() };
         flight.begin(action, write_through);
         flight
     }
@@ -271,7 +271,7 @@ mod tests {
     #[test]
     fn a_failed_piece_starts_no_further_one_and_waits_for_the_others() {
         let mut flight = flight(Action::Write, &[(0, 3 * BUFFER)], false);
-        (flight.next_step(3), flight.next_step(3));
+        assert!(flight.next_step(3).is_some() && flight.next_step(3).is_some());
         flight.piece_failed();
         assert_eq!((flight.next_step(3), flight.answer()), (None, None));
         flight.piece_done(0);
