@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{Keyd, attach, fails_to_serve, refusal};
-use keyd_client::message::{RefusalCode, Request};
+use keyd_client::message::Request;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
