@@ -96,8 +96,8 @@ pub struct KeyInfo {
 }
 
 impl Info {
-    /// What the image tells, and what the daemon behind `socket` adds. That the daemon cannot be reached is no error: the
-    /// result says so. Works beside a running backend and never writes.
+    /// What the image tells, and what the daemon behind `socket` adds. That the daemon cannot be reached is no
+    /// error: the result says so. Works beside a running backend and never writes.
     ///
     /// # Errors
     /// [`InfoError`].
