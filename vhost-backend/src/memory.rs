@@ -117,6 +117,15 @@ impl Memory {
 
 fn map(region: &VhostUserMemoryRegion, file: File) -> Result<Region, MemoryError> {
     let (guest, front_end, len) = (region.guest_phys_addr, region.user_addr, region.memory_size);
+    // Touching a mapping behind the end of its file is SIGBUS, the end of the process. `vm-memory` does not look.
+    let end = region.mmap_offset.checked_add(len).ok_or(MemoryError::Regions)?;
+    let about = file.metadata().map_err(|error| MemoryError::Map(error.to_string()))?;
+    if about.is_file() && about.len() < end {
+        return Err(MemoryError::Map(format!(
+            "its file has {} bytes, the region ends at {end}",
+            about.len()
+        )));
+    }
     let mapping = region.mmap_region(file).map_err(|error| MemoryError::Map(error.to_string()))?;
     let mapped = GuestRegionMmap::new(mapping, GuestAddress(guest)).ok_or(MemoryError::Regions)?;
     Ok(Region { guest, front_end, len, mapped: Arc::new(mapped) })
