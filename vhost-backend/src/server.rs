@@ -1,5 +1,7 @@
 //! The front end's socket: made or taken over, and one connection served after the other.
 
+mod message;
+
 use std::{
     fs, io,
     os::{
@@ -20,7 +22,11 @@ use rustix::{
 use thiserror::Error;
 use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
-use crate::{limits::MESSAGE_TIME, session::Session};
+use crate::session::Session;
+use message::{Heard, wait_for_message};
+
+/// What a front end did that is refused for its silence.
+const UNFINISHED: &str = "it stopped inside a message, or does not read its answers";
 
 /// Why the socket cannot be served.
 #[derive(Debug, Error)]
@@ -129,15 +135,17 @@ fn serve_connection(
     session: &Arc<Mutex<Session>>,
     stop: &OwnedFd,
 ) -> Result<(), ServerError> {
-    // A message that has begun must come whole: a front end that stops inside one must not hold the thread.
-    stream.set_read_timeout(Some(MESSAGE_TIME))?;
-    stream.set_write_timeout(Some(MESSAGE_TIME))?;
     let watched = stream.try_clone()?;
     let mut handler = BackendReqHandler::from_stream(stream, session.clone());
     let outcome = loop {
-        match wait_for(watched.as_fd(), stop) {
-            Ok(true) => {}
-            other => break other.map(|_| ()),
+        match wait_for_message(&watched, stop) {
+            Ok(Heard::Message) => {}
+            Ok(Heard::Stop) => break Ok(()),
+            Ok(Heard::Unfinished) => {
+                eprintln!("vhost-backend: front end refused: {UNFINISHED}; it may connect again");
+                break Ok(());
+            }
+            Err(error) => break Err(error),
         }
         if let Err(error) = handler.handle_request() {
             if !matches!(error, VhostError::Disconnected) {

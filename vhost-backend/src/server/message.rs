@@ -1,0 +1,141 @@
+//! Waiting for a message as a whole.
+//!
+//! The `vhost` crate takes a time-out of the socket for a reason to try again, without an end: a front end that stops
+//! inside a message, or never reads what it asked for, would hold the control thread, and with it the end of the process.
+//! So nothing is read before the message is there and its answer has room.
+
+use std::{
+    io,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::{Errno, ioctl_fionread},
+    net::{RecvFlags, recv},
+};
+use vhost::vhost_user::message::MAX_MSG_SIZE;
+
+use super::wait_for;
+use crate::limits::MESSAGE_TIME;
+
+/// Bytes of a message's header: request, flags, length of the body.
+const HEADER_LEN: usize = 12;
+
+/// How often an unfinished message is looked at.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What waiting ended with.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// A message that can be handled without a wait, or the end of the connection.
+    Message,
+    /// The process is to end.
+    Stop,
+    /// Part of a message, and no more of it in time.
+    Unfinished,
+}
+
+/// Waits for the next message: for ever until it begins, then for a limited time.
+pub(super) fn wait_for_message(stream: &UnixStream, stop: &OwnedFd) -> io::Result<Heard> {
+    if !wait_for(stream.as_fd(), stop)? {
+        return Ok(Heard::Stop);
+    }
+    let late = Instant::now() + MESSAGE_TIME;
+    loop {
+        let pause = Timespec::try_from(PAUSE).map_err(io::Error::other)?;
+        let nothing = Timespec::default();
+        let state = poll_one(stream, PollFlags::OUT | PollFlags::RDHUP, &nothing)?;
+        // A socket takes more when most of its buffer is free: many times the longest answer.
+        let gone = state.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR);
+        if gone || (state.contains(PollFlags::OUT) && is_whole(stream)?) {
+            return Ok(Heard::Message);
+        }
+        if Instant::now() > late {
+            return Ok(Heard::Unfinished);
+        }
+        if !poll_one(stop, PollFlags::IN, &pause)?.is_empty() {
+            return Ok(Heard::Stop);
+        }
+    }
+}
+
+fn poll_one(fd: &impl AsFd, flags: PollFlags, time: &Timespec) -> io::Result<PollFlags> {
+    let mut fds = [PollFd::new(fd, flags)];
+    match poll(&mut fds, Some(time)) {
+        Ok(_) => Ok(fds[0].revents()),
+        Err(Errno::INTR) => Ok(PollFlags::empty()),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Whether the next message is there with its body. One of a forbidden length is refused by its header alone.
+fn is_whole(stream: &UnixStream) -> io::Result<bool> {
+    let there = ioctl_fionread(stream)?;
+    let mut header = [0; HEADER_LEN];
+    let (seen, _) = match recv(stream, &mut header, RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+        Err(Errno::AGAIN | Errno::INTR) => return Ok(false),
+        seen => seen?,
+    };
+    if seen < HEADER_LEN {
+        return Ok(false);
+    }
+    let [.., l0, l1, l2, l3] = header;
+    let body = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    Ok(body > MAX_MSG_SIZE || there >= (HEADER_LEN + body) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn message(told: u32, body: &[u8]) -> Vec<u8> {
+        [&1u32.to_le_bytes()[..], &1u32.to_le_bytes(), &told.to_le_bytes(), body].concat()
+    }
+
+    fn hear(bytes: &[u8]) -> Heard {
+        let (stop, _keep) = UnixStream::pair().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(bytes).unwrap();
+        wait_for_message(&ours, &stop.into()).unwrap()
+    }
+
+    #[test]
+    fn a_whole_message_is_heard_at_once_and_a_part_is_not() {
+        assert_eq!(hear(&message(0, &[])), Heard::Message);
+        assert_eq!(hear(&message(8, &[1; 8])), Heard::Message);
+        assert_eq!(hear(&message(u32::MAX, &[])), Heard::Message, "refused by its header");
+        assert_eq!(hear(&message(8, &[1; 7])), Heard::Unfinished);
+        assert_eq!(hear(&[1, 0, 0]), Heard::Unfinished);
+    }
+
+    #[test]
+    fn a_stop_is_heard_inside_a_message() {
+        let (stop, ring) = UnixStream::pair().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&[1, 0]).unwrap();
+        let began = Instant::now();
+        let ringing = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(ring);
+        });
+        assert_eq!(wait_for_message(&ours, &stop.into()).unwrap(), Heard::Stop);
+        assert!(began.elapsed() < MESSAGE_TIME);
+        ringing.join().unwrap();
+    }
+
+    #[test]
+    fn a_peer_that_is_gone_is_heard() {
+        let (stop, _keep) = UnixStream::pair().unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&[1, 0]).unwrap();
+        drop(theirs);
+        assert_eq!(wait_for_message(&ours, &stop.into()).unwrap(), Heard::Message);
+    }
+}
