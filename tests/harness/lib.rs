@@ -3,6 +3,7 @@
 pub mod driver;
 pub mod front_end;
 pub mod guest;
+pub mod hostile;
 pub mod luks;
 pub mod memory_scan;
 pub mod process;

@@ -1,8 +1,8 @@
 //! Waiting for a message as a whole.
 //!
 //! The `vhost` crate takes a time-out of the socket for a reason to try again, without an end: a front end that stops
-//! inside a message, or never reads what it asked for, would hold the control thread, and with it the end of the process.
-//! So nothing is read before the message is there and its answer has room.
+//! inside a message, or never reads what it asked for, would hold the control thread, and with it the end of the
+//! process. So nothing is read before the message is there and its answer has room.
 
 use std::{
     io,
