@@ -16,6 +16,7 @@ use system_tests::{
     tape::{Mix, Tape},
     world::World,
 };
+use vhost_backend::limits::DRAIN_TIME;
 
 const MIX: Mix = Mix { block: 512, first: 0, blocks: 16384, longest: 200, discard: true };
 
@@ -62,8 +63,8 @@ impl Drill {
 
     /// The key is gone: full rings stay unanswered.
     fn assert_parked(&mut self) {
-        // What was answered before the fence is collected first.
-        self.load_for(Duration::from_millis(20));
+        // A fence may take its time to drain; what was answered until then is collected first.
+        self.load_for(3 * DRAIN_TIME);
         let (answers, _) = self.load_for(Duration::from_millis(300));
         assert_eq!(answers, 0, "nothing is answered without a key");
         assert!(self.front_end.rings[0].driver.in_flight() > 0);

@@ -204,7 +204,9 @@ fn a_disk_it_gave_another_key_is_refused() {
             assert!(header.agrees_with(&disk.record).is_err());
             assert!(!digest_matches(header.digest(), &dek(&key())));
         }
-        Err(refusal) => assert!(refusal.to_string().contains("keyd token digest"), "{refusal}"),
+        Err(refusal) => {
+            assert!(refusal.to_string().contains("volume key was changed"), "{refusal}")
+        }
     }
 }
 

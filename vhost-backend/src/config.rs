@@ -115,7 +115,7 @@ pub enum ConfigError {
     #[error("say what to serve: --blk-file PATH")]
     NoImage,
     /// Not a power of two.
-    #[error("--queue-size {0} is not a power of two")]
+    #[error("--queue-size {0} is not a power of two: use 64, 128, 256, 512 or 1024")]
     QueueSize(u16),
 }
 

@@ -52,8 +52,8 @@ pub fn serve(config: &Config) -> Result<()> {
         queues.push(queue);
         threads.push(thread);
     }
-    let keeper = Keeper::new(source, attached, queues.clone())?;
     let server = open_front_end(&config.front_end)?;
+    let keeper = Keeper::new(source, attached, queues.clone())?;
     eprintln!("vhost-backend: serving {}", backing.description());
 
     let (keeper_stop, keeper_thread) = start_keeper(keeper)?;

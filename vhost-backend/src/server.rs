@@ -38,7 +38,7 @@ pub enum ServerError {
     #[error("{0} exists and is not a socket: remove it, or choose another --socket-path")]
     NotASocket(PathBuf),
     /// The system refused.
-    #[error("cannot listen on {0}: {1}")]
+    #[error("cannot listen on {0}: {1}; the directory must exist and be writable for this user")]
     Listen(PathBuf, io::Error),
     /// The descriptor is no use.
     #[error("--fd {0} is not a Unix socket: pass a listening or connected one")]
@@ -52,9 +52,19 @@ pub enum ServerError {
 #[derive(Debug)]
 pub enum Server {
     /// A listening socket; its path is removed at the end if we made it.
-    Listener(UnixListener, Option<PathBuf>),
+    Listener(UnixListener, Option<OwnPath>),
     /// One connection that was handed over.
     Connection(UnixStream),
+}
+
+/// A socket's path that we made, and remove when we are done, however that comes.
+#[derive(Debug)]
+pub struct OwnPath(PathBuf);
+
+impl Drop for OwnPath {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl Server {
@@ -77,7 +87,7 @@ impl Server {
         }
         let listener = UnixListener::bind(path)
             .map_err(|error| ServerError::Listen(path.to_owned(), error))?;
-        Ok(Self::Listener(listener, Some(path.to_owned())))
+        Ok(Self::Listener(listener, Some(OwnPath(path.to_owned()))))
     }
 
     /// Takes a socket that the parent opened: a listening one is listened on, a connected one is served.
@@ -103,13 +113,7 @@ impl Server {
         let session = Arc::new(Mutex::new(session));
         match self {
             Self::Connection(stream) => serve_connection(stream, &session, stop),
-            Self::Listener(listener, path) => {
-                let result = accept(&listener, &session, stop);
-                if let Some(path) = path {
-                    let _ = fs::remove_file(path);
-                }
-                result
-            }
+            Self::Listener(listener, _path) => accept(&listener, &session, stop),
         }
     }
 }

@@ -174,11 +174,14 @@ fn temporary_beside(path: &Path) -> Result<NamedTempFile, CreateError> {
     let mut prefix = std::ffi::OsString::from(".");
     prefix.push(name);
     prefix.push(".");
+    let directory = directory_of(path);
+    // Looked at first: the library's own error names the temporary file, which nobody knows.
+    std::fs::metadata(directory).map_err(system("make a file in", directory))?;
     tempfile::Builder::new()
         .prefix(&prefix)
         .suffix(".part")
-        .tempfile_in(directory_of(path))
-        .map_err(system("create", path))
+        .tempfile_in(directory)
+        .map_err(system("make a file in", directory))
 }
 
 fn directory_of(path: &Path) -> &Path {

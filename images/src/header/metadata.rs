@@ -45,7 +45,7 @@ pub enum MetadataError {
     },
     /// The token names another disk than the header.
     #[error(
-        "the header is of disk {header} and its keyd token of disk {token}: the header was put together by hand"
+        "the header is of disk {header} and its keyd token of disk {token}: the header was put together by hand; restore it from a backup"
     )]
     OtherDisk {
         /// By the binary header.
@@ -53,6 +53,12 @@ pub enum MetadataError {
         /// By the token.
         token: DiskId,
     },
+    /// A stock re-encryption leaves our token, which names a digest that is gone.
+    #[error(
+        "the volume key was changed by another tool, so keyd's key does not open this image any more: \
+         restore the image from before, or copy its data into a new one with that tool"
+    )]
+    ChangedKey,
     /// No room.
     #[error("the header's metadata would be {0} bytes and has {max}: remove keyslots or tokens that stock tools added", max = JSON_AREA_LEN - 1)]
     TooLong(usize),
@@ -268,8 +274,9 @@ fn judge_tokens(tokens: &Object, digest: &str) -> Result<(String, Token), Metada
         return Err(refused("keyd token version", version));
     }
     expect(token, "binding", "keyd token binding", BINDING)?;
-    // A stock re-encryption leaves our token and replaces the digest: the key in force is not the daemon's then.
-    expect(token, "digest", "keyd token digest", digest)?;
+    if text(token, "digest", "keyd token digest")? != digest {
+        return Err(MetadataError::ChangedKey);
+    }
     let parsed = Token {
         disk: text(token, "disk", "keyd token disk")?
             .parse()

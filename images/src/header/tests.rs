@@ -287,7 +287,7 @@ fn forged_metadata_is_refused_by_name() {
         ("digest's segments", |j| j["digests"]["0"]["segments"] = json!(["1"])),
         ("token of type keyd", |j| j["tokens"] = json!({})),
         ("token of type keyd", |j| j["tokens"]["1"] = j["tokens"]["0"].clone()),
-        ("token digest", |j| j["tokens"]["0"]["digest"] = json!("1")),
+        ("volume key was changed", |j| j["tokens"]["0"]["digest"] = json!("1")),
         ("token binding", |j| j["tokens"]["0"]["binding"] = json!("none")),
         ("by hand", |j| j["tokens"]["0"]["disk"] = json!(DiskId::random())),
     ];
