@@ -18,6 +18,7 @@ use system_tests::{
 };
 use vhost_backend::{
     disk::{
+        Disk,
         buffer::Pool,
         sim::{Faults, SimDisk},
     },
@@ -229,6 +230,11 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
         bench.queue.turn();
     });
     assert_eq!(bench.driver.completions().len(), 1);
+    assert_eq!(
+        bench.queue.disk().in_flight(),
+        0,
+        "without a key nothing more is asked of the disk"
+    );
     bench.give_key();
     (0..10).for_each(|_| {
         bench.queue.turn();
@@ -236,6 +242,38 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
     let answers = bench.driver.completions();
     assert_eq!(answers.len(), 1);
     assert_eq!((answers[0].status, &answers[0].data), (0, &vec![7; 4096]));
+}
+
+#[test]
+fn requests_that_a_hung_disk_left_half_done_go_on_with_the_key() {
+    const LEN: usize = 1 << 20;
+    let mut bench = Bench::new(SectorSize::B4096, Cut::Plain, Faults::default(), 1);
+    bench.queue.disk().set_stuck(true);
+    // More pieces than there are buffers: some requests have begun, some have not, none has ended.
+    for number in 0..10u64 {
+        let sector = number % 4 * (LEN as u64 / 512);
+        bench.driver.submit(&BlkRequest { kind: 1, sector, out: vec![7; LEN], room: 0 });
+    }
+    bench.queue.turn();
+    let confirmed = bench.fence(Reaction::Park);
+    std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
+    bench.queue.turn();
+    assert_eq!(confirmed.try_recv().map(|fenced| fenced.held), Ok(10));
+    bench.queue.disk().set_stuck(false);
+    (0..100).for_each(|_| {
+        bench.queue.turn();
+    });
+    assert_eq!(bench.queue.disk().in_flight(), 0);
+    let before = bench.driver.completions();
+    assert!(before.len() < 10, "some need the key to go on");
+    bench.give_key();
+    (0..100).for_each(|_| {
+        bench.queue.turn();
+    });
+    let after = bench.driver.completions();
+    assert_eq!(before.len() + after.len(), 10);
+    assert!(before.iter().chain(&after).all(|completion| completion.status == 0));
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
 }
 
 #[test]
