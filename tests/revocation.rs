@@ -10,7 +10,7 @@ use std::{
 use rustix::process::Signal;
 use system_tests::{
     driver::{BlkRequest, Completion, Cut},
-    front_end::{FrontEnd, Options},
+    front_end::{FrontEnd, Options, Ring},
     memory_scan::Needles,
     process::Process,
     tape::{Mix, Tape},
@@ -38,27 +38,19 @@ impl Drill {
         Self { world, backend, front_end, tape: vec![Tape::new(MIX, seed)] }
     }
 
-    /// Keeps the ring full until `over`; gives the number of answers and the moment of the last.
-    fn load_until(&mut self, mut over: impl FnMut() -> bool) -> (u64, Option<Instant>) {
-        let (ring, tape) = (&mut self.front_end.rings[0], &mut self.tape[0]);
-        let (mut answers, mut last) = (0, None);
-        while !over() {
-            while ring.driver.has_room() {
-                let token = ring.driver.submit(&tape.request());
-                tape.submitted(token);
-            }
-            ring.kick.write(1).unwrap();
-            for completion in ring.driver.completions() {
-                tape.judge(&completion);
-                (answers, last) = (answers + 1, Some(Instant::now()));
-            }
-        }
-        (answers, last)
-    }
-
     fn load_for(&mut self, time: Duration) -> (u64, Option<Instant>) {
         let end = Instant::now() + time;
-        self.load_until(|| Instant::now() >= end)
+        load(&mut self.front_end.rings[0], &mut self.tape[0], |_| Instant::now() >= end)
+    }
+
+    fn disable(&self) {
+        let _ = self.world.keyd("key disable d").success();
+    }
+
+    /// The key is back, and everything that was held is answered, and rightly.
+    fn enable(&mut self) {
+        let _ = self.world.keyd("key enable d").success();
+        self.assert_running();
     }
 
     /// The key is gone: full rings stay unanswered.
@@ -84,42 +76,55 @@ impl Drill {
     }
 }
 
+/// Keeps a ring full until it is over, given the moment of the last answer; gives the number of answers and that
+/// moment.
+fn load(
+    ring: &mut Ring,
+    tape: &mut Tape,
+    mut is_over: impl FnMut(Option<Instant>) -> bool,
+) -> (u64, Option<Instant>) {
+    let (mut answers, mut last) = (0, None);
+    while !is_over(last) {
+        while ring.driver.has_room() {
+            let token = ring.driver.submit(&tape.request());
+            tape.submitted(token);
+        }
+        ring.kick.write(1).unwrap();
+        for completion in ring.driver.completions() {
+            tape.judge(&completion);
+            (answers, last) = (answers + 1, Some(Instant::now()));
+        }
+    }
+    (answers, last)
+}
+
 #[test]
 fn a_disabled_key_halts_io_within_milliseconds_and_an_enabled_one_lets_it_go_on() {
     let mut drill = Drill::new(1);
     for _ in 0..3 {
         drill.load_for(Duration::from_millis(200));
-        let command = thread::scope(|scope| {
+        let (returned, last) = thread::scope(|scope| {
             let world = &drill.world;
             let disable = scope.spawn(move || {
                 let _ = world.keyd("key disable d").success();
                 Instant::now()
             });
-            let (ring, tape) = (&mut drill.front_end.rings[0], &mut drill.tape[0]);
-            let mut last = Instant::now();
-            // Load goes on while the command runs, and for a while after.
-            while !disable.is_finished() || last.elapsed() < Duration::from_millis(200) {
-                while ring.driver.has_room() {
-                    let token = ring.driver.submit(&tape.request());
-                    tape.submitted(token);
-                }
-                ring.kick.write(1).unwrap();
-                for completion in ring.driver.completions() {
-                    tape.judge(&completion);
-                    last = Instant::now();
-                }
-            }
-            (disable.join().unwrap(), last)
+            // Load goes on while the command runs, and until nothing has been answered for a while.
+            let began = Instant::now();
+            let is_over = |last: Option<Instant>| {
+                let quiet = last.unwrap_or(began).elapsed() >= Duration::from_millis(200);
+                disable.is_finished() && quiet
+            };
+            let (_, last) = load(&mut drill.front_end.rings[0], &mut drill.tape[0], is_over);
+            (disable.join().unwrap(), last.unwrap_or(began))
         });
-        let (returned, last) = command;
         match last.checked_duration_since(returned) {
             Some(after) => println!("last I/O {after:?} after 'key disable' returned"),
             None => println!("last I/O {:?} before 'key disable' returned", returned - last),
         }
         assert!(last < returned + Duration::from_millis(500), "I/O went on after the command");
         drill.assert_parked();
-        let _ = drill.world.keyd("key enable d").success();
-        drill.assert_running();
+        drill.enable();
     }
     let audit = drill.world.keyd("audit tail -n 100").success();
     assert!(audit.contains("released"), "{audit}");
@@ -134,7 +139,7 @@ fn after_a_fence_no_key_is_in_memory_and_before_it_only_the_schedule() {
     let pid = drill.backend.pid();
     let (key, rounds) = (Needles::of_dek(&dek), Needles::of_round_keys(&dek));
     assert_ne!(rounds.found_in(pid), Vec::<String>::new(), "the scan can find what is there");
-    let _ = drill.world.keyd("key disable d").success();
+    drill.disable();
     drill.backend.wait_to_say("fenced");
     drill.load_for(Duration::from_millis(50));
     assert_eq!(rounds.found_in(pid), Vec::<String>::new());
@@ -215,14 +220,13 @@ fn a_daemon_that_hangs_counts_as_dead() {
 #[test]
 fn a_key_disabled_while_the_daemon_was_away_stays_away_until_enabled() {
     let mut drill = Drill::new(7);
-    let _ = drill.world.keyd("key disable d").success();
+    drill.disable();
     drill.assert_parked();
     drill.world.keyd.as_mut().unwrap().kill();
     drill.world.start_keyd();
     drill.backend.wait_to_say("keyd is back");
     drill.assert_parked();
-    let _ = drill.world.keyd("key enable d").success();
-    drill.assert_running();
+    drill.enable();
 }
 
 #[test]
@@ -237,31 +241,29 @@ fn a_rotation_is_not_noticed() {
     let shown = drill.world.keyd("key show d").success();
     assert_eq!(shown.lines().filter(|line| line.contains(" 2048 ")).count(), 4, "{shown}");
     // And the new version is the one that counts.
-    let _ = drill.world.keyd("key disable d").success();
+    drill.disable();
     drill.assert_parked();
-    let _ = drill.world.keyd("key enable d").success();
-    drill.assert_running();
+    drill.enable();
 }
 
 #[test]
 fn a_ring_can_be_stopped_and_restarted_while_the_key_is_away() {
     let mut drill = Drill::new(9);
     drill.load_for(Duration::from_millis(100));
-    let _ = drill.world.keyd("key disable d").success();
+    drill.disable();
     drill.backend.wait_to_say("fenced");
     drill.assert_parked();
     let base = drill.front_end.stop(0);
     drill.front_end.start(0, base);
     drill.assert_parked();
-    let _ = drill.world.keyd("key enable d").success();
-    drill.assert_running();
+    drill.enable();
 }
 
 #[test]
 fn a_front_end_may_leave_and_come_back_while_the_key_is_away() {
     let mut drill = Drill::new(10);
     drill.front_end.play(&mut drill.tape, 50);
-    let _ = drill.world.keyd("key disable d").success();
+    drill.disable();
     drill.backend.wait_to_say("fenced");
     let Drill { world, front_end, mut tape, .. } = drill;
     // A device has one front end at a time: the first must be gone before the next is served.

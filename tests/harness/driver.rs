@@ -8,6 +8,22 @@ use std::{
 
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
 
+/// Request types (virtio 1.2, 5.2.6).
+pub mod kind {
+    /// Disk to guest.
+    pub const READ: u32 = 0;
+    /// Guest to disk.
+    pub const WRITE: u32 = 1;
+    /// Make durable.
+    pub const FLUSH: u32 = 4;
+    /// Tell the disk's id.
+    pub const GET_ID: u32 = 8;
+    /// Ranges that are no longer needed.
+    pub const DISCARD: u32 = 11;
+    /// Ranges that are to read as zeros.
+    pub const WRITE_ZEROES: u32 = 13;
+}
+
 /// Descriptor flags (virtio 1.2, 2.7.5).
 pub const NEXT: u16 = 1;
 /// The device writes the buffer.

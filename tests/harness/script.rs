@@ -13,18 +13,13 @@ use std::{
 };
 
 use crate::{
-    driver::{BlkRequest, Completion},
+    driver::{
+        BlkRequest, Completion,
+        kind::{DISCARD, FLUSH, GET_ID, READ, WRITE, WRITE_ZEROES},
+    },
     front_end::FrontEnd,
     process::PATIENCE,
 };
-
-/// Request types (virtio 1.2, 5.2.6).
-const READ: u32 = 0;
-const WRITE: u32 = 1;
-const FLUSH: u32 = 4;
-const GET_ID: u32 = 8;
-const DISCARD: u32 = 11;
-const WRITE_ZEROES: u32 = 13;
 
 /// Sectors are counted in 512-byte units whatever the block size.
 const SECTOR: usize = 512;

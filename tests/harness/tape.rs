@@ -4,15 +4,10 @@
 
 use std::collections::HashMap;
 
-use crate::driver::{BlkRequest, Completion};
-
-/// Request types (virtio 1.2, 5.2.6).
-const READ: u32 = 0;
-const WRITE: u32 = 1;
-const FLUSH: u32 = 4;
-const GET_ID: u32 = 8;
-const DISCARD: u32 = 11;
-const WRITE_ZEROES: u32 = 13;
+use crate::driver::{
+    BlkRequest, Completion,
+    kind::{DISCARD, FLUSH, GET_ID, READ, WRITE, WRITE_ZEROES},
+};
 
 /// What kinds of requests a tape has.
 #[derive(Debug, Clone, Copy)]
