@@ -50,15 +50,6 @@ pub enum WireError {
     Dek(#[from] DekError),
 }
 
-impl WireError {
-    /// Whether the read timed out before the frame was whole.
-    #[must_use]
-    pub fn is_timeout(&self) -> bool {
-        matches!(self, Self::Io(error)
-            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
-    }
-}
-
 /// Sends one frame.
 ///
 /// # Errors

@@ -169,9 +169,8 @@ impl<D: Disk> Queue<D> {
     }
 
     fn submit_write(&mut self, piece: Piece, action: Action) -> Taken {
-        let (Some(blank), Some(ring)) = (self.parts.pool.take(), &self.ring) else {
-            return Taken::Later;
-        };
+        let Some(ring) = &self.ring else { return Taken::Later };
+        let Some(blank) = self.parts.pool.take() else { return Taken::Later };
         let chain = &self.flights[usize::from(piece.flight)].chain;
         let mut from = chain.source(piece.data_at);
         let (len, sealer) = (piece.len as usize, &mut self.parts.sealer);
@@ -258,6 +257,9 @@ impl<D: Disk> Queue<D> {
                 Ok(()) => flight.piece_done(job.piece.len),
                 Err(_) => flight.piece_failed(),
             }
+        } else {
+            // A ring is let go only when nothing is in progress; should that ever break, no request hangs on it.
+            flight.piece_failed();
         }
         self.parts.pool.give(ciphertext.into_blank());
     }
