@@ -8,14 +8,20 @@ use std::{
     },
 };
 
-use keyd_client::{Dek, KeyName};
+use keyd_client::{Dek, KeyName, KeyVersion};
 
 use crate::{
-    error::{Failure, Refused},
+    clock,
+    error::{Failure, Fault, Refused},
+    kek::{KeyBits, Provider},
     keyring::Keyring,
     leases::Leases,
     lock::lock,
-    model::{des::Des, disk::Disk, key::Key},
+    model::{
+        des::Des,
+        disk::Disk,
+        key::{Key, Version},
+    },
     store::Store,
 };
 
@@ -58,6 +64,16 @@ impl Core {
         let version = key.usable(disk.key_version)?;
         let kek = self.keyring.kek(&key.name, version)?;
         Ok(kek.unwrap(&disk.wrapped, &disk.binding(set))?)
+    }
+
+    /// Makes a version of a key, sealed and enabled. It takes from tenths of a second to seconds: no lock is held.
+    ///
+    /// # Errors
+    /// [`Fault`]: no key, no random bytes, no page.
+    pub fn make_version(&self, name: &KeyName, bits: KeyBits) -> Result<Version, Fault> {
+        let version = KeyVersion::random();
+        let made = self.keyring.make(name, version, bits, Provider::Software)?;
+        Ok(Version::new(version, bits, made, clock::now()))
     }
 
     /// Claims a key's rotation for this thread.

@@ -4,15 +4,18 @@
 //! What is wrapped is not the bare DEK but [`bound`]'s structure, so a blob moved to another disk is found out.
 
 pub mod bound;
+mod material;
+mod public;
 
 use std::fmt;
 
 use aws_lc_rs::{
     constant_time,
     encoding::{AsDer, Pkcs8V1Der},
+    io,
     rsa::{
         KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
-        PrivateDecryptingKey,
+        PrivateDecryptingKey, PublicEncryptingKey, PublicKey as Numbers,
     },
 };
 use keyd_client::{
@@ -25,6 +28,8 @@ use keyd_client::{
 use thiserror::Error;
 
 pub use bound::{Binding, Mismatch};
+pub use material::{HsmObject, Material, Provider, SealedKey};
+pub use public::PublicKey;
 
 use crate::error::Refused;
 
@@ -49,6 +54,11 @@ pub enum KekError {
     /// It unwrapped, but belongs elsewhere.
     #[error("a wrapped key is another disk's: {0}")]
     Foreign(#[from] Mismatch),
+    /// A key in an HSM, and no HSM.
+    #[error(
+        "a key is in a hardware security module, and keyd has none: start it with --hsm-module, --hsm-token and --hsm-pin-file"
+    )]
+    NoHsm,
     /// The DEK inside is none.
     #[error(transparent)]
     Dek(#[from] DekError),
@@ -107,7 +117,8 @@ impl PrivateDer {
 /// A key that can wrap and unwrap.
 pub struct Kek {
     private: OaepPrivateDecryptingKey,
-    public: OaepPublicEncryptingKey,
+    sealer: OaepPublicEncryptingKey,
+    public: PublicKey,
 }
 
 impl fmt::Debug for Kek {
@@ -144,10 +155,17 @@ impl Kek {
     }
 
     fn new(private: PrivateDecryptingKey) -> Result<Self, KekError> {
-        let public =
+        let public = numbers(&private.public_key())?;
+        let sealer =
             OaepPublicEncryptingKey::new(private.public_key()).map_err(|_| KekError::Load)?;
         let private = OaepPrivateDecryptingKey::new(private).map_err(|_| KekError::Load)?;
-        Ok(Self { private, public })
+        Ok(Self { private, sealer, public })
+    }
+
+    /// Its public half.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        &self.public
     }
 
     /// Wraps a DEK, bound to its disk.
@@ -156,9 +174,9 @@ impl Kek {
     /// [`KekError::Wrap`], [`KekError::Page`].
     pub fn wrap(&self, dek: &Dek, binding: &Binding) -> Result<WrappedDek, KekError> {
         let structure = bound::assemble(dek, binding)?;
-        let mut wrapped = vec![0; self.public.ciphertext_size()];
+        let mut wrapped = vec![0; self.sealer.ciphertext_size()];
         let result = self
-            .public
+            .sealer
             .encrypt(&OAEP_SHA256_MGF1SHA256, &structure[..], &mut wrapped, None)
             .map(|_| ());
         scrub_stack();
@@ -208,6 +226,13 @@ impl Kek {
             .map(|plain| &*plain)
             .map_err(|_| KekError::Unwrap)
     }
+}
+
+fn numbers(public: &PublicEncryptingKey) -> Result<PublicKey, KekError> {
+    let der = public.as_der().map_err(|_| KekError::Load)?;
+    let key = Numbers::from_der(der.as_ref()).map_err(|_| KekError::Load)?;
+    let bytes = |number: io::Positive<'_>| number.big_endian_without_leading_zero().to_vec();
+    Ok(PublicKey { n: bytes(key.modulus()), e: bytes(key.exponent()) })
 }
 
 #[cfg(test)]

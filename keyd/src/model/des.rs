@@ -103,7 +103,10 @@ impl Des {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::key::{SealedKey, Version};
+    use crate::{
+        kek::{Material, PublicKey, SealedKey},
+        model::key::Version,
+    };
 
     fn key(platform: bool) -> Key {
         let version = Version {
@@ -111,7 +114,8 @@ mod tests {
             bits: 2048,
             enabled: true,
             created: 1,
-            sealed: SealedKey(vec![]),
+            material: Material::Sealed(SealedKey(vec![])),
+            public: PublicKey { n: vec![1], e: vec![1] },
         };
         Key::new("k".parse().unwrap(), platform, version)
     }

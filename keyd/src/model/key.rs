@@ -1,37 +1,13 @@
 //! A key: a name and its versions, newest first.
 
-use std::fmt;
-
-use base64::{Engine, prelude::BASE64_STANDARD};
 use keyd_client::{KeyName, KeyVersion, message::UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Refused, limits::VERSIONS_MAX};
-
-/// A private key as it is stored: sealed under the root key (see [`crate::root`]).
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct SealedKey(pub Vec<u8>);
-
-impl fmt::Debug for SealedKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SealedKey({} bytes)", self.0.len())
-    }
-}
-
-impl From<SealedKey> for String {
-    fn from(sealed: SealedKey) -> Self {
-        BASE64_STANDARD.encode(sealed.0)
-    }
-}
-
-impl TryFrom<String> for SealedKey {
-    type Error = base64::DecodeError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        BASE64_STANDARD.decode(text).map(Self)
-    }
-}
+use crate::{
+    error::Refused,
+    kek::{KeyBits, Material, PublicKey},
+    limits::VERSIONS_MAX,
+};
 
 /// A key as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,8 +33,10 @@ pub struct Version {
     pub enabled: bool,
     /// When it was made.
     pub created: UnixMillis,
-    /// The private key.
-    pub sealed: SealedKey,
+    /// The private key, or where it is.
+    pub material: Material,
+    /// The public key.
+    pub public: PublicKey,
 }
 
 /// A rotation under way: every DEK under the key's sets is to be wrapped under the newest version.
@@ -68,6 +46,19 @@ pub struct Rotation {
     pub started: UnixMillis,
     /// DEKs wrapped anew so far.
     pub rewrapped: u64,
+}
+
+impl Version {
+    /// A new version, enabled.
+    #[must_use]
+    pub fn new(
+        version: KeyVersion,
+        bits: KeyBits,
+        (material, public): (Material, PublicKey),
+        now: UnixMillis,
+    ) -> Self {
+        Self { version, bits: bits.count(), enabled: true, created: now, material, public }
+    }
 }
 
 impl Key {
@@ -160,6 +151,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::kek::SealedKey;
 
     fn version(created: UnixMillis) -> Version {
         Version {
@@ -167,7 +159,8 @@ mod tests {
             bits: 2048,
             enabled: true,
             created,
-            sealed: SealedKey(vec![1, 2, 3]),
+            material: Material::Sealed(SealedKey(vec![1, 2, 3])),
+            public: PublicKey { n: vec![1], e: vec![1] },
         }
     }
 
@@ -202,11 +195,6 @@ mod tests {
         assert!(key.usable(old).is_ok());
         key.end_rotation();
         assert!(key.usable(old).is_ok());
-    }
-
-    #[test]
-    fn a_sealed_key_is_not_printed() {
-        assert_eq!(format!("{:?}", SealedKey(vec![7; 5])), "SealedKey(5 bytes)");
     }
 
     #[derive(Debug, Clone, Copy)]

@@ -56,7 +56,7 @@ pub fn run(core: &Core) -> Result<(), Failure> {
     if core.store.snapshot()?.find_key(&name)?.is_some() {
         return Ok(());
     }
-    let version = core.keyring.make_version(&name, KeyBits::Rsa3072)?;
+    let version = core.make_version(&name, KeyBits::Rsa3072)?;
     core.store.commit(|txn| {
         let key = Key::new(name.clone(), true, version);
         let policy = Policy { on_revoke: Reaction::Park, lease_ms: PLATFORM_LEASE_MS };

@@ -26,7 +26,7 @@ pub fn run(
     let bits = KeyBits::try_from(bits)?;
     // Before the costly part, and again inside the transaction.
     creatable(&core.store.snapshot()?, &name)?;
-    let version = core.keyring.make_version(&name, bits)?;
+    let version = core.make_version(&name, bits)?;
     core.store.commit(|txn| {
         creatable(txn, &name)?;
         let id = version.version;

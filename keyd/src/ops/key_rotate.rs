@@ -24,7 +24,7 @@ pub fn run(core: &Core, permit: Permit<op::KeyRotate>, name: &KeyName) -> Result
     let key = core.store.snapshot()?.key(name)?;
     key.rotatable()?;
     let bits = KeyBits::try_from(key.newest().bits)?;
-    let version = core.keyring.make_version(name, bits)?;
+    let version = core.make_version(name, bits)?;
     core.store.commit(|txn| {
         let mut key = txn.key(name)?;
         let (new, now) = (version.version, version.created);

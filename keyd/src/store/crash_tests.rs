@@ -9,7 +9,10 @@ use disk::Disk;
 use keyd_client::{KeyName, KeyVersion};
 
 use super::*;
-use crate::model::key::{Key, SealedKey, Version};
+use crate::{
+    kek::{Material, PublicKey, SealedKey},
+    model::key::{Key, Version},
+};
 
 const COMMITS: usize = 8;
 
@@ -24,7 +27,8 @@ fn put(store: &Store, n: usize) -> Result<(), Failure> {
             bits: 2048,
             enabled: true,
             created: 1,
-            sealed: SealedKey(vec![n as u8; 1500]),
+            material: Material::Sealed(SealedKey(vec![n as u8; 1500])),
+            public: PublicKey { n: vec![1], e: vec![1] },
         };
         txn.put_key(&Key::new(name(n), false, version))?;
         Ok(((), Entry::by_daemon("put", name(n))))
@@ -145,7 +149,8 @@ fn a_refused_change_leaves_no_trace() {
             bits: 2048,
             enabled: true,
             created: 1,
-            sealed: SealedKey(vec![]),
+            material: Material::Sealed(SealedKey(vec![])),
+            public: PublicKey { n: vec![1], e: vec![1] },
         };
         txn.put_key(&Key::new(name(1), false, version))?;
         Err(Refused::TooManyKeys.into())
