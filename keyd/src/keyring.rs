@@ -10,7 +10,7 @@ use keyd_client::KeyVersion;
 
 use crate::{
     error::Fault,
-    kek::{Kek, KekError, KeyBits, Material, Provider, PublicKey},
+    kek::{ImportedKey, Kek, KekError, KeyBits, Material, PrivateDer, Provider, PublicKey},
     lock::lock,
     model::key::{Key, Version},
     root::{OpenedKey, RootKey},
@@ -44,13 +44,43 @@ impl Keyring {
         match provider {
             Provider::Software => {
                 let (kek, der) = Kek::generate(bits)?;
-                let material = Material::Sealed(self.root.seal(id, version, &der)?);
-                let public = kek.public().clone();
-                lock(&self.opened).insert(version, Arc::new(kek));
-                Ok((material, public))
+                self.keep(id, version, kek, &der)
             }
             Provider::Hsm => Err(KekError::NoHsm.into()),
         }
+    }
+
+    /// Takes over a key pair from elsewhere as a version of the key `id`.
+    ///
+    /// # Errors
+    /// [`Fault`]: no random bytes, no page; [`KekError::NoHsm`].
+    pub fn import(
+        &self,
+        id: &impl fmt::Display,
+        version: KeyVersion,
+        key: ImportedKey,
+        provider: Provider,
+    ) -> Result<(Material, PublicKey), Fault> {
+        match provider {
+            Provider::Software => {
+                let (kek, der) = key.into_parts();
+                self.keep(id, version, kek, &der)
+            }
+            Provider::Hsm => Err(KekError::NoHsm.into()),
+        }
+    }
+
+    fn keep(
+        &self,
+        id: &impl fmt::Display,
+        version: KeyVersion,
+        kek: Kek,
+        der: &PrivateDer,
+    ) -> Result<(Material, PublicKey), Fault> {
+        let material = Material::Sealed(self.root.seal(id, version, der)?);
+        let public = kek.public().clone();
+        lock(&self.opened).insert(version, Arc::new(kek));
+        Ok((material, public))
     }
 
     /// The opened key of a version.
@@ -61,7 +91,12 @@ impl Keyring {
         if let Some(kek) = lock(&self.opened).get(&version.version) {
             return Ok(kek.clone());
         }
-        let kek = Arc::new(Kek::load(self.unseal(id, version)?.expose())?);
+        let kek = Kek::load(self.unseal(id, version)?.expose())?;
+        // What wraps is public and lies unsealed in the store: another one there would wrap for somebody else.
+        if *kek.public() != version.public {
+            return Err(KekError::Public.into());
+        }
+        let kek = Arc::new(kek);
         lock(&self.opened).insert(version.version, kek.clone());
         Ok(kek)
     }

@@ -19,7 +19,7 @@ use keyd_client::{
 };
 use thiserror::Error;
 
-use crate::kek::{PrivateDer, SealedKey};
+use crate::kek::{Opened, PrivateDer, SealedKey};
 
 /// Bytes of the root key.
 const ROOT_LEN: usize = 32;
@@ -81,19 +81,8 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// A private key, opened: it wipes itself.
-pub struct OpenedKey {
-    page: Locked<[u8; PRIVATE_LEN_MAX]>,
-    len: usize,
-}
-
-impl OpenedKey {
-    /// The secret bytes, PKCS#8.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.page[..self.len]
-    }
-}
+/// A private key in PKCS#8, opened.
+pub type OpenedKey = Opened<PRIVATE_LEN_MAX>;
 
 impl RootKey {
     /// Opens the root key, or makes it if neither it nor a store exists.
@@ -178,18 +167,17 @@ impl RootKey {
     ) -> Result<OpenedKey, RootError> {
         let wrong = || RootError::Sealed(id.to_string());
         let (nonce, body) = sealed.0.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
-        let mut page = Locked::new(|| [0u8; PRIVATE_LEN_MAX])?;
-        let place = page.get_mut(..body.len()).ok_or(RootError::TooLong)?;
-        place.copy_from_slice(body);
-        let nonce = Nonce::assume_unique_for_key(*nonce);
         let aad = Aad::from(associated(id, version));
-        let len = self
-            .cipher()?
-            .open_in_place(nonce, aad, place)
-            .map(|plain| plain.len())
-            .map_err(|_| wrong())?;
+        let cipher = self.cipher()?;
+        let opened = Opened::fill_with(|page| {
+            let place = page.get_mut(..body.len()).ok_or(RootError::TooLong)?;
+            place.copy_from_slice(body);
+            let nonce = Nonce::assume_unique_for_key(*nonce);
+            let plain = cipher.open_in_place(nonce, aad, place);
+            plain.map(|plain| plain.len()).map_err(|_| wrong())
+        });
         scrub_stack();
-        Ok(OpenedKey { page, len })
+        opened
     }
 
     /// Made for each use: between uses the key schedule exists nowhere.
