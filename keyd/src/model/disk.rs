@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Refused,
-    kek::Binding,
+    kek::{Binding, Purpose},
     limits::{DATA_OFFSET_ALIGN, DATA_OFFSET_MAX, DATA_OFFSET_MIN, DISK_SIZE_MAX},
     model::des::Des,
 };
@@ -42,7 +42,12 @@ impl Disk {
     /// What its wrapped DEK is bound to.
     #[must_use]
     pub fn binding(&self, set: &Des) -> Binding {
-        Binding { disk: self.id, set: set.id, generation: self.generation }
+        Binding {
+            disk: self.id,
+            set: set.id,
+            generation: self.generation,
+            purpose: Purpose::WholeDek,
+        }
     }
 
     /// The record as holders and lists see it.
