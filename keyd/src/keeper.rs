@@ -17,7 +17,14 @@ const LONG: &[Duty] = &[due::rotate, due::catch_up];
 
 /// The running keeper; it ends when this is dropped.
 #[derive(Debug)]
-pub struct Keeper(Vec<(Option<mpsc::Sender<()>>, Option<JoinHandle<()>>)>);
+pub struct Keeper(Vec<Worker>);
+
+#[derive(Debug)]
+struct Worker {
+    /// Dropped to stop it.
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
 
 impl Keeper {
     /// Starts it.
@@ -27,7 +34,7 @@ impl Keeper {
             let (stop, stopped) = mpsc::channel();
             let core = core.clone();
             let thread = thread::spawn(move || run(&core, duties, &stopped));
-            (Some(stop), Some(thread))
+            Worker { stop: Some(stop), thread: Some(thread) }
         };
         Self([PROMPT, LONG].into_iter().map(start).collect())
     }
@@ -35,8 +42,8 @@ impl Keeper {
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        self.0.iter_mut().for_each(|(stop, _)| drop(stop.take()));
-        for thread in self.0.iter_mut().filter_map(|(_, thread)| thread.take()) {
+        self.0.iter_mut().for_each(|worker| drop(worker.stop.take()));
+        for thread in self.0.iter_mut().filter_map(|worker| worker.thread.take()) {
             // A keeper that panicked has said so on standard error.
             let _ = thread.join();
         }

@@ -19,7 +19,7 @@ fn an_unconfirmed_disk_can_be_forgotten_a_confirmed_one_not() {
     assert_eq!(keyd.refused(abandon.clone()).code, RefusalCode::InUse);
     drop(held);
     keyd.audited("lease-end", "ok");
-    keyd.ask(abandon.clone());
+    keyd.ask(abandon);
     assert_eq!(keyd.refused(DiskRequest::Show { id: forgotten }).code, RefusalCode::NotFound);
     assert!(attach(&keyd, forgotten, false).is_err());
     let counts: u64 = keyd.key("platform/platform").versions.iter().map(|v| v.wrapped_deks).sum();
@@ -40,7 +40,7 @@ fn wrong_shapes_are_refused() {
         assert_eq!(keyd.refused(request.clone()).code, RefusalCode::BadRequest, "{wrong:?}");
     }
     let nowhere = DiskRequest::Create { des: Some("x".parse().unwrap()), geometry: geometry() };
-    assert_eq!(keyd.refused(nowhere.clone()).code, RefusalCode::NotFound);
+    assert_eq!(keyd.refused(nowhere).code, RefusalCode::NotFound);
 }
 
 #[test]

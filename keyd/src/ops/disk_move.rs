@@ -36,7 +36,7 @@ pub fn run(
         let versions = standing::opening(txn, &disk, &from, Use::Keep, now)?;
         let wrappers = rewrap::wrappers(txn, &to, now)?;
         let wraps = envelope::reseal(&core.keyring, (&from, &disk, &versions), (&to, &wrappers))?;
-        let moved = Disk { des: to.name.clone(), wraps, ..disk };
+        let moved = Disk { des: to.name, wraps, ..disk };
         txn.replace_disk(&moved)?;
         let wrap = moved.first_wrap();
         let detail =

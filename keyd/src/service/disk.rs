@@ -64,12 +64,12 @@ impl Service {
         Ok(reply.into())
     }
 
-    pub(super) fn audit(&self, by: &Caller, request: AuditRequest) -> Result<Reply, Failure> {
+    pub(super) fn audit(&self, by: &Caller, request: &AuditRequest) -> Result<Reply, Failure> {
         let core = &self.core;
         match request {
             AuditRequest::Tail { count } => {
                 let records = self.act(by, None, "audit.log", |permit| {
-                    ops::audit_read::tail(core, permit, count)
+                    ops::audit_read::tail(core, permit, *count)
                 })?;
                 Ok(Reply::Audit(records))
             }
