@@ -8,6 +8,7 @@ use std::{fmt, marker::PhantomData};
 
 use keyd_client::{
     Principal, VaultName,
+    message::{GrantSource, GrantStatus},
     permission::{KeyPermission, Permission},
 };
 
@@ -139,6 +140,22 @@ impl Auth {
                 Err(Refused::Forbidden { who: who.clone(), permission }.into())
             }
         }
+    }
+
+    /// What holds without the store's saying so.
+    #[must_use]
+    pub fn said(&self) -> Vec<GrantStatus> {
+        let owner = GrantStatus {
+            principal: Principal::User(self.administrator),
+            permissions: [Permission::Administer].into(),
+            source: GrantSource::Owner,
+        };
+        let options = self.grants.iter().map(|grant| GrantStatus {
+            principal: grant.who.clone(),
+            permissions: grant.permissions.clone(),
+            source: GrantSource::ServeOption,
+        });
+        std::iter::once(owner).chain(options).collect()
     }
 
     fn has(

@@ -3,30 +3,25 @@
 use keyd_client::message::{AuditRecord, AuditRequest, Reply};
 
 use super::{
-    Error, args,
-    ask::{Ask, body, unexpected},
+    Error, Exit, args,
+    ask::{Ask, unexpected},
     table::table,
 };
 use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: &args::Audit) -> Result<(), Error> {
+pub(super) fn run(ask: &Ask, verb: &args::Audit) -> Result<Exit, Error> {
     let request = match verb {
         args::Audit::Tail { count } => AuditRequest::Tail { count: *count },
         args::Audit::Verify => AuditRequest::Verify,
     };
-    match ask.call(request)? {
-        Reply::Audit(records) => ask.print(&records, |records| tail(records)),
-        reply @ Reply::AuditWhole { .. } => ask.print(&body(&reply)?, |_| whole(&reply)),
-        _ => Err(unexpected()),
-    }
-}
-
-fn whole(reply: &Reply) -> String {
-    match reply {
+    let reply = ask.call(request)?;
+    match &reply {
+        Reply::Audit(records) => ask.print(records, |records| tail(records)),
         Reply::AuditWhole { records, head } => {
-            format!("the audit log is whole: {records} records, head {head}")
+            let text = format!("the audit log is whole: {records} records, head {head}");
+            ask.print_reply(&reply, text)
         }
-        _ => String::new(),
+        _ => Err(unexpected()),
     }
 }
 

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::{
-    Error,
-    args::{Serve, SocketMode},
+    Error, Exit,
+    args::serve::{Serve, SocketMode},
 };
 use crate::serve::{self, Config};
 
-pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
+pub(super) fn run(socket: &Path, options: Serve) -> Result<Exit, Error> {
     let config = Config {
         state_dir: options.state_dir,
         socket: socket.to_owned(),
@@ -18,5 +18,6 @@ pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
         },
         grants: options.grant,
     };
-    Ok(serve::run(&config)?)
+    serve::run(&config)?;
+    Ok(Exit::Done)
 }

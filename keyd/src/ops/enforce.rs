@@ -14,7 +14,7 @@ use crate::{
     lock::lock,
     model::des::Des,
     standing::{self, Standing, Verdict},
-    store::View,
+    store::{Txn, View},
 };
 
 /// What followed.
@@ -32,6 +32,24 @@ pub struct Enforced<'a> {
 /// [`crate::error::Fault`].
 pub fn run(core: &Core) -> Result<Enforced<'_>, Failure> {
     let _in_order = lock(&core.enforcing);
+    tell(core)
+}
+
+/// Makes a change, and tells all holders before anybody else can: whom this change concerns is then among those told,
+/// and can be waited for.
+///
+/// # Errors
+/// Those of `change`; [`crate::error::Fault`].
+pub fn commit<T>(
+    core: &Core,
+    change: impl FnOnce(&Txn<'_>) -> Result<(T, Entry), Failure>,
+) -> Result<(T, Enforced<'_>), Failure> {
+    let _in_order = lock(&core.enforcing);
+    let value = core.store.commit(change)?;
+    Ok((value, tell(core)?))
+}
+
+fn tell(core: &Core) -> Result<Enforced<'_>, Failure> {
     let now = clock::now();
     date_losses(core, now)?;
     let view = core.store.snapshot()?;

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use keyd_client::{Principal, message::GrantStatus, permission::Permission};
+use keyd_client::{
+    Principal,
+    message::{GrantSource, GrantStatus},
+    permission::Permission,
+};
 
 use crate::{
     auth::{Permit, op},
@@ -23,23 +27,55 @@ pub fn set(
     who: &Principal,
     permissions: &BTreeSet<Permission>,
 ) -> Result<(), Failure> {
+    change(core, &permit, who, |_| permissions.clone())
+}
+
+/// Adds to what a principal may.
+///
+/// # Errors
+/// [`Refused::TooManyGrants`].
+pub fn add(
+    core: &Core,
+    permit: Permit<op::GrantSet>,
+    who: &Principal,
+    permissions: &BTreeSet<Permission>,
+) -> Result<(), Failure> {
+    change(core, &permit, who, |before| before | permissions)
+}
+
+fn change(
+    core: &Core,
+    permit: &Permit<op::GrantSet>,
+    who: &Principal,
+    after: impl FnOnce(&BTreeSet<Permission>) -> BTreeSet<Permission>,
+) -> Result<(), Failure> {
     core.store.commit(|txn| {
-        let known = !txn.grants_to(who)?.is_empty();
-        if !known && txn.grants()?.len() >= GRANTS_MAX {
+        let before = txn.grants_to(who)?;
+        if before.is_empty() && txn.grants()?.len() >= GRANTS_MAX {
             return Err(Refused::TooManyGrants.into());
         }
-        txn.put_grant(who, permissions)?;
-        let names: Vec<&str> = permissions.iter().map(|permission| permission.name()).collect();
+        let after = after(&before);
+        txn.put_grant(who, &after)?;
+        let names: Vec<&str> = after.iter().map(|permission| permission.name()).collect();
         Ok(((), permit.entry(who).detail(names.join(","))))
     })
 }
 
-/// All grants of the store; those of `keyd serve --grant` are its command line's.
+/// All grants: those that hold without the store, which the caller knows, and those of the store.
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-pub fn list(core: &Core, _permit: Permit<op::GrantList>) -> Result<Vec<GrantStatus>, Failure> {
-    let grants = core.store.snapshot()?.grants()?;
-    let told = grants.into_iter();
-    Ok(told.map(|(principal, permissions)| GrantStatus { principal, permissions }).collect())
+pub fn list(
+    core: &Core,
+    _permit: Permit<op::GrantList>,
+    mut told: Vec<GrantStatus>,
+) -> Result<Vec<GrantStatus>, Failure> {
+    let source = GrantSource::Store;
+    let stored = core.store.snapshot()?.grants()?.into_iter();
+    told.extend(stored.map(|(principal, permissions)| GrantStatus {
+        principal,
+        permissions,
+        source,
+    }));
+    Ok(told)
 }

@@ -1,7 +1,7 @@
 //! What a verb that takes keys away hits: found by making the very change, in a transaction, and comparing what each
 //! disk could before and after. A dry run is that transaction, dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use keyd_client::{
     DesName, DiskId, KeyVersion,
@@ -35,6 +35,15 @@ enum Level {
 /// Levels of every set under every key version that wraps in it.
 type Levels = BTreeMap<(DesName, KeyVersion), Level>;
 
+/// What a verb hits: as it is told, and whole.
+#[derive(Debug)]
+pub struct Weighed {
+    /// As it is told.
+    pub impact: Impact,
+    /// Every disk, snapshot and image that it hits.
+    pub hit: BTreeSet<DiskId>,
+}
+
 /// Makes a change and says what it hits. What is hit is worse off after it: a key that is purged after it was deleted
 /// hits its disks a second time.
 ///
@@ -46,7 +55,7 @@ pub fn weigh(
     verb: &'static str,
     subject: &str,
     change: impl FnOnce(&Txn<'_>) -> Result<(), Failure>,
-) -> Result<Impact, Failure> {
+) -> Result<Weighed, Failure> {
     let now = clock::now();
     let before = levels(txn, now)?;
     change(txn)?;
@@ -60,7 +69,8 @@ pub fn weigh(
             }
         }
     }
-    Ok(tally.impact(core, verb, subject))
+    let impact = tally.impact(core, verb, subject);
+    Ok(Weighed { impact, hit: tally.hit.into_keys().collect() })
 }
 
 /// What destroying one disk's DEK hits.

@@ -1,16 +1,20 @@
 //! The one way in which keys are taken away on request: weigh, ask for consent, commit, enforce, wait for the holders.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use keyd_client::message::{Consent, Impact, Revocation};
+use keyd_client::{
+    DiskId,
+    message::{Consent, Impact, Revocation},
+};
 
 use super::{enforce, impact};
 use crate::{
     auth::{Op, Permit},
     core::Core,
     error::Failure,
+    leases::Spared,
     limits::WAIT_MS_MAX,
-    store::Txn,
+    store::{Txn, View},
 };
 
 /// What is asked, in words, and how.
@@ -54,23 +58,37 @@ pub fn run<O: Op>(
         let weighed = core.store.rehearse(|txn| {
             impact::weigh(core, txn, ask.verb, &ask.subject, |txn| change(txn).map(drop))
         })?;
-        let detail = format!("would hit {}", impact::summary(&weighed));
+        let detail = format!("would hit {}", impact::summary(&weighed.impact));
         core.store.record(permit.entry(&ask.subject).outcome("dry run").detail(detail))?;
-        return Ok(Taken::Would(weighed));
+        return Ok(Taken::Would(weighed.impact));
     }
-    core.store.commit(|txn| {
+    let (hit, enforced) = enforce::commit(core, |txn| {
         let mut said = String::new();
         let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
             said = change(txn)?;
             Ok(())
         })?;
-        impact::check(ask.consent, ask.verb, &weighed)?;
-        let hit = impact::summary(&weighed);
+        impact::check(ask.consent, ask.verb, &weighed.impact)?;
+        let hit = impact::summary(&weighed.impact);
         let detail = if hit.is_empty() { said } else { format!("{said} hit={hit}") };
-        Ok(((), permit.entry(&ask.subject).detail(detail)))
+        Ok((weighed.hit, permit.entry(&ask.subject).detail(detail)))
     })?;
-    let enforced = enforce::run(core)?;
     let granted = enforced.granted;
-    let revocation = enforced.told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
+    let told = enforced.told.and(&spared(core, &hit)?);
+    let revocation = told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
     Ok(Taken::Done { revocation, granted })
+}
+
+/// Holders of what was hit, and until when their set's terms let each go on.
+fn spared(core: &Core, hit: &BTreeSet<DiskId>) -> Result<Vec<Spared>, Failure> {
+    let view = core.store.snapshot()?;
+    let mut spared = Vec::new();
+    for (lease, disk) in core.leases.all().into_iter().filter(|(_, disk)| hit.contains(disk)) {
+        // A disk that is gone by now has nobody to wait for.
+        if let Ok((_, set)) = view.disk_and_set(disk) {
+            let halted = set.halts_after().zip(set.lost_since);
+            spared.push(Spared { lease, until: halted.map(|(after, since)| since + after) });
+        }
+    }
+    Ok(spared)
 }

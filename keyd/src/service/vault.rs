@@ -42,6 +42,11 @@ impl Service {
                     ops::vault_policy::run(core, permit, &name, policy, &ask)
                 })
             }
+            VaultRequest::Permit { name, principal, permissions } => {
+                self.act(by, None, &name, |permit| {
+                    ops::vault_permit::run(core, permit, &name, (&principal, &permissions))
+                })
+            }
             VaultRequest::Delete { name } => {
                 self.act(by, None, &name, |permit| ops::vault_delete::run(core, permit, &name))?;
                 Ok(Reply::Done)
@@ -53,9 +58,16 @@ impl Service {
         let core = &self.core;
         match request {
             GrantRequest::List => {
+                let said = self.auth.said();
                 let grants =
-                    self.act(by, None, "grants", |permit| ops::grant::list(core, permit))?;
+                    self.act(by, None, "grants", |permit| ops::grant::list(core, permit, said))?;
                 Ok(Reply::Grants(grants))
+            }
+            GrantRequest::Add { principal, permissions } => {
+                self.act(by, None, &principal, |permit| {
+                    ops::grant::add(core, permit, &principal, &permissions)
+                })?;
+                Ok(Reply::Done)
             }
             GrantRequest::Set { principal, permissions } => {
                 self.act(by, None, &principal, |permit| {
