@@ -1,7 +1,7 @@
 //! The two ways an operation ends badly: [`Refused`] is the asker's to mend and told in full; [`Fault`] is the
 //! daemon's, told coarsely to the asker and in full to the log.
 
-use std::{io, path::PathBuf};
+use std::io;
 
 use keyd_client::{
     DesName, DiskId, KeyName, KeyVersion,
@@ -12,10 +12,11 @@ use keyd_client::{
 use thiserror::Error;
 
 use crate::{
-    audit::Finding,
+    audit::copies::CopyError,
     kek::KekError,
     limits::{DISK_SIZE_MAX, KEYS_MAX, SETS_MAX, VERSIONS_MAX},
     root::RootError,
+    store::Break,
 };
 
 /// Why the daemon will not. The text is one line that says what to do next.
@@ -95,9 +96,29 @@ pub enum Refused {
     #[error("the lease is not parked: say that the key is gone first, then ask for it again")]
     NotParked,
     #[error(
-        "{0}: keyd hands out no key until audit.log is what it was; restore it from a copy, then start keyd again"
+        "{0}: keyd uses no key; put back from a copy what was there and start keyd again, or accept it by 'keyd audit reanchor --accept-break'; keys can be taken away"
     )]
-    AuditBroken(Finding),
+    AuditBroken(Break),
+    #[error("the audit log is not broken: there is no break to accept")]
+    NothingBroken,
+    #[error(
+        "the disk of the state directory is full: keyd uses no key until there is space; free some, 'keyd audit archive' moves old rows away; keys can be taken away"
+    )]
+    DiskFull,
+    #[error(
+        "the audit copy {0} is required and cannot be written: {1}; keyd uses no key until it can"
+    )]
+    AuditCopy(String, String),
+    #[error(
+        "no file of the audit log has only rows before {0}: name a later row, 'keyd audit tail' shows the newest"
+    )]
+    NothingToArchive(u64),
+    #[error("the audit copy {1} has not got row {0} yet: wait until it has, then archive")]
+    NotCopied(u64, String),
+    #[error("the state directory is no archive: name another directory")]
+    ArchiveHere,
+    #[error("the archive cannot be written: {0}; nothing was taken away")]
+    Archive(#[source] io::Error),
     #[error("the answer is longer than a frame: ask for less at once")]
     AnswerTooLong,
 }
@@ -124,6 +145,10 @@ impl Refused {
             | Self::DataOffset(_)
             | Self::LeaseLength(_)
             | Self::NotParked
+            | Self::NothingBroken
+            | Self::NothingToArchive(_)
+            | Self::ArchiveHere
+            | Self::Archive(_)
             | Self::AnswerTooLong => RefusalCode::BadRequest,
             Self::KeyExists(_)
             | Self::SetExists(_)
@@ -135,7 +160,10 @@ impl Refused {
             | Self::Rotating(_)
             | Self::RotationStopped(_)
             | Self::Confirmed(_)
-            | Self::AuditBroken(_) => RefusalCode::Conflict,
+            | Self::AuditBroken(_)
+            | Self::DiskFull
+            | Self::AuditCopy(..)
+            | Self::NotCopied(..) => RefusalCode::Conflict,
             Self::KeyDisabled(_) | Self::Withheld => RefusalCode::KeyDisabled,
             Self::InUse { .. } => RefusalCode::InUse,
         }
@@ -148,14 +176,15 @@ pub enum Fault {
     /// The database.
     #[error("the store: {0}")]
     Database(#[source] Box<redb::Error>),
-    /// The database's file.
-    #[error("the store: {path}: {source}")]
-    DatabaseFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A file of the state directory.
+    #[error("the state directory: {0}")]
+    StateFile(#[source] io::Error),
+    /// A store without a byte in it.
+    #[error("store.redb is empty, it was emptied by something else: put it back from its copy")]
+    EmptyStore,
+    /// A copy of the audit log.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// A stored record that is none.
     #[error("the store holds a record that cannot be read: {0}")]
     Stored(#[from] serde_json::Error),
@@ -228,4 +257,4 @@ macro_rules! failure_from_fault {
     )*};
 }
 
-failure_from_fault!(KekError, RootError, DekError, PageError, serde_json::Error);
+failure_from_fault!(CopyError, KekError, RootError, DekError, PageError, serde_json::Error);

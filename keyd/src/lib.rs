@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod core;
 pub mod error;
+pub mod files;
 pub mod front;
 pub mod harden;
 pub mod kek;

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 use keyd_client::{DesName, DiskId, KeyName, message::Reaction};
 
+use super::args_audit::KeepAudit;
 use crate::auth::Grant;
 
 const EXAMPLES: &str = "\
@@ -79,6 +80,9 @@ pub struct Serve {
     /// Permissions of a user other than the owner; may be given several times
     #[arg(long, value_name = "USER=PERM,PERM")]
     pub grant: Vec<Grant>,
+    /// How the audit log is kept.
+    #[command(flatten)]
+    pub audit: KeepAudit,
 }
 
 /// Permission bits of the socket.

@@ -4,6 +4,7 @@ use keyd_client::{KeyName, message::Reply};
 
 use super::status::{self, Versions};
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     core::Core,
     error::Failure,
@@ -24,7 +25,7 @@ pub fn run(core: &Core, permit: Permit<op::KeyDisable>, name: &KeyName) -> Resul
         let held = core.leases.held_under(name);
         let detail = format!("versions={} held={held}", key.versions().len());
         let status = status::key(txn, &key, Versions::All)?;
-        Ok(((key, status), permit.entry(name).detail(detail)))
+        Ok(((key, status), permit.entry(name).class(Class::Withdrawal).detail(detail)))
     })?;
     let reason = format!("key '{name}' was disabled");
     let notified = core.leases.revoke(name, &reason);
