@@ -1,22 +1,24 @@
-//! Key-encryption keys: RSA-OAEP with SHA-256 and MGF1-SHA-256, no label (RFC 8017, section 7.1; Key Vault:
-//! `RSA-OAEP-256`). The only module that uses RSA; why aws-lc-rs and not `rsa`: RUSTSEC-2023-0071 (Marvin).
+//! Key-encryption keys (KEKs): RSA encryption after RFC 8017. The only module that uses RSA; why aws-lc-rs and not `rsa`:
+//! RUSTSEC-2023-0071 (Marvin).
 //!
-//! What is wrapped is not the bare DEK but [`bound`]'s structure, so a blob moved to another disk is found out.
+//! A disk's DEK is wrapped with OAEP, SHA-256 and MGF1-SHA-256, no label (Key Vault: `RSA-OAEP-256`). What is wrapped is
+//! not the bare DEK but [`bound`]'s structure, so a blob moved to another disk is found out.
 
+mod algorithm;
 pub mod bound;
+mod encryptor;
+mod jwk;
+mod material;
+mod opened;
+mod public;
+pub mod shares;
+mod software;
 
 use std::fmt;
 
-use aws_lc_rs::{
-    constant_time,
-    encoding::{AsDer, Pkcs8V1Der},
-    rsa::{
-        KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
-        PrivateDecryptingKey,
-    },
-};
+use aws_lc_rs::constant_time;
 use keyd_client::{
-    Dek, Locked, WrappedDek,
+    Dek, WrappedDek,
     dek::{
         DekError,
         page::{PageError, scrub_stack},
@@ -24,12 +26,23 @@ use keyd_client::{
 };
 use thiserror::Error;
 
-pub use bound::{Binding, Mismatch};
+pub use algorithm::{Algorithm, UnknownAlgorithm};
+pub use bound::{Binding, Mismatch, Purpose};
+pub use jwk::{ImportError, ImportedKey, PrivateJwk};
+pub use material::{HsmObject, Material, Provider, SealedKey};
+pub use opened::Opened;
+pub use public::PublicKey;
+pub use software::PrivateDer;
 
 use crate::error::Refused;
+use encryptor::Encryptor;
+use software::Software;
 
 /// Longest RSA modulus here, bytes: RSA-4096.
-const MODULUS_LEN_MAX: usize = 512;
+pub const MODULUS_LEN_MAX: usize = 512;
+
+/// What was decrypted under a key.
+pub type Plaintext = Opened<MODULUS_LEN_MAX>;
 
 /// Why a key operation failed. None tells why an unwrap failed beyond "it did": that would be an oracle.
 #[derive(Debug, Error)]
@@ -40,15 +53,33 @@ pub enum KekError {
     /// Not a private key, or one the library rejects.
     #[error("a stored private key is not one")]
     Load,
-    /// Wrapping failed.
+    /// The public key beside a private key is another one.
+    #[error("a stored public key is not that of its private key: the store was changed")]
+    Public,
+    /// Encryption failed.
     #[error("a key could not be wrapped")]
     Wrap,
-    /// Unwrapping failed: not wrapped under this key, or damaged.
-    #[error("a wrapped key cannot be unwrapped: it is damaged, or of another key")]
+    /// More than the padding leaves room for (RFC 8017: "message too long").
+    #[error("{algorithm} under this key takes at most {limit} bytes, not {len}")]
+    TooLong {
+        /// The scheme.
+        algorithm: Algorithm,
+        /// What it takes, bytes.
+        limit: usize,
+        /// What was given, bytes.
+        len: usize,
+    },
+    /// Decryption failed: not encrypted under this key, or in another way, or damaged (RFC 8017: "decryption error").
+    #[error("what is to be unwrapped is damaged, or of another key or algorithm")]
     Unwrap,
     /// It unwrapped, but belongs elsewhere.
     #[error("a wrapped key is another disk's: {0}")]
     Foreign(#[from] Mismatch),
+    /// A key in an HSM, and no HSM.
+    #[error(
+        "a key is in a hardware security module, and keyd has none: start it with --hsm-module, --hsm-token and --hsm-pin-file"
+    )]
+    NoHsm,
     /// The DEK inside is none.
     #[error(transparent)]
     Dek(#[from] DekError),
@@ -93,21 +124,10 @@ impl TryFrom<u32> for KeyBits {
     }
 }
 
-/// A private key in PKCS#8 (RFC 5958), wiped when dropped. It goes to [`crate::root`] to be sealed and nowhere else.
-pub struct PrivateDer(Pkcs8V1Der<'static>);
-
-impl PrivateDer {
-    /// The secret bytes.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        self.0.as_ref()
-    }
-}
-
-/// A key that can wrap and unwrap.
+/// A key that encrypts and decrypts.
 pub struct Kek {
-    private: OaepPrivateDecryptingKey,
-    public: OaepPublicEncryptingKey,
+    private: Software,
+    encryptor: Encryptor,
 }
 
 impl fmt::Debug for Kek {
@@ -122,15 +142,9 @@ impl Kek {
     /// # Errors
     /// [`KekError::Generate`].
     pub fn generate(bits: KeyBits) -> Result<(Self, PrivateDer), KekError> {
-        let size = match bits {
-            KeyBits::Rsa2048 => KeySize::Rsa2048,
-            KeyBits::Rsa3072 => KeySize::Rsa3072,
-            KeyBits::Rsa4096 => KeySize::Rsa4096,
-        };
-        let private = PrivateDecryptingKey::generate(size).map_err(|_| KekError::Generate)?;
-        let der = private.as_der().map_err(|_| KekError::Generate)?;
+        let (private, der) = Software::generate(bits)?;
         scrub_stack();
-        Ok((Self::new(private)?, PrivateDer(der)))
+        Ok((Self::new(private)?, der))
     }
 
     /// Loads a key from PKCS#8.
@@ -138,16 +152,40 @@ impl Kek {
     /// # Errors
     /// [`KekError::Load`].
     pub fn load(pkcs8: &[u8]) -> Result<Self, KekError> {
-        let private = PrivateDecryptingKey::from_pkcs8(pkcs8).map_err(|_| KekError::Load)?;
+        let private = Software::load(pkcs8)?;
         scrub_stack();
         Self::new(private)
     }
 
-    fn new(private: PrivateDecryptingKey) -> Result<Self, KekError> {
-        let public =
-            OaepPublicEncryptingKey::new(private.public_key()).map_err(|_| KekError::Load)?;
-        let private = OaepPrivateDecryptingKey::new(private).map_err(|_| KekError::Load)?;
-        Ok(Self { private, public })
+    fn new(private: Software) -> Result<Self, KekError> {
+        let encryptor = Encryptor::new(private.public())?;
+        Ok(Self { private, encryptor })
+    }
+
+    /// Its public half.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        self.private.public()
+    }
+
+    /// Encrypts a few bytes (Key Vault: wrapkey and encrypt).
+    ///
+    /// # Errors
+    /// [`KekError::TooLong`], [`KekError::Wrap`].
+    pub fn encrypt(&self, algorithm: Algorithm, plain: &[u8]) -> Result<Vec<u8>, KekError> {
+        let cipher = self.encryptor.encrypt(algorithm, plain);
+        scrub_stack();
+        cipher
+    }
+
+    /// Decrypts, straight into a locked page (Key Vault: unwrapkey and decrypt).
+    ///
+    /// # Errors
+    /// [`KekError::Unwrap`], [`KekError::Page`].
+    pub fn decrypt(&self, algorithm: Algorithm, cipher: &[u8]) -> Result<Plaintext, KekError> {
+        let plain = Opened::fill_with(|page| self.private.decrypt(algorithm, cipher, page));
+        scrub_stack();
+        plain
     }
 
     /// Wraps a DEK, bound to its disk.
@@ -156,14 +194,7 @@ impl Kek {
     /// [`KekError::Wrap`], [`KekError::Page`].
     pub fn wrap(&self, dek: &Dek, binding: &Binding) -> Result<WrappedDek, KekError> {
         let structure = bound::assemble(dek, binding)?;
-        let mut wrapped = vec![0; self.public.ciphertext_size()];
-        let result = self
-            .public
-            .encrypt(&OAEP_SHA256_MGF1SHA256, &structure[..], &mut wrapped, None)
-            .map(|_| ());
-        scrub_stack();
-        result.map_err(|_| KekError::Wrap)?;
-        Ok(WrappedDek(wrapped))
+        self.encrypt(Algorithm::RsaOaep256, &structure[..]).map(WrappedDek)
     }
 
     /// Unwraps a DEK and checks that it is this disk's.
@@ -171,9 +202,8 @@ impl Kek {
     /// # Errors
     /// [`KekError::Unwrap`]; [`KekError::Foreign`]; [`KekError::Dek`]; [`KekError::Page`].
     pub fn unwrap(&self, wrapped: &WrappedDek, binding: &Binding) -> Result<Dek, KekError> {
-        let mut page = Locked::new(|| [0u8; MODULUS_LEN_MAX])?;
-        let plain = self.open(&wrapped.0, &mut page);
-        let dek = plain.and_then(|plain| bound::take_apart(plain, binding));
+        let plain = self.decrypt(Algorithm::RsaOaep256, &wrapped.0)?;
+        let dek = bound::take_apart(plain.expose(), binding);
         scrub_stack();
         dek
     }
@@ -195,18 +225,6 @@ impl Kek {
         let same = constant_time::verify_slices_are_equal(dek.expose(), check.expose());
         same.map_err(|_| KekError::Wrap)?;
         Ok(anew)
-    }
-
-    /// The bare primitive: RSAES-OAEP-DECRYPT (RFC 8017, 7.1.2), straight into a locked page.
-    fn open<'page>(
-        &self,
-        wrapped: &[u8],
-        page: &'page mut Locked<[u8; MODULUS_LEN_MAX]>,
-    ) -> Result<&'page [u8], KekError> {
-        self.private
-            .decrypt(&OAEP_SHA256_MGF1SHA256, wrapped, &mut page[..], None)
-            .map(|plain| &*plain)
-            .map_err(|_| KekError::Unwrap)
     }
 }
 

@@ -14,12 +14,12 @@ use aws_lc_rs::{
     rand,
 };
 use keyd_client::{
-    KeyName, KeyVersion, Locked,
+    KeyVersion, Locked,
     dek::page::{PageError, scrub_stack},
 };
 use thiserror::Error;
 
-use crate::{kek::PrivateDer, model::key::SealedKey};
+use crate::kek::{Opened, PrivateDer, SealedKey};
 
 /// Bytes of the root key.
 const ROOT_LEN: usize = 32;
@@ -63,7 +63,7 @@ pub enum RootError {
     #[error(
         "the private key of '{0}' cannot be opened: the root key is another one, or the store was changed: put back the copy that belongs with the other"
     )]
-    Sealed(KeyName),
+    Sealed(String),
     /// A private key over the limit.
     #[error("a private key is longer than {PRIVATE_LEN_MAX} bytes")]
     TooLong,
@@ -81,19 +81,8 @@ impl fmt::Debug for RootKey {
     }
 }
 
-/// A private key, opened: it wipes itself.
-pub struct OpenedKey {
-    page: Locked<[u8; PRIVATE_LEN_MAX]>,
-    len: usize,
-}
-
-impl OpenedKey {
-    /// The secret bytes, PKCS#8.
-    #[must_use]
-    pub fn expose(&self) -> &[u8] {
-        &self.page[..self.len]
-    }
-}
+/// A private key in PKCS#8, opened.
+pub type OpenedKey = Opened<PRIVATE_LEN_MAX>;
 
 impl RootKey {
     /// Opens the root key, or makes it if neither it nor a store exists.
@@ -138,13 +127,13 @@ impl RootKey {
         Ok(Self(page))
     }
 
-    /// Seals a private key; the result is bound to its key's name and version.
+    /// Seals a private key; the result is bound to its key's id and version.
     ///
     /// # Errors
     /// [`RootError::Random`], [`RootError::TooLong`], [`RootError::Page`].
     pub fn seal(
         &self,
-        name: &KeyName,
+        id: &impl fmt::Display,
         version: KeyVersion,
         private: &PrivateDer,
     ) -> Result<SealedKey, RootError> {
@@ -158,7 +147,7 @@ impl RootKey {
             .cipher()?
             .seal_in_place_separate_tag(
                 Nonce::assume_unique_for_key(nonce),
-                Aad::from(associated(name, version)),
+                Aad::from(associated(id, version)),
                 body,
             )
             .map_err(|_| RootError::TooLong)?;
@@ -172,24 +161,23 @@ impl RootKey {
     /// [`RootError::Sealed`], [`RootError::TooLong`], [`RootError::Page`].
     pub fn unseal(
         &self,
-        name: &KeyName,
+        id: &impl fmt::Display,
         version: KeyVersion,
         sealed: &SealedKey,
     ) -> Result<OpenedKey, RootError> {
-        let wrong = || RootError::Sealed(name.clone());
+        let wrong = || RootError::Sealed(id.to_string());
         let (nonce, body) = sealed.0.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
-        let mut page = Locked::new(|| [0u8; PRIVATE_LEN_MAX])?;
-        let place = page.get_mut(..body.len()).ok_or(RootError::TooLong)?;
-        place.copy_from_slice(body);
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let aad = Aad::from(associated(name, version));
-        let len = self
-            .cipher()?
-            .open_in_place(nonce, aad, place)
-            .map(|plain| plain.len())
-            .map_err(|_| wrong())?;
+        let aad = Aad::from(associated(id, version));
+        let cipher = self.cipher()?;
+        let opened = Opened::fill_with(|page| {
+            let place = page.get_mut(..body.len()).ok_or(RootError::TooLong)?;
+            place.copy_from_slice(body);
+            let nonce = Nonce::assume_unique_for_key(*nonce);
+            let plain = cipher.open_in_place(nonce, aad, place);
+            plain.map(|plain| plain.len()).map_err(|_| wrong())
+        });
         scrub_stack();
-        Ok(OpenedKey { page, len })
+        opened
     }
 
     /// Made for each use: between uses the key schedule exists nowhere.
@@ -199,8 +187,8 @@ impl RootKey {
     }
 }
 
-fn associated(name: &KeyName, version: KeyVersion) -> Vec<u8> {
-    format!("keyd/kek/v1|{name}|{version}").into_bytes()
+fn associated(id: &impl fmt::Display, version: KeyVersion) -> Vec<u8> {
+    format!("keyd/kek/v2|{id}|{version}").into_bytes()
 }
 
 fn file_error(path: &Path) -> impl FnOnce(io::Error) -> RootError {

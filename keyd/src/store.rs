@@ -174,6 +174,17 @@ impl Store {
         Ok(value)
     }
 
+    /// Makes a change and drops it: what would follow is seen, nothing happens.
+    ///
+    /// # Errors
+    /// What `change` returns; [`Fault`] of the database.
+    pub fn rehearse<T>(
+        &self,
+        change: impl FnOnce(&Txn<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        change(&Txn::new(&self.db.begin_write()?))
+    }
+
     /// Records something that changes no state.
     ///
     /// # Errors
@@ -360,3 +371,5 @@ fn assess(
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -1,5 +1,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
+use keyd_client::KeyName;
+
 use super::*;
 use crate::kek::{Kek, KeyBits};
 

@@ -7,13 +7,14 @@ mod full;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyd_client::{KeyName, KeyVersion};
+use keyd_client::{KeyId, KeyVersion};
 
 use super::*;
 use crate::{
     audit::segments::{CURRENT, closed_name},
     files::tests::twin::Disk,
-    model::key::{Key, SealedKey, Version},
+    kek::{Material, PublicKey, SealedKey},
+    model::{key::Key, version::Version},
 };
 
 const COMMITS: usize = 8;
@@ -28,19 +29,15 @@ fn open(disk: &Disk) -> Result<Store, Fault> {
     Store::open(disk.dir(), &options(), None)
 }
 
-fn name(n: usize) -> KeyName {
+fn name(n: usize) -> KeyId {
     format!("k{n}").parse().unwrap()
 }
 
 fn put_as(store: &Store, n: usize, class: Class) -> Result<(), Failure> {
     store.commit(|txn| {
-        let version = Version {
-            version: KeyVersion::random(),
-            bits: 2048,
-            enabled: true,
-            created: 1,
-            sealed: SealedKey(vec![n as u8; 1500]),
-        };
+        let material = Material::Sealed(SealedKey(vec![n as u8; 1500]));
+        let public = PublicKey { n: vec![1], e: vec![1] };
+        let version = Version::new(KeyVersion::random(), (material, public), 1);
         txn.put_key(&Key::new(name(n), false, version))?;
         Ok(((), Entry::by_daemon("put", name(n)).class(class)))
     })
@@ -52,8 +49,8 @@ fn put(store: &Store, n: usize) -> Result<(), Failure> {
 
 /// Names of keys in the store, and of those the audit log says were put and took effect.
 fn both(store: &Store) -> (BTreeSet<String>, BTreeSet<String>) {
-    let keys = store.snapshot().unwrap().keys().unwrap();
-    let state = keys.iter().map(|key| key.name.to_string()).collect();
+    let keys = store.snapshot().unwrap().keys(None, usize::MAX).unwrap();
+    let state = keys.iter().map(|key| key.id.to_string()).collect();
     let records = store.tail_audit(usize::MAX - 1).unwrap();
     let mut put = BTreeMap::new();
     for record in &records {
@@ -265,18 +262,14 @@ fn a_refused_change_leaves_no_trace() {
     let store = open(&disk).unwrap();
     let before = disk.read(CURRENT);
     let refused: Result<(), Failure> = store.commit(|txn| {
-        let version = Version {
-            version: KeyVersion::random(),
-            bits: 2048,
-            enabled: true,
-            created: 1,
-            sealed: SealedKey(vec![]),
-        };
+        let material = Material::Sealed(SealedKey(vec![]));
+        let public = PublicKey { n: vec![1], e: vec![1] };
+        let version = Version::new(KeyVersion::random(), (material, public), 1);
         txn.put_key(&Key::new(name(1), false, version))?;
-        Err(Refused::TooManyKeys.into())
+        Err(Refused::TooManySets.into())
     });
     assert!(refused.is_err());
     assert_eq!(disk.read(CURRENT), before);
-    assert!(store.snapshot().unwrap().keys().unwrap().is_empty());
+    assert!(store.snapshot().unwrap().keys(None, usize::MAX).unwrap().is_empty());
     put(&store, 1).unwrap();
 }
