@@ -1,6 +1,7 @@
 //! The command line. `keyd serve` runs the daemon; everything else asks a running one.
 
 pub mod args;
+pub mod args_audit;
 mod ask;
 mod audit;
 mod des;

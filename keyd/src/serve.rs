@@ -1,9 +1,8 @@
 //! Starts the daemon, in an order in which nothing is announced before it is there.
 
 use std::{
-    fs::OpenOptions,
     io,
-    os::unix::{fs::OpenOptionsExt, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,10 +14,11 @@ use signal_hook::{
 use thiserror::Error;
 
 use crate::{
-    audit::Entry,
+    audit::{Class, Entry},
     auth::{Auth, Grant},
     core::Core,
     error::{Failure, Fault},
+    files::SystemDir,
     front::{
         native,
         socket::{self, SocketError},
@@ -31,7 +31,7 @@ use crate::{
     root::{RootError, RootKey},
     service::Service,
     state_dir::{StateDir, StateDirError},
-    store::{self, Store},
+    store,
 };
 
 /// What `keyd serve` is told.
@@ -45,6 +45,8 @@ pub struct Config {
     pub socket_mode: u32,
     /// Who else may do what.
     pub grants: Vec<Grant>,
+    /// How the audit log is kept.
+    pub audit: store::Audit,
 }
 
 /// Why the daemon does not run.
@@ -61,8 +63,6 @@ pub enum ServeError {
     Failure(#[from] Failure),
     #[error(transparent)]
     Fault(#[from] Fault),
-    #[error("{0}: {1}")]
-    Open(PathBuf, #[source] io::Error),
     #[error("waiting for connections: {0}")]
     Listen(#[source] io::Error),
     #[error("signals cannot be caught: {0}")]
@@ -78,7 +78,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     let stop = stop_signals().map_err(ServeError::Signals)?;
     let dir = StateDir::open(&config.state_dir)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
-    let core = Arc::new(open(&dir, auth)?);
+    let core = Arc::new(open(&dir, &config.audit, auth)?);
     let listener = socket::listen(&config.socket, config.socket_mode)?;
     let service = Arc::new(Service::new(core.clone()));
     log::line(format_args!(
@@ -98,21 +98,11 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir, auth: Auth) -> Result<Core, ServeError> {
+fn open(dir: &StateDir, audit: &store::Audit, auth: Auth) -> Result<Core, ServeError> {
     let store_exists = dir.store().exists();
     let root = RootKey::open(&dir.root_key(), store_exists)?;
-    let log_path = dir.audit_log();
-    let log = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&log_path)
-        .map_err(|error| ServeError::Open(log_path, error))?;
-    let db = store::database(&dir.store())?;
-    dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
-    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root), auth);
+    let store = store::open(&SystemDir::new(dir.path()), audit)?;
+    let core = Core::new(store, Keyring::new(root), auth);
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }
@@ -127,7 +117,7 @@ fn start(core: &Core) -> Result<(), Failure> {
     first_start::check_root_key(core)?;
     let entry = Entry::by_daemon("daemon-start", "keyd");
     let detail = format!("version={} process={}", env!("CARGO_PKG_VERSION"), std::process::id());
-    core.store.record(entry.detail(detail))?;
+    core.store.record(entry.class(Class::Administration).detail(detail))?;
     first_start::run(core)
 }
 
@@ -135,7 +125,8 @@ fn start(core: &Core) -> Result<(), Failure> {
 fn finish(core: &Core, socket: &Path) {
     // A socket that stays behind is recognised as stale by the next start.
     let _ = std::fs::remove_file(socket);
-    if let Err(failure) = core.store.record(Entry::by_daemon("daemon-end", "keyd")) {
+    let ended = Entry::by_daemon("daemon-end", "keyd").class(Class::Administration);
+    if let Err(failure) = core.store.record(ended) {
         log::line(format_args!("the end could not be recorded: {}", log::chain(&failure)));
     }
     log::line(format_args!("ended"));

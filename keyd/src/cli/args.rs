@@ -8,6 +8,7 @@ use keyd_client::{
     message::{Consent, OnRevoke as Wire},
 };
 
+use super::args_audit::KeepAudit;
 use crate::auth::Grant;
 
 const EXAMPLES: &str = "\
@@ -82,6 +83,9 @@ pub struct Serve {
     /// Permissions of a user other than the owner; may be given several times
     #[arg(long, value_name = "USER=PERM,PERM")]
     pub grant: Vec<Grant>,
+    /// How the audit log is kept.
+    #[command(flatten)]
+    pub audit: KeepAudit,
 }
 
 /// Permission bits of the socket.

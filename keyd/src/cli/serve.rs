@@ -17,6 +17,7 @@ pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
             SocketMode::Group => 0o660,
         },
         grants: options.grant,
+        audit: options.audit.into(),
     };
     Ok(serve::run(&config)?)
 }
