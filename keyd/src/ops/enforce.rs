@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyd_client::{LeaseId, message::UnixMillis};
 
 use crate::{
-    audit::Entry,
+    audit::{Class, Entry},
     clock,
     core::Core,
     error::Failure,
@@ -112,6 +112,7 @@ fn date_loss(core: &Core, set: &Des, lost: Option<String>, now: UnixMillis) -> R
                 .detail(format!("{why}; its disks are halted in {halts} s")),
             None => Entry::by_daemon("des-key-back", &set.name),
         };
-        Ok(((), entry))
+        // Holders are told after this: nothing may be in its way.
+        Ok(((), entry.class(Class::Withdrawal)))
     })
 }
