@@ -77,10 +77,10 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     harden::process();
     let stop = stop_signals().map_err(ServeError::Signals)?;
     let dir = StateDir::open(&config.state_dir)?;
-    let core = Arc::new(open(&dir, &config.audit)?);
-    let listener = socket::listen(&config.socket, config.socket_mode)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
-    let service = Arc::new(Service::new(auth, core.clone()));
+    let core = Arc::new(open(&dir, &config.audit, auth)?);
+    let listener = socket::listen(&config.socket, config.socket_mode)?;
+    let service = Arc::new(Service::new(core.clone()));
     log::line(format_args!(
         "ready: state {}, socket {}, administrator uid {}, process {}",
         config.state_dir.display(),
@@ -98,11 +98,11 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir, audit: &store::AuditKeeping) -> Result<Core, ServeError> {
+fn open(dir: &StateDir, audit: &store::AuditKeeping, auth: Auth) -> Result<Core, ServeError> {
     let store_exists = dir.store().exists();
     let root = RootKey::open(&dir.root_key(), store_exists)?;
     let store = store::open(&SystemDir::new(dir.path()), audit)?;
-    let core = Core::new(store, Keyring::new(root));
+    let core = Core::new(store, Keyring::new(root), auth);
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }

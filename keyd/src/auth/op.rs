@@ -11,6 +11,8 @@ pub enum Needs {
     Daemon(Permission),
     /// In the vault it is done in.
     Vault(KeyPermission),
+    /// Nowhere: who has a lease may always say that it let go.
+    Lease,
 }
 
 /// An operation.
@@ -40,6 +42,7 @@ macro_rules! operations {
     )*};
     (@class) => { Class::Use };
     (@class $class:ident) => { Class::$class };
+    (@ lease Holder) => { Needs::Lease };
     (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
     (@ vault $permission:ident) => { Needs::Vault(KeyPermission::$permission) };
 }
@@ -126,5 +129,5 @@ operations! {
     /// Take it again after the key came back.
     Reclaim = "reclaim" needs daemon Attach;
     /// Report that it is gone.
-    Fence = "lease-fenced" needs daemon Attach;
+    Fence = "lease-fenced" needs lease Holder;
 }
