@@ -46,7 +46,7 @@ pub struct Config {
     /// Who else may do what.
     pub grants: Vec<Grant>,
     /// How the audit log is kept.
-    pub audit: store::Audit,
+    pub audit: store::AuditKeeping,
 }
 
 /// Why the daemon does not run.
@@ -98,7 +98,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir, audit: &store::Audit, auth: Auth) -> Result<Core, ServeError> {
+fn open(dir: &StateDir, audit: &store::AuditKeeping, auth: Auth) -> Result<Core, ServeError> {
     let store_exists = dir.store().exists();
     let root = RootKey::open(&dir.root_key(), store_exists)?;
     let store = store::open(&SystemDir::new(dir.path()), audit)?;

@@ -8,7 +8,7 @@ use keyd_client::{
     message::{Consent, OnRevoke as Wire},
 };
 
-use super::args_audit::KeepAudit;
+use super::args_audit::{Audit, KeepAudit};
 use crate::auth::Grant;
 
 const EXAMPLES: &str = "\
@@ -60,7 +60,7 @@ pub enum Verb {
     /// Disks: list, show, release-key
     #[command(subcommand)]
     Disk(Disk),
-    /// The audit log: tail, verify
+    /// The audit log: tail, verify, archive, reanchor
     #[command(subcommand)]
     Audit(Audit),
 }
@@ -234,19 +234,6 @@ pub enum Disk {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-}
-
-/// Verbs on the audit log.
-#[derive(Debug, Subcommand)]
-pub enum Audit {
-    /// The newest records
-    Tail {
-        /// How many at most, up to 500
-        #[arg(short = 'n', default_value_t = 20)]
-        count: u32,
-    },
-    /// Check that no record was changed, cut or added
-    Verify,
 }
 
 /// A whole number and `ms`, `s`, `m` or `h`.

@@ -12,7 +12,7 @@ use crate::{
 
 /// How the audit log is kept.
 #[derive(Debug, Clone)]
-pub struct Audit {
+pub struct AuditKeeping {
     /// A file that is a copy of it.
     pub copy: Option<PathBuf>,
     /// The socket of a system log that gets it too.
@@ -27,7 +27,7 @@ pub struct Audit {
 ///
 /// # Errors
 /// As [`Store::open`]; [`Fault::Copy`].
-pub fn open(dir: &SystemDir, audit: &Audit) -> Result<Store, Fault> {
+pub fn open(dir: &SystemDir, audit: &AuditKeeping) -> Result<Store, Fault> {
     let dir: Arc<dyn Dir> = Arc::new(dir.clone());
     let mut options = Options::default();
     options.log.segment = audit.segment;
