@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::{
     audit::Finding,
+    hsm::HsmError,
     kek::KekError,
     limits::{DISK_SIZE_MAX, KEYS_MAX, SETS_MAX, VERSIONS_MAX},
     root::RootError,
@@ -178,6 +179,9 @@ pub enum Fault {
     /// A key operation.
     #[error(transparent)]
     Kek(#[from] KekError),
+    /// The HSM.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
     /// Sealing or opening a private key.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -228,4 +232,4 @@ macro_rules! failure_from_fault {
     )*};
 }
 
-failure_from_fault!(KekError, RootError, DekError, PageError, serde_json::Error);
+failure_from_fault!(HsmError, KekError, RootError, DekError, PageError, serde_json::Error);

@@ -36,6 +36,15 @@ pub const AUDIT_LINE_MAX: usize = 8192;
 /// DEKs wrapped anew in one commit: a crash repeats no more than these, a commit's two fsyncs are shared by them.
 pub const REWRAP_BATCH: usize = 64;
 
+/// Sessions with a token at once: tokens have few, and do one thing at a time. Others wait their turn.
+pub const HSM_SESSIONS_MAX: usize = 8;
+
+/// How long a request waits for its turn at the token: a token that takes longer for the requests before it is stuck.
+pub const HSM_WAIT: Duration = Duration::from_secs(30);
+
+/// Longest PIN file, bytes: PINs of tokens have 4 to 255 characters, and there may be a line end.
+pub const HSM_PIN_LEN_MAX: usize = 256;
+
 /// Lease of disks in the platform set, milliseconds.
 pub const PLATFORM_LEASE_MS: u64 = 60_000;
 

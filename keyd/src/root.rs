@@ -19,7 +19,10 @@ use keyd_client::{
 };
 use thiserror::Error;
 
-use crate::kek::{Opened, PrivateDer, SealedKey};
+use crate::{
+    kek::{PrivateDer, SealedKey},
+    opened::Opened,
+};
 
 /// Bytes of the root key.
 const ROOT_LEN: usize = 32;

@@ -109,7 +109,7 @@ fn open(dir: &StateDir) -> Result<Core, ServeError> {
         .map_err(|error| ServeError::Open(log_path, error))?;
     let db = store::database(&dir.store())?;
     dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
-    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root));
+    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root, None));
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }
