@@ -1,12 +1,14 @@
 //! The command line. `keyd serve` runs the daemon; everything else asks a running one.
 
 pub mod args;
+pub mod args_root;
 mod ask;
 mod audit;
 mod des;
 mod disk;
 mod key;
 mod release;
+mod root;
 mod serve;
 mod table;
 
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
         Verb::Audit(verb) => audit::run(&ask, &verb),
+        Verb::Root(verb) => root::run(&ask, verb),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -24,10 +24,11 @@ use crate::{
         socket::{self, SocketError},
     },
     harden,
+    hsm::{HsmConfig, HsmError},
     keyring::Keyring,
     log,
     ops::{first_start, rewrap},
-    root::{RootError, RootKey},
+    root::{Means, PassphraseSource, RootError, RootKind},
     service::Service,
     state_dir::{StateDir, StateDirError},
     store::{self, Store, View},
@@ -44,6 +45,12 @@ pub struct Config {
     pub socket_mode: u32,
     /// Who else may do what.
     pub grants: Vec<Grant>,
+    /// Of which kind the root key is, or is to be at the first start.
+    pub root: Option<RootKind>,
+    /// Where its passphrase comes from.
+    pub passphrase: PassphraseSource,
+    /// The token for keys, and for a root key that it wraps.
+    pub hsm: Option<HsmConfig>,
 }
 
 /// Why the daemon does not run.
@@ -54,6 +61,8 @@ pub enum ServeError {
     StateDir(#[from] StateDirError),
     #[error(transparent)]
     Root(#[from] RootError),
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
@@ -76,7 +85,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     harden::process();
     let stop = stop_signals().map_err(ServeError::Signals)?;
     let dir = StateDir::open(&config.state_dir)?;
-    let core = Arc::new(open(&dir)?);
+    let core = Arc::new(open(&dir, config)?);
     let listener = socket::listen(&config.socket, config.socket_mode)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
     let service = Arc::new(Service::new(auth, core.clone()));
@@ -95,9 +104,34 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir) -> Result<Core, ServeError> {
-    let store_exists = dir.store().exists();
-    let root = RootKey::open(&dir.root_key(), store_exists)?;
+fn open(dir: &StateDir, config: &Config) -> Result<Core, ServeError> {
+    let means = Means::new(config.passphrase.clone(), config.hsm.clone())?;
+    if let Some(Err(error)) = means.hsm.as_ref().map(|hsm| hsm.check()) {
+        log::line(format_args!("keys in the token cannot be used yet: {error}"));
+    }
+    let place = dir.root();
+    let root = place.open(config.root, dir.store().exists(), &means)?;
+    if place.is_moving()? {
+        log::line(format_args!(
+            "both root.key and root.json are there: a move of the root key stopped half way; 'keyd root move' finishes it"
+        ));
+    }
+    let core = Core::new(open_store(dir)?, Keyring::new(root, means.hsm));
+    if let Some(recovered) = core.store.recovered() {
+        log::line(format_args!("the audit log was mended after a crash: {recovered}"));
+    }
+    match core.store.writable() {
+        Ok(()) => start(&core)?,
+        Err(why) => log::line(format_args!("no key is used: {why}")),
+    }
+    Ok(core)
+}
+
+/// The store and the audit log of a state directory, made at the first start.
+///
+/// # Errors
+/// [`ServeError`].
+pub(crate) fn open_store(dir: &StateDir) -> Result<Store, ServeError> {
     let log_path = dir.audit_log();
     let log = OpenOptions::new()
         .read(true)
@@ -109,15 +143,7 @@ fn open(dir: &StateDir) -> Result<Core, ServeError> {
         .map_err(|error| ServeError::Open(log_path, error))?;
     let db = store::database(&dir.store())?;
     dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
-    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root, None));
-    if let Some(recovered) = core.store.recovered() {
-        log::line(format_args!("the audit log was mended after a crash: {recovered}"));
-    }
-    match core.store.writable() {
-        Ok(()) => start(&core)?,
-        Err(why) => log::line(format_args!("no key is used: {why}")),
-    }
-    Ok(core)
+    Ok(Store::open(db, Arc::new(log))?)
 }
 
 fn start(core: &Core) -> Result<(), Failure> {
