@@ -14,16 +14,15 @@ use keyd_client::{
 };
 
 use crate::{
-    auth::{self, Auth, Caller, Op, Permit},
+    auth::{self, Caller, Op, Permit},
     core::Core,
     error::{Failure, Fault},
     log, ops,
 };
 
-/// The daemon's rules and parts.
+/// The daemon's parts, as those who ask meet them.
 #[derive(Debug)]
 pub struct Service {
-    auth: Auth,
     core: Arc<Core>,
 }
 
@@ -52,10 +51,10 @@ pub enum LeaseOver {
 }
 
 impl Service {
-    /// A service by these rules.
+    /// A service of these parts.
     #[must_use]
-    pub fn new(auth: Auth, core: Arc<Core>) -> Self {
-        Self { auth, core }
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
     }
 
     /// The parts.
@@ -153,7 +152,7 @@ impl Service {
             .store
             .snapshot()
             .map_err(Failure::from)
-            .and_then(|view| self.auth.authorize::<O>(caller, vault, &view));
+            .and_then(|view| self.core.auth.authorize::<O>(caller, vault, &view));
         let result = permit.and_then(operation);
         match &result {
             Ok(_) => log::line(format_args!("{caller} {} {subject}: ok", O::NAME)),

@@ -97,6 +97,12 @@ impl StateDir {
         self.owner
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The root key, which seals private keys.
     #[must_use]
     pub fn root(&self) -> Place {
@@ -107,20 +113,6 @@ impl StateDir {
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.path.join(STORE)
-    }
-
-    /// The audit log.
-    #[must_use]
-    pub fn audit_log(&self) -> PathBuf {
-        self.path.join("audit.log")
-    }
-
-    /// Makes new files' names durable.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
     }
 }
 

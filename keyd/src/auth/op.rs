@@ -9,6 +9,8 @@ pub enum Needs {
     Daemon(Permission),
     /// In the vault it is done in.
     Vault(KeyPermission),
+    /// Nowhere: who has a lease may always say that it let go.
+    Lease,
 }
 
 /// An operation.
@@ -30,6 +32,7 @@ macro_rules! operations {
             const NEEDS: Needs = operations!(@ $scope $permission);
         }
     )*};
+    (@ lease Holder) => { Needs::Lease };
     (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
     (@ vault $permission:ident) => { Needs::Vault(KeyPermission::$permission) };
 }
@@ -112,5 +115,5 @@ operations! {
     /// Take it again after the key came back.
     Reclaim = "reclaim" needs daemon Attach;
     /// Report that it is gone.
-    Fence = "lease-fenced" needs daemon Attach;
+    Fence = "lease-fenced" needs lease Holder;
 }

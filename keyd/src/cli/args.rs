@@ -8,7 +8,10 @@ use keyd_client::{
     message::{Consent, OnRevoke as Wire},
 };
 
-use super::args_root::{OpenRoot, Root};
+use super::{
+    args_audit::KeepAudit,
+    args_root::{OpenRoot, Root},
+};
 use crate::{auth::Grant, root::RootKind};
 
 const EXAMPLES: &str = "\
@@ -92,6 +95,9 @@ pub struct Serve {
     /// How the root key is opened, and the token for keys.
     #[command(flatten)]
     pub open: OpenRoot,
+    /// How the audit log is kept.
+    #[command(flatten)]
+    pub audit: KeepAudit,
 }
 
 /// Permission bits of the socket.

@@ -21,6 +21,7 @@ pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
         root: options.root,
         passphrase,
         hsm,
+        audit: options.audit.into(),
     };
     Ok(serve::run(&config)?)
 }
