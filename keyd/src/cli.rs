@@ -11,6 +11,7 @@ mod key;
 mod progress;
 mod release;
 mod revocation;
+mod root;
 mod serve;
 mod status;
 mod table;
@@ -57,7 +58,8 @@ pub fn main() -> ExitCode {
         Verb::Grant(verb) => grant::run(&ask, verb),
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
-        Verb::Audit(verb) => audit::run(&ask, &verb),
+        Verb::Audit(verb) => audit::run(&ask, verb),
+        Verb::Root(verb) => root::run(&ask, verb),
     };
     ended.unwrap_or_else(|error| failed(&error)).into()
 }

@@ -6,6 +6,7 @@ pub mod des;
 pub mod disk;
 pub mod grant;
 pub mod key;
+pub mod root;
 pub mod serve;
 mod value;
 pub mod vault;
@@ -19,6 +20,7 @@ pub use des::Des;
 pub use disk::Disk;
 pub use grant::Grant;
 pub use key::Key;
+pub use root::Root;
 pub use serve::Serve;
 pub use vault::Vault;
 
@@ -91,6 +93,9 @@ pub enum Verb {
     /// The audit log
     #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(Audit),
+    /// The root key: show, move, change-passphrase
+    #[command(subcommand)]
+    Root(Root),
 }
 
 #[cfg(test)]

@@ -99,6 +99,7 @@ pub(super) fn unconfirmed(entry: &Entry) -> Answer {
 #[must_use]
 pub struct Told<'a> {
     leases: &'a Leases,
+    /// In order.
     told: Vec<LeaseId>,
     /// Watched beside those: told before by somebody else, or spared.
     others: Vec<LeaseId>,
@@ -106,8 +107,15 @@ pub struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    pub(super) fn new(leases: &'a Leases, told: Vec<LeaseId>) -> Self {
+    pub(super) fn new(leases: &'a Leases, mut told: Vec<LeaseId>) -> Self {
+        told.sort_unstable();
         Self { leases, told, others: Vec::new(), spared: 0 }
+    }
+
+    /// Whether a holder was told.
+    #[must_use]
+    pub fn includes(&self, lease: LeaseId) -> bool {
+        self.told.binary_search(&lease).is_ok()
     }
 
     /// How many were told.
@@ -123,8 +131,7 @@ impl<'a> Told<'a> {
         let mut state = leases.lock();
         let state = &mut *state;
         for Spared { lease, until } in concerned {
-            let Some(entry) = state.entries.get(lease).filter(|_| !self.told.contains(lease))
-            else {
+            let Some(entry) = state.entries.get(lease).filter(|_| !self.includes(*lease)) else {
                 continue;
             };
             let answer = match entry.stage {

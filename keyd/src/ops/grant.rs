@@ -8,7 +8,9 @@ use keyd_client::{
     permission::Permission,
 };
 
+use super::enforce;
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     core::Core,
     error::{Failure, Refused},
@@ -27,7 +29,8 @@ pub fn set(
     who: &Principal,
     permissions: &BTreeSet<Permission>,
 ) -> Result<(), Failure> {
-    change(core, &permit, who, |_| permissions.clone())
+    let class = if permissions.is_empty() { Class::Withdrawal } else { Class::Use };
+    change(core, &permit, class, who, |_| permissions.clone())
 }
 
 /// Adds to what a principal may.
@@ -40,12 +43,14 @@ pub fn add(
     who: &Principal,
     permissions: &BTreeSet<Permission>,
 ) -> Result<(), Failure> {
-    change(core, &permit, who, |before| before | permissions)
+    change(core, &permit, Class::Use, who, |before| before | permissions)
 }
 
+/// Who may not attach any more is told to let go, who may again that its key is back.
 fn change(
     core: &Core,
     permit: &Permit<op::GrantSet>,
+    class: Class,
     who: &Principal,
     after: impl FnOnce(&BTreeSet<Permission>) -> BTreeSet<Permission>,
 ) -> Result<(), Failure> {
@@ -57,25 +62,20 @@ fn change(
         let after = after(&before);
         txn.put_grant(who, &after)?;
         let names: Vec<&str> = after.iter().map(|permission| permission.name()).collect();
-        Ok(((), permit.entry(who).detail(names.join(","))))
-    })
+        Ok(((), permit.entry(who).class(class).detail(names.join(","))))
+    })?;
+    enforce::run(core)?;
+    Ok(())
 }
 
-/// All grants: those that hold without the store, which the caller knows, and those of the store.
+/// All grants: what holds without the store's saying so, and what the store says.
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-pub fn list(
-    core: &Core,
-    _permit: Permit<op::GrantList>,
-    mut told: Vec<GrantStatus>,
-) -> Result<Vec<GrantStatus>, Failure> {
+pub fn list(core: &Core, _permit: Permit<op::GrantList>) -> Result<Vec<GrantStatus>, Failure> {
     let source = GrantSource::Store;
     let stored = core.store.snapshot()?.grants()?.into_iter();
-    told.extend(stored.map(|(principal, permissions)| GrantStatus {
-        principal,
-        permissions,
-        source,
-    }));
-    Ok(told)
+    let stored =
+        stored.map(|(principal, permissions)| GrantStatus { principal, permissions, source });
+    Ok(core.auth.said().into_iter().chain(stored).collect())
 }

@@ -1,7 +1,7 @@
 //! What a verb that takes keys away hits: found by making the very change, in a transaction, and comparing what each
 //! disk could before and after. A dry run is that transaction, dropped.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use keyd_client::{
     DesName, DiskId, KeyVersion,
@@ -9,6 +9,7 @@ use keyd_client::{
     message::{Affected, Consent, DiskKind, HolderState, Impact, UnixMillis},
 };
 
+use super::taking::Ask;
 use crate::{
     audit::chain,
     clock,
@@ -35,15 +36,6 @@ enum Level {
 /// Levels of every set under every key version that wraps in it.
 type Levels = BTreeMap<(DesName, KeyVersion), Level>;
 
-/// What a verb hits: as it is told, and whole.
-#[derive(Debug)]
-pub struct Weighed {
-    /// As it is told.
-    pub impact: Impact,
-    /// Every disk, snapshot and image that it hits.
-    pub hit: BTreeSet<DiskId>,
-}
-
 /// Makes a change and says what it hits. What is hit is worse off after it: a key that is purged after it was deleted
 /// hits its disks a second time.
 ///
@@ -55,7 +47,7 @@ pub fn weigh(
     verb: &'static str,
     subject: &str,
     change: impl FnOnce(&Txn<'_>) -> Result<(), Failure>,
-) -> Result<Weighed, Failure> {
+) -> Result<Impact, Failure> {
     let now = clock::now();
     let before = levels(txn, now)?;
     change(txn)?;
@@ -69,8 +61,7 @@ pub fn weigh(
             }
         }
     }
-    let impact = tally.impact(core, verb, subject);
-    Ok(Weighed { impact, hit: tally.hit.into_keys().collect() })
+    Ok(tally.impact(core, verb, subject))
 }
 
 /// What destroying one disk's DEK hits.
@@ -185,9 +176,9 @@ fn count<T>(rows: impl Iterator<Item = T>) -> u64 {
 ///
 /// # Errors
 /// [`Refused::InUseBy`], [`Refused::StaleToken`].
-pub fn check(consent: &Consent, verb: &'static str, impact: &Impact) -> Result<(), Refused> {
+pub fn check(consent: &Consent, ask: &Ask<'_>, impact: &Impact) -> Result<(), Refused> {
     let nothing = impact.disks + impact.snapshots + impact.images == 0;
-    let subject = impact.subject.clone();
+    let (verb, subject) = (ask.verb, format!("{}{}", ask.subject, ask.arguments));
     match consent {
         Consent::Force => Ok(()),
         Consent::Token(token) if *token == impact.token => Ok(()),

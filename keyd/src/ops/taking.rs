@@ -1,20 +1,20 @@
 //! The one way in which keys are taken away on request: weigh, ask for consent, commit, enforce, wait for the holders.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
-use keyd_client::{
-    DiskId,
-    message::{Consent, Impact, Revocation},
+use keyd_client::message::{Consent, Impact, Revocation};
+
+use super::{
+    enforce::{self, Enforced},
+    impact,
 };
-
-use super::{enforce, impact};
 use crate::{
+    audit::Class,
     auth::{Op, Permit},
     core::Core,
     error::Failure,
-    leases::Spared,
     limits::WAIT_MS_MAX,
-    store::{Txn, View},
+    store::Txn,
 };
 
 /// What is asked, in words, and how.
@@ -24,6 +24,8 @@ pub struct Ask<'a> {
     pub verb: &'static str,
     /// On what.
     pub subject: String,
+    /// What the command line says behind that.
+    pub arguments: String,
     /// How sure the asker is.
     pub consent: &'a Consent,
     /// Wait so long for the holders' confirmations, milliseconds.
@@ -44,6 +46,27 @@ pub enum Taken {
     },
 }
 
+/// Makes the change and says what was done. Who does not care what is hit does not wait for it to be counted: ten
+/// thousand disks take longer to look through than to halt.
+fn made(
+    core: &Core,
+    txn: &Txn<'_>,
+    ask: &Ask<'_>,
+    change: &impl Fn(&Txn<'_>) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    if *ask.consent == Consent::Force {
+        return change(txn);
+    }
+    let mut said = String::new();
+    let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
+        said = change(txn)?;
+        Ok(())
+    })?;
+    impact::check(ask.consent, ask, &weighed)?;
+    let hit = impact::summary(&weighed);
+    Ok(if hit.is_empty() { said } else { format!("{said} hit={hit}") })
+}
+
 /// Makes `change`, which may take keys away. From the commit on no unwrap succeeds; then every holder is told.
 ///
 /// # Errors
@@ -54,41 +77,33 @@ pub fn run<O: Op>(
     ask: &Ask<'_>,
     change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
 ) -> Result<Taken, Failure> {
+    run_as(core, permit, O::CLASS, ask, change)
+}
+
+/// The same for an operation that can give as well as take: its class is this request's.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as<O: Op>(
+    core: &Core,
+    permit: Permit<O>,
+    class: Class,
+    ask: &Ask<'_>,
+    change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
+) -> Result<Taken, Failure> {
+    let entry = permit.entry(&ask.subject).class(class);
     if *ask.consent == Consent::DryRun {
         let weighed = core.store.rehearse(|txn| {
             impact::weigh(core, txn, ask.verb, &ask.subject, |txn| change(txn).map(drop))
         })?;
-        let detail = format!("would hit {}", impact::summary(&weighed.impact));
-        core.store.record(permit.entry(&ask.subject).outcome("dry run").detail(detail))?;
-        return Ok(Taken::Would(weighed.impact));
+        let detail = format!("would hit {}", impact::summary(&weighed));
+        core.store.record(entry.outcome("dry run").detail(detail))?;
+        return Ok(Taken::Would(weighed));
     }
-    let (hit, enforced) = enforce::commit(core, |txn| {
-        let mut said = String::new();
-        let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
-            said = change(txn)?;
-            Ok(())
-        })?;
-        impact::check(ask.consent, ask.verb, &weighed.impact)?;
-        let hit = impact::summary(&weighed.impact);
-        let detail = if hit.is_empty() { said } else { format!("{said} hit={hit}") };
-        Ok((weighed.hit, permit.entry(&ask.subject).detail(detail)))
+    let Enforced { told, granted } = enforce::commit(core, |txn| {
+        let detail = made(core, txn, ask, &change)?;
+        Ok(((), entry.detail(detail)))
     })?;
-    let granted = enforced.granted;
-    let told = enforced.told.and(&spared(core, &hit)?);
     let revocation = told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
     Ok(Taken::Done { revocation, granted })
-}
-
-/// Holders of what was hit, and until when their set's terms let each go on.
-fn spared(core: &Core, hit: &BTreeSet<DiskId>) -> Result<Vec<Spared>, Failure> {
-    let view = core.store.snapshot()?;
-    let mut spared = Vec::new();
-    for (lease, disk) in core.leases.all().into_iter().filter(|(_, disk)| hit.contains(disk)) {
-        // A disk that is gone by now has nobody to wait for.
-        if let Ok((_, set)) = view.disk_and_set(disk) {
-            let halted = set.halts_after().zip(set.lost_since);
-            spared.push(Spared { lease, until: halted.map(|(after, since)| since + after) });
-        }
-    }
-    Ok(spared)
 }

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::auth::Grant;
+use super::{audit::KeepAudit, root::OpenRoot};
+use crate::{auth::Grant, root::RootKind};
 
 const EXAMPLES: &str = "\
 Permissions: attach, create-disk, read, manage-keys, release-key, audit, administer. The owner of the state directory
@@ -18,7 +19,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Serve {
-    /// Directory of the root key, the store and the audit log; made on the first start
+    /// Directory of the root key, the store and the audit log; made at the first start
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,
     /// Who may connect: the owner (0600), or the group of the daemon too (0660)
@@ -27,6 +28,15 @@ pub struct Serve {
     /// Permissions of a user other than the owner; may be given several times
     #[arg(long, value_name = "USER=PERM,PERM")]
     pub grant: Vec<Grant>,
+    /// Where the root key is put at the first start; later it is found
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub root: Option<RootKind>,
+    /// How the root key is opened, and the token for keys.
+    #[command(flatten)]
+    pub open: OpenRoot,
+    /// How the audit log is kept.
+    #[command(flatten)]
+    pub audit: KeepAudit,
 }
 
 /// Permission bits of the socket.
