@@ -3,7 +3,7 @@
 mod text;
 
 use keyd_client::{
-    Client, ClientError,
+    Client, ClientError, DesName,
     message::{DesRequest, DesStatus, Reply},
 };
 
@@ -33,7 +33,7 @@ pub(super) fn run(ask: &Ask, verb: args::Des) -> Result<Exit, Error> {
         args::Des::Update { name, change } => {
             one(ask, DesRequest::Update { name, change: change.into() })
         }
-        args::Des::SetKey { name, on } => set_key(ask, name, on),
+        args::Des::SetKey { name, on } => set_key(ask, &name, on),
         args::Des::Delete { name } => {
             let done = format!("disk encryption set {name} deleted");
             ask.call_to_do(DesRequest::Delete { name }, done)
@@ -52,7 +52,7 @@ fn one(ask: &Ask, request: DesRequest) -> Result<Exit, Error> {
     }
 }
 
-fn set_key(ask: &Ask, name: keyd_client::DesName, on: On) -> Result<Exit, Error> {
+fn set_key(ask: &Ask, name: &DesName, on: On) -> Result<Exit, Error> {
     let On { key, version, no_permit } = on;
     let look = |client: &mut Client| match client.call(DesRequest::Show { name: name.clone() })? {
         Reply::Des(set) => Ok(wrapped_anew(&set)),

@@ -30,7 +30,7 @@ pub(super) fn run(ask: &Ask, verb: args::Key) -> Result<Exit, Error> {
         args::Key::Set { which, change, sure, wait } => {
             update(ask, which, change.into(), sure.into(), wait.millis())
         }
-        args::Key::Rotate { name } => rotate(ask, name),
+        args::Key::Rotate { name } => rotate(ask, &name),
         args::Key::RotationPolicy(verb) => rotation_policy::run(ask, verb),
         args::Key::Delete { name, sure, wait } => {
             let (done, wait_ms) = (format!("key {name} deleted"), wait.millis());
@@ -102,7 +102,7 @@ fn update(
     revocation::run(ask, request, wait_ms, done)
 }
 
-fn rotate(ask: &Ask, name: KeyId) -> Result<Exit, Error> {
+fn rotate(ask: &Ask, name: &KeyId) -> Result<Exit, Error> {
     let mut before = None;
     let look = |client: &mut Client| {
         let Reply::Key(key) = client.call(KeyRequest::Show { name: name.clone() })? else {

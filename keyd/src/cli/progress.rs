@@ -35,15 +35,14 @@ pub(super) fn call(
     // The first look is at what was before.
     let mut watching = Client::connect(&ask.socket).ok();
     watching = watching.and_then(|mut client| look(&mut client).ok().map(|_| client));
+    let (doing, done) = mpsc::channel::<()>();
     thread::scope(|scope| {
-        let (sender, receiver) = mpsc::channel();
-        scope.spawn(move || sender.send(ask.call_within(request, LONG_WORK_TIMEOUT)));
-        loop {
-            match receiver.recv_timeout(PROGRESS_INTERVAL) {
-                Ok(answer) => return answer,
-                Err(RecvTimeoutError::Disconnected) => return Err(ClientError::UnexpectedReply),
-                Err(RecvTimeoutError::Timeout) => {}
-            }
+        let work = scope.spawn(move || {
+            // Dropped when the answer is there.
+            let _doing = doing;
+            ask.call_within(request, LONG_WORK_TIMEOUT)
+        });
+        while done.recv_timeout(PROGRESS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             match watching.as_mut().map(&mut look) {
                 Some(Ok(Some(step))) => shown.step(step),
                 Some(Ok(None)) | None => {}
@@ -51,6 +50,7 @@ pub(super) fn call(
                 Some(Err(_)) => watching = None,
             }
         }
+        work.join().unwrap_or(Err(ClientError::UnexpectedReply))
     })
 }
 
