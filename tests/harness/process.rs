@@ -14,6 +14,21 @@ use rustix::process::{Pid, Signal, kill_process};
 /// How long a program may take to say or do what is expected of it, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Asks until there is an answer.
+///
+/// # Panics
+/// If there is none in time.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "no {what} in time");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
 /// A program of this workspace, from the directory that the test itself was built into.
 ///
 /// # Panics
