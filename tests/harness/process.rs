@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -98,6 +98,16 @@ impl Process {
     pub fn said(&self) -> String {
         let said = fs::read(&self.log).expect("the log is there");
         String::from_utf8_lossy(&said[self.log_start..]).into_owned()
+    }
+
+    /// When it last said something.
+    ///
+    /// # Panics
+    /// If the log is gone.
+    #[must_use]
+    pub fn spoke_last(&self) -> SystemTime {
+        let log = fs::metadata(&self.log).and_then(|about| about.modified());
+        log.expect("the log is there")
     }
 
     /// Waits until it has said something.
