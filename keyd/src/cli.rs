@@ -1,12 +1,15 @@
 //! The command line. `keyd serve` runs the daemon; everything else asks a running one.
 
 pub mod args;
+pub mod args_audit;
+pub mod args_root;
 mod ask;
 mod audit;
 mod des;
 mod disk;
 mod key;
 mod release;
+mod root;
 mod serve;
 mod table;
 
@@ -35,7 +38,8 @@ pub fn main() -> ExitCode {
         Verb::Key(verb) => key::run(&ask, verb),
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
-        Verb::Audit(verb) => audit::run(&ask, &verb),
+        Verb::Audit(verb) => audit::run(&ask, verb),
+        Verb::Root(verb) => root::run(&ask, verb),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

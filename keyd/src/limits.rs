@@ -76,8 +76,71 @@ pub const AUDIT_DETAIL_MAX: usize = 512;
 /// Longest line of the audit log, bytes: more is not a record of ours.
 pub const AUDIT_LINE_MAX: usize = 8192;
 
+/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in well under a second, few
+/// enough files for years of uses.
+pub const AUDIT_SEGMENT_LEN: u64 = 64 << 20;
+
+/// Shortest segment that can be asked for, bytes: one row of the greatest length.
+pub const AUDIT_SEGMENT_LEN_MIN: u64 = AUDIT_LINE_MAX as u64;
+
+/// Blocks behind the end of the audit log are reserved in steps of this, bytes: a system call in 3,000 rows.
+pub const AUDIT_STEP_LEN: u64 = 1 << 20;
+
+/// What of these blocks uses of keys leave to administrators, bytes: some 700 rows.
+pub const AUDIT_KEPT_LEN: u64 = 256 << 10;
+
+/// Length of the ballast, bytes: what administrators may have written on a full disk before they freed any.
+pub const BALLAST_LEN: u64 = 8 << 20;
+
+/// What of the ballast is given up at once, bytes: more than any administrator's commit writes anew (some 20 pages of
+/// 4 KiB; a thousand keys and their versions fit).
+pub const BALLAST_PIECE_LEN: u64 = 512 << 10;
+
+/// Memory for pages of the store, bytes: 10,000 disks fit twice over.
+pub const STORE_CACHE_LEN: usize = 64 << 20;
+
+/// How long a commit waits for a copy of its audit record. A copy that takes longer counts as failing, and is waited for
+/// no more until it has caught up.
+pub const COPY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// DEKs wrapped anew in one commit: a crash repeats no more than these, a commit's two fsyncs are shared by them.
 pub const REWRAP_BATCH: usize = 64;
+
+/// Argon2id's cost for a passphrase, as RFC 9106 (section 4) recommends where 2 GiB are too much: memory in KiB.
+pub const ARGON2_MEMORY_KIB: u32 = 64 << 10;
+
+/// Passes over it.
+pub const ARGON2_ITERATIONS: u32 = 3;
+
+/// Lanes, computed one after another here: the start waits a fraction of a second.
+pub const ARGON2_LANES: u32 = 4;
+
+/// Bounds of a cost read from a file, memory in KiB: below 8 MiB a guess is cheap, above 1 GiB a start may fail.
+pub const ARGON2_MEMORY_KIB_MIN: u32 = 8 << 10;
+/// See [`ARGON2_MEMORY_KIB_MIN`].
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 1 << 20;
+/// Most passes: with 1 GiB, about half a minute.
+pub const ARGON2_ITERATIONS_MAX: u32 = 16;
+/// Most lanes.
+pub const ARGON2_LANES_MAX: u32 = 16;
+
+/// Shortest new passphrase, bytes: guessed offline by who has `root.json`; twelve random letters are 56 bits.
+pub const PASSPHRASE_LEN_MIN: usize = 12;
+
+/// Longest passphrase, bytes: a sentence or a generated key, in a quarter of a page.
+pub const PASSPHRASE_LEN_MAX: usize = 1024;
+
+/// Longest `root.json`, bytes: a wrapped key of RSA-4096 in base64 has 700.
+pub const ROOT_DOCUMENT_LEN_MAX: u64 = 16 << 10;
+
+/// Sessions with a token at once: tokens have few, and do one thing at a time. Others wait their turn.
+pub const HSM_SESSIONS_MAX: usize = 8;
+
+/// How long a request waits for its turn at the token: a token that takes longer for the requests before it is stuck.
+pub const HSM_WAIT: Duration = Duration::from_secs(30);
+
+/// Longest PIN file, bytes: PINs of tokens have 4 to 255 characters, and there may be a line end.
+pub const HSM_PIN_LEN_MAX: usize = 256;
 
 /// Lease of disks in the platform set, milliseconds.
 pub const PLATFORM_LEASE_MS: u64 = 60_000;
@@ -103,3 +166,4 @@ const _: () = assert!(
     "a tail of the audit log must fit a frame"
 );
 const _: () = assert!(REWRAP_BATCH > 0);
+const _: () = assert!(AUDIT_KEPT_LEN > AUDIT_LINE_MAX as u64 && BALLAST_PIECE_LEN <= BALLAST_LEN);

@@ -1,9 +1,8 @@
 //! Starts the daemon, in an order in which nothing is announced before it is there.
 
 use std::{
-    fs::OpenOptions,
     io,
-    os::unix::{fs::OpenOptionsExt, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,23 +14,25 @@ use signal_hook::{
 use thiserror::Error;
 
 use crate::{
-    audit::Entry,
+    audit::{Class, Entry},
     auth::{Auth, Grant},
     core::Core,
     error::{Failure, Fault},
+    files::SystemDir,
     front::{
         native,
         socket::{self, SocketError},
     },
     harden,
+    hsm::{HsmConfig, HsmError},
     keeper::Keeper,
     keyring::Keyring,
     log,
     ops::first_start,
-    root::{RootError, RootKey},
+    root::{Means, PassphraseSource, RootError, RootKind},
     service::Service,
     state_dir::{StateDir, StateDirError},
-    store::{self, Store},
+    store,
 };
 
 /// What `keyd serve` is told.
@@ -45,6 +46,14 @@ pub struct Config {
     pub socket_mode: u32,
     /// Who else may do what.
     pub grants: Vec<Grant>,
+    /// Of which kind the root key is, or is to be at the first start.
+    pub root: Option<RootKind>,
+    /// Where its passphrase comes from.
+    pub passphrase: PassphraseSource,
+    /// The token for keys, and for a root key that it wraps.
+    pub hsm: Option<HsmConfig>,
+    /// How the audit log is kept.
+    pub audit: store::AuditKeeping,
 }
 
 /// Why the daemon does not run.
@@ -56,13 +65,13 @@ pub enum ServeError {
     #[error(transparent)]
     Root(#[from] RootError),
     #[error(transparent)]
+    Hsm(#[from] HsmError),
+    #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
     Failure(#[from] Failure),
     #[error(transparent)]
     Fault(#[from] Fault),
-    #[error("{0}: {1}")]
-    Open(PathBuf, #[source] io::Error),
     #[error("waiting for connections: {0}")]
     Listen(#[source] io::Error),
     #[error("signals cannot be caught: {0}")]
@@ -77,10 +86,9 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     harden::process();
     let stop = stop_signals().map_err(ServeError::Signals)?;
     let dir = StateDir::open(&config.state_dir)?;
-    let core = Arc::new(open(&dir)?);
+    let core = Arc::new(open(&dir, config)?);
     let listener = socket::listen(&config.socket, config.socket_mode)?;
-    let auth = Auth::new(dir.owner(), config.grants.clone());
-    let service = Arc::new(Service::new(auth, core.clone()));
+    let service = Arc::new(Service::new(core.clone()));
     log::line(format_args!(
         "ready: state {}, socket {}, administrator uid {}, process {}",
         config.state_dir.display(),
@@ -98,21 +106,21 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir) -> Result<Core, ServeError> {
-    let store_exists = dir.store().exists();
-    let root = RootKey::open(&dir.root_key(), store_exists)?;
-    let log_path = dir.audit_log();
-    let log = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&log_path)
-        .map_err(|error| ServeError::Open(log_path, error))?;
-    let db = store::database(&dir.store())?;
-    dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
-    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root));
+fn open(dir: &StateDir, config: &Config) -> Result<Core, ServeError> {
+    let means = Means::new(config.passphrase.clone(), config.hsm.clone())?;
+    if let Some(Err(error)) = means.hsm.as_ref().map(|hsm| hsm.check()) {
+        log::line(format_args!("keys in the token cannot be used yet: {error}"));
+    }
+    let place = dir.root();
+    let root = place.open(config.root, dir.store().exists(), &means)?;
+    if place.is_moving()? {
+        log::line(format_args!(
+            "both root.key and root.json are there: a move of the root key stopped half way; 'keyd root move' finishes it"
+        ));
+    }
+    let store = store::open(&SystemDir::new(dir.path()), &config.audit)?;
+    let auth = Auth::new(dir.owner(), config.grants.clone());
+    let core = Core::new(store, Keyring::new(root, means.hsm), auth);
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }
@@ -127,7 +135,7 @@ fn start(core: &Core) -> Result<(), Failure> {
     first_start::check_root_key(core)?;
     let entry = Entry::by_daemon("daemon-start", "keyd");
     let detail = format!("version={} process={}", env!("CARGO_PKG_VERSION"), std::process::id());
-    core.store.record(entry.detail(detail))?;
+    core.store.record(entry.class(Class::Administration).detail(detail))?;
     first_start::run(core)
 }
 
@@ -135,7 +143,8 @@ fn start(core: &Core) -> Result<(), Failure> {
 fn finish(core: &Core, socket: &Path) {
     // A socket that stays behind is recognised as stale by the next start.
     let _ = std::fs::remove_file(socket);
-    if let Err(failure) = core.store.record(Entry::by_daemon("daemon-end", "keyd")) {
+    let ended = Entry::by_daemon("daemon-end", "keyd").class(Class::Administration);
+    if let Err(failure) = core.store.record(ended) {
         log::line(format_args!("the end could not be recorded: {}", log::chain(&failure)));
     }
     log::line(format_args!("ended"));

@@ -14,16 +14,16 @@ use keyd_client::{
 };
 
 use crate::{
-    auth::{self, Auth, Caller, Op, Permit},
+    audit::Class,
+    auth::{self, Caller, Op, Permit},
     core::Core,
     error::{Failure, Fault},
     log, ops,
 };
 
-/// The daemon's rules and parts.
+/// The daemon's parts, as those who ask meet them.
 #[derive(Debug)]
 pub struct Service {
-    auth: Auth,
     core: Arc<Core>,
 }
 
@@ -52,10 +52,10 @@ pub enum LeaseOver {
 }
 
 impl Service {
-    /// A service by these rules.
+    /// A service of these parts.
     #[must_use]
-    pub fn new(auth: Auth, core: Arc<Core>) -> Self {
-        Self { auth, core }
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
     }
 
     /// The parts.
@@ -153,7 +153,7 @@ impl Service {
             .store
             .snapshot()
             .map_err(Failure::from)
-            .and_then(|view| self.auth.authorize::<O>(caller, vault, &view));
+            .and_then(|view| self.core.auth.authorize::<O>(caller, vault, &view));
         let result = permit.and_then(operation);
         match &result {
             Ok(_) => log::line(format_args!("{caller} {} {subject}: ok", O::NAME)),
@@ -177,10 +177,12 @@ impl Service {
             Failure::Refused(refused) => (outcome_of(refused.code()), refused.to_string()),
             Failure::Fault(_) => ("fault", String::new()),
         };
-        let entry = auth::entry::<O>(caller, subject).outcome(outcome).detail(detail);
+        // What was refused takes nothing away: it may not use up what is kept for that.
+        let entry = auth::entry::<O>(caller, subject).class(Class::Use);
+        let entry = entry.outcome(outcome).detail(detail);
         match (self.core.store.record(entry), failure) {
             (Err(Failure::Fault(fault)), Failure::Refused(_)) => Err(fault),
-            // With a broken audit log nothing is recorded; the refusal stands, and nothing was done.
+            // On a full disk or beside a broken log nothing is recorded; the refusal stands, and nothing was done.
             _ => Ok(()),
         }
     }

@@ -1,5 +1,7 @@
 //! Refusals: the asker's to mend, told in full.
 
+use std::{io, path::PathBuf};
+
 use keyd_client::{
     DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
     limits::{LEASE_MAX, LEASE_MIN},
@@ -9,12 +11,12 @@ use keyd_client::{
 use thiserror::Error;
 
 use crate::{
-    audit::Finding,
     limits::{
         DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX, POLICIES_MAX, RETENTION_DAYS_MAX,
         RETENTION_DAYS_MIN, ROTATION_DAYS_MIN, SETS_MAX, VAULTS_MAX, VERSION_LIFE_DAYS_MIN,
         VERSIONS_MAX,
     },
+    store::Break,
 };
 
 /// Why the daemon will not. The text is one line that says what to do next.
@@ -168,9 +170,33 @@ pub enum Refused {
     #[error("the lease is not parked: say that the key is gone first, then ask for it again")]
     NotParked,
     #[error(
-        "{0}: keyd hands out no key until audit.log is what it was; restore it from a copy, then start keyd again"
+        "{0}: keyd uses no key; put back from a copy what was there and start keyd again, or accept it by 'keyd audit reanchor --accept-break'; keys can be taken away"
     )]
-    AuditBroken(Finding),
+    AuditBroken(Break),
+    #[error("what the break hides is given up by this: say so with --accept-break")]
+    AcceptBreak,
+    #[error("{} is no absolute path of a directory: make one, and name it from / on", .0.display())]
+    ArchivePath(PathBuf),
+    #[error("the audit log is not broken: there is no break to accept")]
+    NothingBroken,
+    #[error(
+        "the disk of the state directory is full: keyd uses no key until there is space; free some, 'keyd audit archive' moves old rows away; keys can be taken away"
+    )]
+    DiskFull,
+    #[error(
+        "the audit copy {0} is required and cannot be written: {1}; keyd uses no key until it can"
+    )]
+    AuditCopy(String, String),
+    #[error(
+        "no file of the audit log has only rows before {0}: name a later row, 'keyd audit tail' shows the newest"
+    )]
+    NothingToArchive(u64),
+    #[error("the audit copy {1} has not got row {0} yet: wait until it has, then archive")]
+    NotCopied(u64, String),
+    #[error("the state directory is no archive: name another directory")]
+    ArchiveHere,
+    #[error("the archive cannot be written: {0}; nothing was taken away")]
+    Archive(#[source] io::Error),
     #[error("the answer is longer than a frame: ask for less at once")]
     AnswerTooLong,
 }
@@ -209,6 +235,12 @@ impl Refused {
             | Self::LeaseLength(_)
             | Self::Grace(_)
             | Self::NotParked
+            | Self::AcceptBreak
+            | Self::ArchivePath(_)
+            | Self::NothingBroken
+            | Self::NothingToArchive(_)
+            | Self::ArchiveHere
+            | Self::Archive(_)
             | Self::AnswerTooLong => RefusalCode::BadRequest,
             Self::VaultExists(_)
             | Self::KeyExists(_)
@@ -229,8 +261,10 @@ impl Refused {
             | Self::OwnSet(_)
             | Self::OneSet { .. }
             | Self::Unconfirmed(_)
-            | Self::Confirmed(_)
-            | Self::AuditBroken(_) => RefusalCode::Conflict,
+            | Self::Confirmed(_) => RefusalCode::Conflict,
+            Self::AuditBroken(_) | Self::DiskFull | Self::AuditCopy(..) | Self::NotCopied(..) => {
+                RefusalCode::Unavailable
+            }
             Self::KeyDisabled(_)
             | Self::KeyDeleted(_)
             | Self::Operation(..)

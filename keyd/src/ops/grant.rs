@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use keyd_client::{Principal, message::GrantStatus, permission::Permission};
 
+use super::enforce;
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     core::Core,
     error::{Failure, Refused},
@@ -12,7 +14,7 @@ use crate::{
     store::View,
 };
 
-/// Replaces what a principal may; nothing takes all away. The owner of the state directory needs no grant, and cannot
+/// Replaces what a principal may; nothing takes all away. Who may not attach any more is told to let go. The owner of the state directory needs no grant, and cannot
 /// be locked out by one.
 ///
 /// # Errors
@@ -23,6 +25,7 @@ pub fn set(
     who: &Principal,
     permissions: &BTreeSet<Permission>,
 ) -> Result<(), Failure> {
+    let class = if permissions.is_empty() { Class::Withdrawal } else { Class::Use };
     core.store.commit(|txn| {
         let known = !txn.grants_to(who)?.is_empty();
         if !known && txn.grants()?.len() >= GRANTS_MAX {
@@ -30,8 +33,10 @@ pub fn set(
         }
         txn.put_grant(who, permissions)?;
         let names: Vec<&str> = permissions.iter().map(|permission| permission.name()).collect();
-        Ok(((), permit.entry(who).detail(names.join(","))))
-    })
+        Ok(((), permit.entry(who).class(class).detail(names.join(","))))
+    })?;
+    enforce::run(core)?;
+    Ok(())
 }
 
 /// All grants of the store; those of `keyd serve --grant` are its command line's.

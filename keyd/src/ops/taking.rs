@@ -6,6 +6,7 @@ use keyd_client::message::{Consent, Impact, Revocation};
 
 use super::{enforce, impact};
 use crate::{
+    audit::Class,
     auth::{Op, Permit},
     core::Core,
     error::Failure,
@@ -20,6 +21,8 @@ pub struct Ask<'a> {
     pub verb: &'static str,
     /// On what.
     pub subject: String,
+    /// What the command line says behind that.
+    pub arguments: String,
     /// How sure the asker is.
     pub consent: &'a Consent,
     /// Wait so long for the holders' confirmations, milliseconds.
@@ -40,6 +43,27 @@ pub enum Taken {
     },
 }
 
+/// Makes the change and says what was done. Who does not care what is hit does not wait for it to be counted: ten
+/// thousand disks take longer to look through than to halt.
+fn made(
+    core: &Core,
+    txn: &Txn<'_>,
+    ask: &Ask<'_>,
+    change: &impl Fn(&Txn<'_>) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    if *ask.consent == Consent::Force {
+        return change(txn);
+    }
+    let mut said = String::new();
+    let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
+        said = change(txn)?;
+        Ok(())
+    })?;
+    impact::check(ask.consent, ask, &weighed)?;
+    let hit = impact::summary(&weighed);
+    Ok(if hit.is_empty() { said } else { format!("{said} hit={hit}") })
+}
+
 /// Makes `change`, which may take keys away. From the commit on no unwrap succeeds; then every holder is told.
 ///
 /// # Errors
@@ -50,24 +74,32 @@ pub fn run<O: Op>(
     ask: &Ask<'_>,
     change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
 ) -> Result<Taken, Failure> {
+    run_as(core, permit, O::CLASS, ask, change)
+}
+
+/// The same for an operation that can give as well as take: its class is this request's.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as<O: Op>(
+    core: &Core,
+    permit: Permit<O>,
+    class: Class,
+    ask: &Ask<'_>,
+    change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
+) -> Result<Taken, Failure> {
+    let entry = permit.entry(&ask.subject).class(class);
     if *ask.consent == Consent::DryRun {
         let weighed = core.store.rehearse(|txn| {
             impact::weigh(core, txn, ask.verb, &ask.subject, |txn| change(txn).map(drop))
         })?;
         let detail = format!("would hit {}", impact::summary(&weighed));
-        core.store.record(permit.entry(&ask.subject).outcome("dry run").detail(detail))?;
+        core.store.record(entry.outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
     core.store.commit(|txn| {
-        let mut said = String::new();
-        let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
-            said = change(txn)?;
-            Ok(())
-        })?;
-        impact::check(ask.consent, ask.verb, &weighed)?;
-        let hit = impact::summary(&weighed);
-        let detail = if hit.is_empty() { said } else { format!("{said} hit={hit}") };
-        Ok(((), permit.entry(&ask.subject).detail(detail)))
+        let detail = made(core, txn, ask, &change)?;
+        Ok(((), entry.detail(detail)))
     })?;
     let enforced = enforce::run(core)?;
     let granted = enforced.granted;

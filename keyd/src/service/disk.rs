@@ -39,7 +39,9 @@ impl Service {
             }
             DiskRequest::Erase { id, consent } => {
                 let subject = id.to_string();
-                let ask = Ask { verb: "disk erase", subject, consent: &consent, wait_ms: 0 };
+                let arguments = String::new();
+                let ask =
+                    Ask { verb: "disk erase", subject, arguments, consent: &consent, wait_ms: 0 };
                 let taken =
                     self.act(by, None, id, |permit| ops::disk_erase::run(core, permit, id, &ask))?;
                 match taken {
@@ -76,6 +78,12 @@ impl Service {
             AuditRequest::Verify => {
                 self.act(by, None, "audit.log", |permit| ops::audit_read::verify(core, permit))
             }
+            AuditRequest::Archive { before, to } => self.act(by, None, to.display(), |permit| {
+                ops::audit_archive::run(core, permit, *before, to)
+            }),
+            AuditRequest::Reanchor { accept_break } => self.act(by, None, "audit.log", |permit| {
+                ops::audit_reanchor::run(core, permit, *accept_break)
+            }),
         }
     }
 }
