@@ -2,12 +2,14 @@
 
 pub mod args;
 pub mod args_audit;
+pub mod args_root;
 mod ask;
 mod audit;
 mod des;
 mod disk;
 mod key;
 mod release;
+mod root;
 mod serve;
 mod table;
 
@@ -37,6 +39,7 @@ pub fn main() -> ExitCode {
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
         Verb::Audit(verb) => audit::run(&ask, verb),
+        Verb::Root(verb) => root::run(&ask, verb),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

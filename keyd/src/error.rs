@@ -10,7 +10,7 @@ use thiserror::Error;
 
 pub use refused::Refused;
 
-use crate::{audit::copies::CopyError, kek::KekError, root::RootError};
+use crate::{audit::copies::CopyError, hsm::HsmError, kek::KekError, root::RootError};
 
 /// What went wrong inside.
 #[derive(Debug, Error)]
@@ -49,6 +49,9 @@ pub enum Fault {
     /// A key operation.
     #[error(transparent)]
     Kek(#[from] KekError),
+    /// The HSM.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
     /// Sealing or opening a private key.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -99,4 +102,12 @@ macro_rules! failure_from_fault {
     )*};
 }
 
-failure_from_fault!(CopyError, KekError, RootError, DekError, PageError, serde_json::Error);
+failure_from_fault!(
+    CopyError,
+    HsmError,
+    KekError,
+    RootError,
+    DekError,
+    PageError,
+    serde_json::Error
+);

@@ -24,11 +24,12 @@ use crate::{
         socket::{self, SocketError},
     },
     harden,
+    hsm::{HsmConfig, HsmError},
     keeper::Keeper,
     keyring::Keyring,
     log,
     ops::first_start,
-    root::{RootError, RootKey},
+    root::{Means, PassphraseSource, RootError, RootKind},
     service::Service,
     state_dir::{StateDir, StateDirError},
     store,
@@ -45,6 +46,12 @@ pub struct Config {
     pub socket_mode: u32,
     /// Who else may do what.
     pub grants: Vec<Grant>,
+    /// Of which kind the root key is, or is to be at the first start.
+    pub root: Option<RootKind>,
+    /// Where its passphrase comes from.
+    pub passphrase: PassphraseSource,
+    /// The token for keys, and for a root key that it wraps.
+    pub hsm: Option<HsmConfig>,
     /// How the audit log is kept.
     pub audit: store::AuditKeeping,
 }
@@ -57,6 +64,8 @@ pub enum ServeError {
     StateDir(#[from] StateDirError),
     #[error(transparent)]
     Root(#[from] RootError),
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
     #[error(transparent)]
     Socket(#[from] SocketError),
     #[error(transparent)]
@@ -77,8 +86,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     harden::process();
     let stop = stop_signals().map_err(ServeError::Signals)?;
     let dir = StateDir::open(&config.state_dir)?;
-    let auth = Auth::new(dir.owner(), config.grants.clone());
-    let core = Arc::new(open(&dir, &config.audit, auth)?);
+    let core = Arc::new(open(&dir, config)?);
     let listener = socket::listen(&config.socket, config.socket_mode)?;
     let service = Arc::new(Service::new(core.clone()));
     log::line(format_args!(
@@ -98,11 +106,21 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir, audit: &store::AuditKeeping, auth: Auth) -> Result<Core, ServeError> {
-    let store_exists = dir.store().exists();
-    let root = RootKey::open(&dir.root_key(), store_exists)?;
-    let store = store::open(&SystemDir::new(dir.path()), audit)?;
-    let core = Core::new(store, Keyring::new(root), auth);
+fn open(dir: &StateDir, config: &Config) -> Result<Core, ServeError> {
+    let means = Means::new(config.passphrase.clone(), config.hsm.clone())?;
+    if let Some(Err(error)) = means.hsm.as_ref().map(|hsm| hsm.check()) {
+        log::line(format_args!("keys in the token cannot be used yet: {error}"));
+    }
+    let place = dir.root();
+    let root = place.open(config.root, dir.store().exists(), &means)?;
+    if place.is_moving()? {
+        log::line(format_args!(
+            "both root.key and root.json are there: a move of the root key stopped half way; 'keyd root move' finishes it"
+        ));
+    }
+    let store = store::open(&SystemDir::new(dir.path()), &config.audit)?;
+    let auth = Auth::new(dir.owner(), config.grants.clone());
+    let core = Core::new(store, Keyring::new(root, means.hsm), auth);
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }

@@ -8,8 +8,11 @@ use keyd_client::{
     message::{Consent, OnRevoke as Wire},
 };
 
-use super::args_audit::{Audit, KeepAudit};
-use crate::auth::Grant;
+use super::{
+    args_audit::{Audit, KeepAudit},
+    args_root::{OpenRoot, Root},
+};
+use crate::{auth::Grant, root::RootKind};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -63,6 +66,9 @@ pub enum Verb {
     /// The audit log: tail, verify, archive, reanchor
     #[command(subcommand)]
     Audit(Audit),
+    /// The root key: show, move, change-passphrase
+    #[command(subcommand)]
+    Root(Root),
 }
 
 /// Options of the daemon.
@@ -74,7 +80,7 @@ Examples:
   keyd serve --state-dir /var/lib/keyd
   keyd serve --state-dir ./state --socket ./keyd.sock --grant libvirt-qemu=attach --grant 1000=read,audit")]
 pub struct Serve {
-    /// Directory of the root key, the store and the audit log; made on the first start
+    /// Directory of the root key, the store and the audit log; made at the first start
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,
     /// Who may connect: the owner (0600), or the group of the daemon too (0660)
@@ -83,6 +89,12 @@ pub struct Serve {
     /// Permissions of a user other than the owner; may be given several times
     #[arg(long, value_name = "USER=PERM,PERM")]
     pub grant: Vec<Grant>,
+    /// Where the root key is put at the first start; later it is found
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub root: Option<RootKind>,
+    /// How the root key is opened, and the token for keys.
+    #[command(flatten)]
+    pub open: OpenRoot,
     /// How the audit log is kept.
     #[command(flatten)]
     pub audit: KeepAudit,

@@ -7,6 +7,7 @@ use crate::{
     audit::copies::{Anchor, Copies, CopyFile, Follower, Place, Sink, Syslog, place_of},
     error::Fault,
     files::{Dir, SystemDir},
+    limits::AUDIT_SEGMENT_LEN,
     lock::lock,
 };
 
@@ -21,6 +22,13 @@ pub struct AuditKeeping {
     pub required: bool,
     /// Length at which one of its files is closed, bytes.
     pub segment: u64,
+}
+
+impl Default for AuditKeeping {
+    /// In the state directory alone.
+    fn default() -> Self {
+        Self { copy: None, syslog: None, required: false, segment: AUDIT_SEGMENT_LEN }
+    }
 }
 
 /// Opens a store, and has the copies of its log follow.

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use keyd_client::{
     DesName, DiskId, KeyId, Principal, VaultName,
+    dek::page::PageError,
     message::{
         Consent, DesRequest, DiskRequest, EncryptionType, Geometry, Holes, KeyChange, KeyRequest,
         OnExpiry, OnRevoke, RefusalCode, Reply, Request, Terms, VaultRequest,
@@ -30,19 +31,27 @@ enum Told {
     Refused(RefusalCode),
 }
 
+/// The same at every opening.
+fn root_key() -> RootKey {
+    let fill = |bytes: &mut [u8; 32]| {
+        bytes.fill(7);
+        Ok::<_, PageError>(())
+    };
+    RootKey::fill_with(fill).unwrap()
+}
+
 struct Daemon {
     service: Service,
     stream: Arc<UnixStream>,
 }
 
 impl Daemon {
-    fn open(disk: &Disk, root: &std::path::Path) -> Self {
-        let root = RootKey::open(root, false).unwrap();
+    fn open(disk: &Disk) -> Self {
         let mut options = options();
         options.log.segment = 4000;
         let store = Store::open(disk.dir(), &options, None).unwrap();
         let auth = Auth::new(0, Vec::new());
-        let core = Arc::new(Core::new(store, Keyring::new(root), auth));
+        let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
         let stream = Arc::new(UnixStream::pair().unwrap().0);
         Self { service: Service::new(core), stream }
     }
@@ -173,9 +182,9 @@ fn operation(random: &mut Random, model: &Model) -> Request {
 }
 
 /// Two keys, two sets, one of them under the platform's key too, and a disk in each.
-fn base(root: &std::path::Path) -> Disk {
+fn base() -> Disk {
     let disk = Disk::new(7);
-    let daemon = Daemon::open(&disk, root);
+    let daemon = Daemon::open(&disk);
     first_start::run(daemon.service.core()).unwrap();
     for n in 0..2 {
         daemon.must(KeyRequest::Create { name: key(n), bits: 2048, hsm: false });
@@ -324,10 +333,7 @@ fn work(daemon: &Daemon, disk: &Disk, random: &mut Random, deks: &mut Deks) -> L
 
 #[test]
 fn operations_crash_at_random_and_no_key_comes_back_and_no_dek_is_lost() {
-    let scratch = tempfile::tempdir().unwrap();
-    let root = scratch.path().join("root.key");
-    drop(RootKey::open(&root, false).unwrap());
-    let base = base(&root);
+    let base = base();
     let (mut crashes, mut half, mut kinds) = (0, 0, BTreeMap::<String, u32>::new());
     for seed in 0..40 {
         let mut random = Random(seed + 1);
@@ -335,14 +341,14 @@ fn operations_crash_at_random_and_no_key_comes_back_and_no_dek_is_lost() {
         let mut deks = Deks::new();
         for round in 0..8 {
             let what = format!("seed {seed} round {round}");
-            let daemon = Daemon::open(&disk, &root);
+            let daemon = Daemon::open(&disk);
             keys_are_right(&daemon, &Model::of(daemon.store()), &mut deks, &what);
             disk.arm(1 + random.next() % 150);
             let last = work(&daemon, &disk, &mut random, &mut deks);
             drop(daemon);
             disk = disk.reboot();
             crashes += 1;
-            let daemon = Daemon::open(&disk, &root);
+            let daemon = Daemon::open(&disk);
             let what = format!("{what} {:?}", last.request);
             daemon.store().verify_audit().unwrap();
             let now = Model::of(daemon.store());
