@@ -17,6 +17,7 @@ pub mod front;
 pub mod harden;
 pub mod kek;
 pub mod keyring;
+pub mod keyvault;
 pub mod leases;
 pub mod limits;
 pub mod lock;

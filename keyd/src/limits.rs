@@ -55,6 +55,28 @@ pub const DATA_OFFSET_ALIGN: u64 = 4096;
 /// (cryptsetup's own minimum is 1000).
 pub const DIGEST_ITERATIONS: u32 = 1000;
 
+/// Entries of a list over HTTPS at once (Key Vault's `maxresults`).
+pub const LIST_PAGE_MAX: usize = 25;
+
+/// Tags of a key (Key Vault's limit).
+pub const TAGS_MAX: usize = 15;
+
+/// Longest name or value of a tag, characters (Key Vault's limit).
+pub const TAG_LEN_MAX: usize = 256;
+
+/// Longest query of a URL, bytes: a version, a number, and a token of 4/3 of the longest name.
+pub const QUERY_LEN_MAX: usize = 2048;
+
+/// Longest body of an HTTPS request, bytes: an RSA-4096 private key as JWK has about 4,500, fifteen tags of four-byte
+/// characters twice 15,360.
+pub const BODY_LEN_MAX: usize = 64 << 10;
+
+/// Longest body of a restore over HTTPS, bytes: a key of [`BACKUP_VERSIONS_MAX`] versions, each of which has about 4 KiB.
+pub const RESTORE_LEN_MAX: usize = 4 << 20;
+
+/// Versions of a key in its backup (Key Vault's limit).
+pub const BACKUP_VERSIONS_MAX: usize = 500;
+
 const _: () = assert!(
     AUDIT_TAIL_MAX as usize * (AUDIT_DETAIL_MAX + 1024) <= keyd_client::limits::BODY_LEN_MAX,
     "a tail of the audit log must fit a frame"
