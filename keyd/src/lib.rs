@@ -29,4 +29,5 @@ pub mod serve;
 pub mod service;
 pub mod state_dir;
 pub mod store;
+pub mod tls;
 pub mod volume_key;

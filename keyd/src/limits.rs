@@ -77,6 +77,27 @@ pub const RESTORE_LEN_MAX: usize = 4 << 20;
 /// Versions of a key in its backup (Key Vault's limit).
 pub const BACKUP_VERSIONS_MAX: usize = 500;
 
+/// Life of the certification authority that keyd makes: as long as nobody wants to tell clients of another.
+pub const CA_LIFE: Duration = Duration::from_secs(10 * 365 * DAY);
+
+/// Life of the certificates it issues: their key is in memory only, and a leaked one is of use no longer.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * DAY);
+
+/// Age from which they are issued anew.
+pub const CERTIFICATE_RENEWAL: Duration = Duration::from_secs(20 * DAY);
+
+/// How far a client's clock may be behind.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(3600);
+
+/// Certificates at hand: one a vault that is asked for. More are issued each time anew.
+pub const CERTIFICATES_MAX: usize = 256;
+
+/// How often the operator's certificate is looked at for a newer one.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+
+const DAY: u64 = 24 * 3600;
+
+const _: () = assert!(CERTIFICATE_RENEWAL.as_secs() < CERTIFICATE_LIFE.as_secs());
 const _: () = assert!(
     AUDIT_TAIL_MAX as usize * (AUDIT_DETAIL_MAX + 1024) <= keyd_client::limits::BODY_LEN_MAX,
     "a tail of the audit log must fit a frame"
