@@ -112,3 +112,37 @@ impl ResolvesServerCert for Issuing {
         certified.inspect_err(|error| log::line(format_args!("{}", log::chain(error)))).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuing() -> (tempfile::TempDir, Issuing) {
+        let dir = tempfile::tempdir().unwrap();
+        let names = Names::new(&[], &[]);
+        let ca = Ca::open(dir.path(), &names).unwrap();
+        (dir, Issuing::new(ca, names).unwrap())
+    }
+
+    #[test]
+    fn a_certificate_is_kept_until_it_is_old() {
+        let (_dir, issuing) = issuing();
+        let name: Option<DnsName> = Some("prod.localhost".parse().unwrap());
+        let first = issuing.certified(name.clone()).unwrap();
+        assert_eq!(issuing.certified(name.clone()).unwrap().cert, first.cert);
+        let age = UnixMillis::try_from(CERTIFICATE_RENEWAL.as_millis()).unwrap();
+        lock(&issuing.issued).get_mut(&name).unwrap().at -= age;
+        let second = issuing.certified(name.clone()).unwrap();
+        assert_ne!(second.cert, first.cert);
+        assert_eq!(issuing.certified(name).unwrap().cert, second.cert);
+    }
+
+    #[test]
+    fn however_many_names_are_asked_for_few_are_kept() {
+        let (_dir, issuing) = issuing();
+        for n in 0..CERTIFICATES_MAX + 10 {
+            issuing.certified(Some(format!("v{n}.localhost").parse().unwrap())).unwrap();
+        }
+        assert_eq!(lock(&issuing.issued).len(), CERTIFICATES_MAX);
+    }
+}

@@ -113,3 +113,45 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 fn pem(path: &Path, why: &dyn std::fmt::Display) -> TlsError {
     TlsError::Pem { path: path.to_owned(), why: why.to_string() }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn write(dir: &Path) -> Vec<u8> {
+        let made = rcgen::generate_simple_self_signed(vec!["a.localhost".to_owned()]).unwrap();
+        fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        fs::write(dir.join("chain.pem"), made.cert.pem()).unwrap();
+        made.cert.der().to_vec()
+    }
+
+    fn served(operator: &Operator) -> Vec<u8> {
+        let mut loaded = lock(&operator.loaded);
+        loaded.looked = loaded.looked.checked_sub(CERTIFICATE_LOOK).unwrap();
+        operator.look(&mut loaded);
+        loaded.certified.cert[0].to_vec()
+    }
+
+    #[test]
+    fn newer_files_are_taken_up_and_half_a_renewal_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let (chain, key) = (dir.path().join("chain.pem"), dir.path().join("key.pem"));
+        let first = write(dir.path());
+        let operator = Operator::open(&chain, &key).unwrap();
+        assert_eq!(served(&operator), first);
+        // File systems count time in ticks.
+        std::thread::sleep(Duration::from_millis(20));
+        let old_key = fs::read(&key).unwrap();
+        let second = write(dir.path());
+        let new_key = fs::read(&key).unwrap();
+        fs::write(&key, old_key).unwrap();
+        assert_eq!(served(&operator), first, "the new certificate, still with the old key");
+        std::thread::sleep(Duration::from_millis(20));
+        fs::write(&key, new_key).unwrap();
+        assert_eq!(served(&operator), second);
+        fs::remove_file(&key).unwrap();
+        assert_eq!(served(&operator), second);
+    }
+}
