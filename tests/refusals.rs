@@ -264,7 +264,7 @@ fn an_image_that_cannot_be_is_not_made_and_leaves_nothing() {
 fn a_disabled_key_gives_no_disk_and_no_attachment_until_it_is_enabled() {
     let world = World::new();
     marked_disk(&world, "d", "");
-    let _ = world.keyd("key disable d").success();
+    let _ = world.keyd("key disable d --force").success();
     let (before, known) = (names(&world), disks(&world));
     backend_refuses(&world, "d", "", &["key 'd' is disabled", "keyd key enable d"]);
     let words = ["key 'd' is disabled", "keyd key enable d"];
@@ -284,9 +284,9 @@ fn names_and_numbers_that_cannot_be_are_refused_with_what_could() {
     let long = "x".repeat(128);
     let usage: [(&str, &str); 6] = [
         ("key create a_b", "letters, digits and hyphens"),
-        ("key create ../x", "letters, digits and hyphens"),
+        ("key create ../x", "3 to 24"),
         (&format!("key create {long}"), "1 to 127"),
-        ("des create s --key a/b", "letters, digits and hyphens"),
+        ("des create s --key a/b", "3 to 24"),
         ("disk show not-a-uuid", "keyd disk list"),
         ("des create s --key platform --lease soon", "30s"),
     ];
@@ -298,7 +298,7 @@ fn names_and_numbers_that_cannot_be_are_refused_with_what_could() {
     }
     let refusals: [(&str, &[&str]); 6] = [
         ("key create k --bits 1024", &["2048, 3072 or 4096", "1024"]),
-        ("key create platform", &["already", "another name"]),
+        ("key create platform/platform", &["already", "another name"]),
         ("key show nope", &["no key 'nope'", "keyd key list"]),
         ("key disable nope", &["no key 'nope'", "keyd key list"]),
         ("des create s --key nope", &["no key 'nope'", "keyd key list"]),

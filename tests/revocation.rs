@@ -44,7 +44,7 @@ impl Drill {
     }
 
     fn disable(&self) {
-        let _ = self.world.keyd("key disable d").success();
+        let _ = self.world.keyd("key disable d --force").success();
     }
 
     /// The key is back, and everything that was held is answered, and rightly.
@@ -106,7 +106,7 @@ fn a_disabled_key_halts_io_within_milliseconds_and_an_enabled_one_lets_it_go_on(
         let (returned, last) = thread::scope(|scope| {
             let world = &drill.world;
             let disable = scope.spawn(move || {
-                let _ = world.keyd("key disable d").success();
+                let _ = world.keyd("key disable d --force").success();
                 Instant::now()
             });
             // Load goes on while the command runs, and until nothing has been answered for a while.
@@ -163,7 +163,7 @@ fn the_reaction_fail_answers_errors_and_recovers() {
     let write = BlkRequest { kind: 1, sector: 8, out: vec![5; 4096], room: 0 };
     let read = BlkRequest { kind: 0, sector: 8, out: vec![], room: 4096 };
     assert_eq!(front_end.ask(0, &write).status, 0);
-    let _ = drill.world.keyd("key disable f").success();
+    let _ = drill.world.keyd("key disable f --force").success();
     thread::sleep(Duration::from_millis(300));
     assert_eq!(front_end.ask(0, &write).status, 1);
     assert_eq!(front_end.ask(0, &read).status, 1);

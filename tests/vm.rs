@@ -32,7 +32,7 @@ fn fio_verifies_through_rotation_revocation_and_a_reboot() {
     thread::sleep(Duration::from_secs(2));
     let _ = world.keyd("key rotate d").success();
     thread::sleep(Duration::from_secs(1));
-    let _ = world.keyd("key disable d").success();
+    let _ = world.keyd("key disable d --force").success();
     thread::sleep(Duration::from_millis(500));
     let halted = writes_done(&mut guest);
     assert!(halted > 0, "fio was writing");

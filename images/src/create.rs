@@ -15,7 +15,7 @@ use std::{
 
 use keyd_client::{
     Client, ClientError, DesName, DiskId,
-    message::{DiskRecord, Geometry, Holes, Reply, Request},
+    message::{DiskRecord, DiskRequest, Geometry, Holes, Reply},
 };
 use thiserror::Error;
 
@@ -130,7 +130,7 @@ pub fn create(
     let layout = Layout::new(options.sector_size, DATA_OFFSET, size)?;
     let record = register(socket, options, layout)?;
     let made = build(socket, target, &record, progress).and_then(|place| {
-        let confirmed = call(socket, &Request::DiskConfirm { id: record.id });
+        let confirmed = call(socket, DiskRequest::Confirm { id: record.id });
         if confirmed.is_err() {
             place.remove();
         }
@@ -150,8 +150,8 @@ fn register(socket: &Path, options: &Options, layout: Layout) -> Result<DiskReco
         size: layout.size(),
         holes: if options.dense { Holes::None } else { Holes::Zeros },
     };
-    let request = Request::DiskCreate { des: options.des.clone(), geometry };
-    match call(socket, &request)? {
+    let request = DiskRequest::Create { des: options.des.clone(), geometry };
+    match call(socket, request)? {
         Reply::Disk(status) if status.record.geometry == geometry => Ok(status.record),
         _ => Err(ClientError::UnexpectedReply.into()),
     }
@@ -176,12 +176,12 @@ fn build(
 }
 
 /// A connection carries one request.
-fn call(socket: &Path, request: &Request) -> Result<Reply, ClientError> {
+fn call(socket: &Path, request: DiskRequest) -> Result<Reply, ClientError> {
     Client::connect(socket)?.call(request)
 }
 
 fn abandon(socket: &Path, disk: DiskId, cause: CreateError) -> CreateError {
-    match call(socket, &Request::DiskAbandon { id: disk }) {
+    match call(socket, DiskRequest::Abandon { id: disk }) {
         Ok(_) => cause,
         Err(why) => CreateError::NotAbandoned { cause: Box::new(cause), disk, why },
     }

@@ -7,9 +7,9 @@ use std::{
 };
 
 use keyd_client::{
-    Client, ClientError, DesName, DiskId, KeyName,
+    Client, ClientError, DesName, DiskId, KeyId,
     ids::KeyVersion,
-    message::{DiskStatus, EncryptionType, Holes, Reply, Request},
+    message::{DiskRequest, DiskStatus, EncryptionType, Holes, Reply},
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -84,7 +84,7 @@ pub struct Info {
 #[derive(Debug, Clone, Serialize)]
 pub struct KeyInfo {
     /// The key that wraps the DEK.
-    pub name: KeyName,
+    pub name: KeyId,
     /// Its version.
     pub version: KeyVersion,
     /// Whether that version is enabled.
@@ -199,11 +199,12 @@ fn encryption_name(encryption: EncryptionType) -> &'static str {
     match encryption {
         EncryptionType::PlatformKey => "platform-key",
         EncryptionType::CustomerKey => "customer-key",
+        EncryptionType::PlatformAndCustomerKeys => "platform-and-customer-keys",
     }
 }
 
 fn show(socket: &Path, id: DiskId) -> Result<DiskStatus, ClientError> {
-    match Client::connect(socket)?.call(&Request::DiskShow { id })? {
+    match Client::connect(socket)?.call(DiskRequest::Show { id })? {
         Reply::Disk(status) => Ok(*status),
         _ => Err(ClientError::UnexpectedReply),
     }

@@ -6,26 +6,49 @@ pub mod op;
 
 use std::{fmt, marker::PhantomData};
 
-pub use grants::{Grant, Permission};
-pub use op::Op;
+use keyd_client::{
+    Principal, VaultName,
+    permission::{KeyPermission, Permission},
+};
 
-use crate::{audit::Entry, error::Refused};
+pub use grants::Grant;
+pub use op::{Needs, Op};
 
-/// The process at the other end of a socket, as the kernel tells it (SO_PEERCRED, unix(7)): credentials of the moment
-/// it connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use crate::{
+    audit::Entry,
+    error::{Failure, Refused},
+    store::View,
+};
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Caller {
-    /// User id.
-    pub uid: u32,
-    /// Group id.
-    pub gid: u32,
-    /// Process id.
+    /// The principal it has proved to be.
+    pub principal: Principal,
+    /// Its process, if it is on this host; 0 if not.
     pub pid: u32,
+    /// That process's user, if it is on this host.
+    pub uid: u32,
+}
+
+impl Caller {
+    /// The process at the other end of a Unix socket, as the kernel tells it (SO_PEERCRED, unix(7)): credentials of
+    /// the moment it connected.
+    #[must_use]
+    pub fn local(uid: u32, pid: u32) -> Self {
+        Self { principal: Principal::User(uid), pid, uid }
+    }
+
+    /// Somebody who showed a token or a certificate.
+    #[must_use]
+    pub fn remote(principal: Principal) -> Self {
+        Self { principal, pid: 0, uid: u32::MAX }
+    }
 }
 
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "uid:{}", self.uid)
+        self.principal.fmt(f)
     }
 }
 
@@ -40,8 +63,8 @@ pub struct Permit<O: Op> {
 impl<O: Op> Permit<O> {
     /// Whose it is.
     #[must_use]
-    pub fn caller(&self) -> Caller {
-        self.caller
+    pub fn caller(&self) -> &Caller {
+        &self.caller
     }
 
     /// Whether it is an administrator's.
@@ -68,7 +91,7 @@ pub(crate) fn entry<O: Op>(caller: &Caller, subject: impl fmt::Display) -> Entry
     }
 }
 
-/// The rules.
+/// The rules: who made the state directory, what `keyd serve --grant` said, what the store says.
 #[derive(Debug, Clone)]
 pub struct Auth {
     administrator: u32,
@@ -82,68 +105,70 @@ impl Auth {
         Self { administrator, grants }
     }
 
-    /// Whether the caller may do `O`.
+    /// Whether the caller may do `O`, in a vault if it is done in one.
     ///
     /// # Errors
-    /// [`Refused::Forbidden`], naming the permission that is missing.
-    pub fn authorize<O: Op>(&self, caller: &Caller) -> Result<Permit<O>, Refused> {
-        let administrator = caller.uid == self.administrator;
-        let granted = self
-            .grants
-            .iter()
-            .any(|grant| grant.uid == caller.uid && grant.permissions.contains(&O::PERMISSION));
-        if !administrator && !granted {
-            return Err(Refused::Forbidden { uid: caller.uid, permission: O::PERMISSION.name() });
+    /// [`Refused::Forbidden`], [`Refused::ForbiddenIn`], naming the permission that is missing;
+    /// [`crate::error::Fault`].
+    pub fn authorize<O: Op>(
+        &self,
+        caller: &Caller,
+        vault: Option<&VaultName>,
+        view: &impl View,
+    ) -> Result<Permit<O>, Failure> {
+        let who = &caller.principal;
+        let administrator = self.has(who, Permission::Administer, view)?;
+        let permit = || Permit { caller: caller.clone(), administrator, op: PhantomData };
+        match (O::NEEDS, vault) {
+            _ if administrator => Ok(permit()),
+            (Needs::Daemon(permission), _) if self.has(who, permission, view)? => Ok(permit()),
+            (Needs::Daemon(permission), _) => {
+                Err(Refused::Forbidden { who: who.clone(), permission }.into())
+            }
+            (Needs::Vault(permission), Some(vault))
+                if self.has_in(who, vault, permission, view)? =>
+            {
+                Ok(permit())
+            }
+            (Needs::Vault(permission), Some(vault)) => {
+                let (who, vault) = (who.clone(), vault.clone());
+                Err(Refused::ForbiddenIn { who, vault, permission }.into())
+            }
+            (Needs::Vault(_), None) => {
+                let permission = Permission::ManageKeys;
+                Err(Refused::Forbidden { who: who.clone(), permission }.into())
+            }
         }
-        Ok(Permit { caller: *caller, administrator, op: PhantomData })
+    }
+
+    fn has(
+        &self,
+        who: &Principal,
+        permission: Permission,
+        view: &impl View,
+    ) -> Result<bool, Failure> {
+        let owner = *who == Principal::User(self.administrator);
+        let granted = |grant: &Grant| grant.who == *who && grant.permissions.contains(&permission);
+        Ok(owner || self.grants.iter().any(granted) || view.grants_to(who)?.contains(&permission))
+    }
+
+    /// Who manages all keys may everything in every vault but the platform's, except to destroy what was deleted: the
+    /// defence against one rogue is that deleting and purging are two people's.
+    fn has_in(
+        &self,
+        who: &Principal,
+        vault: &VaultName,
+        permission: KeyPermission,
+        view: &impl View,
+    ) -> Result<bool, Failure> {
+        if vault.is_platform() {
+            return Ok(false);
+        }
+        let manages =
+            permission != KeyPermission::Purge && self.has(who, Permission::ManageKeys, view)?;
+        Ok(manages || view.find_vault(vault)?.is_some_and(|vault| vault.permits(who, permission)))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn caller(uid: u32) -> Caller {
-        Caller { uid, gid: uid, pid: 1 }
-    }
-
-    /// What a user may, by permission, one operation of each.
-    fn may(auth: &Auth, uid: u32) -> [bool; 6] {
-        let caller = caller(uid);
-        [
-            auth.authorize::<op::Attach>(&caller).is_ok(),
-            auth.authorize::<op::DiskCreate>(&caller).is_ok(),
-            auth.authorize::<op::KeyList>(&caller).is_ok(),
-            auth.authorize::<op::KeyDisable>(&caller).is_ok(),
-            auth.authorize::<op::DiskReleaseKey>(&caller).is_ok(),
-            auth.authorize::<op::AuditTail>(&caller).is_ok(),
-        ]
-    }
-
-    #[test]
-    fn nothing_is_allowed_that_was_not_granted() {
-        let grants = vec![
-            "10=attach".parse().unwrap(),
-            "11=create-disk,read".parse().unwrap(),
-            "12=manage-keys".parse().unwrap(),
-            "13=release-key".parse().unwrap(),
-            "14=audit".parse().unwrap(),
-        ];
-        let auth = Auth::new(7, grants);
-        assert_eq!(may(&auth, 7), [true; 6]);
-        assert_eq!(may(&auth, 0), [false; 6], "root is not the owner here");
-        assert_eq!(may(&auth, 10), [true, false, false, false, false, false]);
-        assert_eq!(may(&auth, 11), [false, true, true, false, false, false]);
-        assert_eq!(may(&auth, 12), [false, false, false, true, false, false]);
-        assert_eq!(may(&auth, 13), [false, false, false, false, true, false]);
-        assert_eq!(may(&auth, 14), [false, false, false, false, false, true]);
-        assert_eq!(may(&auth, 15), [false; 6]);
-    }
-
-    #[test]
-    fn two_grants_to_one_user_add_up() {
-        let grants = vec!["10=attach".parse().unwrap(), "10=read".parse().unwrap()];
-        let auth = Auth::new(7, grants);
-        assert_eq!(may(&auth, 10), [true, false, true, false, false, false]);
-    }
-}
+mod tests;

@@ -3,25 +3,21 @@
 use std::{
     collections::HashSet,
     sync::{
-        Mutex,
+        Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
 
-use keyd_client::{Dek, KeyName, KeyVersion};
+use keyd_client::{DesName, KeyId, KeyVersion, message::UnixMillis};
 
 use crate::{
     clock,
-    error::{Failure, Fault, Refused},
+    error::Fault,
     kek::{KeyBits, Provider},
     keyring::Keyring,
     leases::Leases,
     lock::lock,
-    model::{
-        des::Des,
-        disk::Disk,
-        key::{Key, Version},
-    },
+    model::version::Version,
     store::Store,
 };
 
@@ -34,11 +30,13 @@ pub struct Core {
     pub keyring: Keyring,
     /// Holders.
     pub leases: Leases,
-    /// Held while a key is switched and its holders told: two switches of one key must be announced in the order in
-    /// which they were committed.
-    pub switching: Mutex<()>,
-    /// Keys that a thread is rotating now.
-    rotating: Mutex<HashSet<KeyName>>,
+    /// Held while holders are compared with the state: what a holder is told follows the order of commits.
+    pub enforcing: Mutex<()>,
+    /// When it began.
+    pub started: UnixMillis,
+    /// Sets whose DEKs a thread is wrapping anew now.
+    rewrapping: Mutex<HashSet<DesName>>,
+    rewrapped: Condvar,
     stopping: AtomicBool,
 }
 
@@ -50,41 +48,37 @@ impl Core {
             store,
             keyring,
             leases: Leases::default(),
-            switching: Mutex::default(),
-            rotating: Mutex::default(),
+            enforcing: Mutex::default(),
+            started: clock::now(),
+            rewrapping: Mutex::default(),
+            rewrapped: Condvar::new(),
             stopping: AtomicBool::new(false),
         }
     }
 
-    /// Unwraps a disk's DEK, if its key may.
+    /// Makes a version of a key, enabled. It takes from tenths of a second to seconds: no lock is held.
     ///
     /// # Errors
-    /// [`Refused::KeyDisabled`]; [`crate::error::Fault`] if the wrapped DEK is damaged or another disk's.
-    pub fn unwrap(&self, disk: &Disk, set: &Des, key: &Key) -> Result<Dek, Failure> {
-        let version = key.usable(disk.key_version)?;
-        let kek = self.keyring.kek(&key.name, version)?;
-        Ok(kek.unwrap(&disk.wrapped, &disk.binding(set))?)
-    }
-
-    /// Makes a version of a key, sealed and enabled. It takes from tenths of a second to seconds: no lock is held.
-    ///
-    /// # Errors
-    /// [`Fault`]: no key, no random bytes, no page.
-    pub fn make_version(&self, name: &KeyName, bits: KeyBits) -> Result<Version, Fault> {
+    /// [`Fault`]: no key, no random bytes, no page, no HSM.
+    pub fn make_version(
+        &self,
+        key: &KeyId,
+        bits: KeyBits,
+        provider: Provider,
+    ) -> Result<Version, Fault> {
         let version = KeyVersion::random();
-        let made = self.keyring.make(name, version, bits, Provider::Software)?;
-        Ok(Version::new(version, bits, made, clock::now()))
+        let made = self.keyring.make(key, version, bits, provider)?;
+        Ok(Version::new(version, made, clock::now()))
     }
 
-    /// Claims a key's rotation for this thread.
-    ///
-    /// # Errors
-    /// [`Refused::Rotating`].
-    pub fn claim_rotation<'a>(&'a self, name: &KeyName) -> Result<RotationClaim<'a>, Refused> {
-        if !lock(&self.rotating).insert(name.clone()) {
-            return Err(Refused::Rotating(name.clone()));
+    /// Claims the re-wrapping of a set's DEKs for this thread, after another that has it.
+    pub fn claim_rewrap<'a>(&'a self, set: &DesName) -> RewrapClaim<'a> {
+        let mut claimed = lock(&self.rewrapping);
+        while claimed.contains(set) {
+            claimed = self.rewrapped.wait(claimed).unwrap_or_else(PoisonError::into_inner);
         }
-        Ok(RotationClaim { core: self, name: name.clone() })
+        claimed.insert(set.clone());
+        RewrapClaim { core: self, set: set.clone() }
     }
 
     /// Long work is to stop at its next step.
@@ -99,15 +93,16 @@ impl Core {
     }
 }
 
-/// The right to rotate a key, given back when dropped.
+/// The right to wrap a set's DEKs anew, given back when dropped.
 #[derive(Debug)]
-pub struct RotationClaim<'a> {
+pub struct RewrapClaim<'a> {
     core: &'a Core,
-    name: KeyName,
+    set: DesName,
 }
 
-impl Drop for RotationClaim<'_> {
+impl Drop for RewrapClaim<'_> {
     fn drop(&mut self) {
-        lock(&self.core.rotating).remove(&self.name);
+        lock(&self.core.rewrapping).remove(&self.set);
+        self.core.rewrapped.notify_all();
     }
 }

@@ -11,6 +11,7 @@ mod jwk;
 mod material;
 mod opened;
 mod public;
+pub mod shares;
 mod software;
 
 use std::fmt;
@@ -26,7 +27,7 @@ use keyd_client::{
 use thiserror::Error;
 
 pub use algorithm::{Algorithm, UnknownAlgorithm};
-pub use bound::{Binding, Mismatch};
+pub use bound::{Binding, Mismatch, Purpose};
 pub use jwk::{ImportError, ImportedKey, PrivateJwk};
 pub use material::{HsmObject, Material, Provider, SealedKey};
 pub use opened::Opened;

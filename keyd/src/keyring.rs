@@ -12,7 +12,7 @@ use crate::{
     error::Fault,
     kek::{ImportedKey, Kek, KekError, KeyBits, Material, PrivateDer, Provider, PublicKey},
     lock::lock,
-    model::key::{Key, Version},
+    model::{key::Key, version::Version},
     root::{OpenedKey, RootKey},
 };
 
@@ -116,10 +116,11 @@ impl Keyring {
         }
     }
 
-    /// Forgets the opened forms of a key that was switched off.
-    pub fn forget(&self, key: &Key) {
+    /// Forgets the opened forms of what must not be used any more.
+    pub fn forget_unusable(&self, key: &Key) {
         let mut opened = lock(&self.opened);
-        for version in key.versions() {
+        let gone = key.alive().is_err();
+        for version in key.versions().iter().filter(|version| gone || !version.enabled) {
             opened.remove(&version.version);
         }
     }

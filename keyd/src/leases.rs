@@ -10,20 +10,25 @@
 
 mod entry;
 mod send;
+mod told;
 
 use std::{
-    collections::HashMap, os::unix::net::UnixStream, sync::Arc, sync::Mutex, time::Duration,
+    collections::HashMap,
+    os::unix::net::UnixStream,
+    sync::{Arc, Condvar, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use keyd_client::{
-    Dek, DiskId, KeyName, LeaseId,
+    Dek, DiskId, LeaseId,
     lease::BootTime,
-    message::{Event, Holder, HolderState, Refusal},
+    message::{FenceReport, Holder, HolderState, Reaction, Refusal},
 };
 use serde::Serialize;
 
 pub use entry::{Claim, Stage};
 use entry::{Entry, hung_up};
+pub use told::Told;
 
 use crate::lock::lock;
 
@@ -70,19 +75,46 @@ pub enum Patience {
     Deaf(BootTime),
 }
 
+/// A holder that is to let go, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// For its log.
+    pub reason: String,
+    /// What its guest's requests get.
+    pub on_revoke: Reaction,
+}
+
 /// All leases.
 #[derive(Debug, Default)]
-pub struct Leases(Mutex<HashMap<LeaseId, Entry>>);
+pub struct Leases {
+    state: Mutex<State>,
+    /// Somebody who was told to let go has answered, or is gone.
+    answered: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    entries: HashMap<LeaseId, Entry>,
+    /// What those who were told to let go have answered, while somebody wants to know.
+    answers: told::Answers,
+}
 
 impl Leases {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
     /// Enters a lease. One writer, or any number of readers, share a disk; a holder that hung up counts no more, also
     /// before its own thread noticed.
     ///
     /// # Errors
     /// [`InUse`].
     pub fn register(&self, claim: Claim, stream: &Arc<UnixStream>) -> Result<LeaseId, InUse> {
-        let mut leases = lock(&self.0);
-        let rival = leases
+        let mut state = self.lock();
+        let rival = state
+            .entries
             .values()
             .filter(|other| other.claim.disk == claim.disk)
             .filter(|other| !(other.claim.read_only && claim.read_only))
@@ -92,14 +124,14 @@ impl Leases {
             return Err(InUse { pid });
         }
         let id = LeaseId::random();
-        leases.insert(id, Entry::new(claim, stream.clone()));
+        state.entries.insert(id, Entry::new(claim, stream.clone()));
         Ok(id)
     }
 
     /// The epoch in which a key is being looked at.
     #[must_use]
     pub fn epoch(&self, lease: LeaseId) -> u64 {
-        lock(&self.0).get(&lease).map_or(u64::MAX, |e| e.epoch)
+        self.lock().entries.get(&lease).map_or(u64::MAX, |e| e.epoch)
     }
 
     /// Sends a frame with the DEK that belongs to it; the lease begins.
@@ -110,8 +142,8 @@ impl Leases {
         frame: &impl Serialize,
         dek: &Dek,
     ) -> HandOver {
-        let mut leases = lock(&self.0);
-        let Some(entry) = leases.get_mut(&lease) else {
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get_mut(&lease) else {
             return HandOver::Gone;
         };
         if entry.epoch != epoch {
@@ -131,8 +163,8 @@ impl Leases {
 
     /// Sends a frame without a DEK; the holder is parked.
     pub fn park(&self, lease: LeaseId, frame: &impl Serialize) -> HandOver {
-        let mut leases = lock(&self.0);
-        let Some(entry) = leases.get_mut(&lease) else {
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get_mut(&lease) else {
             return HandOver::Gone;
         };
         entry.park();
@@ -145,53 +177,66 @@ impl Leases {
         }
     }
 
-    /// Tells every holder of a DEK under this key to let go, and says how many that concerns.
-    pub fn revoke(&self, key: &KeyName, reason: &str) -> u32 {
-        let event = Event::Revoked { reason: reason.to_owned() };
-        let mut leases = lock(&self.0);
+    /// Tells holders to let go. Who has nothing is not told; who is just getting it does not get it.
+    pub fn revoke(&self, losses: &[Loss]) -> Told<'_> {
+        let mut state = self.lock();
+        let state = &mut *state;
+        let told = losses.iter().filter(|loss| {
+            let entry = state.entries.get_mut(&loss.lease);
+            entry.is_some_and(|entry| entry.revoke(&loss.reason, loss.on_revoke))
+        });
+        let told: Vec<LeaseId> = told.map(|loss| loss.lease).collect();
+        for lease in &told {
+            if let Some(entry) = state.entries.get(lease) {
+                state.answers.await_from(*lease, entry);
+            }
+        }
+        Told::new(self, told)
+    }
+
+    /// Tells parked holders that their key is back, and says how many were.
+    pub fn grant(&self, leases: &[LeaseId]) -> u32 {
+        let mut state = self.lock();
         let told = leases
-            .values_mut()
-            .filter(|entry| entry.claim.key == *key)
-            .map(|entry| u32::from(entry.revoke(&event)));
+            .iter()
+            .filter_map(|lease| state.entries.get_mut(lease).map(|entry| u32::from(entry.grant())));
         told.sum()
     }
 
-    /// Tells every parked holder under this key that it is back, and says how many.
-    pub fn grant(&self, key: &KeyName) -> u32 {
-        let mut leases = lock(&self.0);
-        let told = leases
-            .values_mut()
-            .filter(|entry| entry.claim.key == *key)
-            .map(|entry| u32::from(entry.grant()));
-        told.sum()
+    /// Every lease and its disk.
+    #[must_use]
+    pub fn all(&self) -> Vec<(LeaseId, DiskId)> {
+        let state = self.lock();
+        state.entries.iter().map(|(lease, entry)| (*lease, entry.claim.disk)).collect()
     }
 
-    /// Tells one parked holder that its key is back.
-    pub fn grant_one(&self, lease: LeaseId) {
-        if let Some(entry) = lock(&self.0).get_mut(&lease) {
-            entry.grant();
+    /// Changes a lease's length, from its next renewal on.
+    pub fn set_length(&self, lease: LeaseId, length: Duration) {
+        if let Some(entry) = self.lock().entries.get_mut(&lease) {
+            entry.claim.length = length;
         }
     }
 
     /// Prolongs a lease, and says so to its holder; a revoked one is not prolonged.
     pub fn renew(&self, lease: LeaseId) {
-        if let Some(entry) = lock(&self.0).get_mut(&lease) {
+        if let Some(entry) = self.lock().entries.get_mut(&lease) {
             entry.renew();
         }
     }
 
-    /// The holder has let go. What it was before.
-    pub fn fenced(&self, lease: LeaseId) -> Option<Stage> {
-        let mut leases = lock(&self.0);
-        let entry = leases.get_mut(&lease)?;
-        let before = entry.stage;
-        entry.park();
-        Some(before)
+    /// The holder has let go.
+    pub fn fenced(&self, lease: LeaseId, report: &FenceReport) {
+        let mut state = self.lock();
+        if let Some(entry) = state.entries.get_mut(&lease) {
+            entry.park();
+            state.answers.confirm(lease, report);
+            self.answered.notify_all();
+        }
     }
 
     /// Tells a holder that its reclaim was refused. It hears of the next time its key is back.
     pub fn still_revoked(&self, lease: LeaseId, refusal: Refusal) {
-        if let Some(entry) = lock(&self.0).get_mut(&lease) {
+        if let Some(entry) = self.lock().entries.get_mut(&lease) {
             entry.still_revoked(refusal);
         }
     }
@@ -199,18 +244,18 @@ impl Leases {
     /// What a lease is of.
     #[must_use]
     pub fn claim(&self, lease: LeaseId) -> Option<Claim> {
-        lock(&self.0).get(&lease).map(|entry| entry.claim.clone())
+        self.lock().entries.get(&lease).map(|entry| entry.claim.clone())
     }
 
     /// How far a lease is.
     #[must_use]
     pub fn stage(&self, lease: LeaseId) -> Option<Stage> {
-        lock(&self.0).get(&lease).map(|entry| entry.stage)
+        self.lock().entries.get(&lease).map(|entry| entry.stage)
     }
 
     /// Shuts a holder's connection from here, unless it hung up itself. What it holds it may hold until its lease ends.
     pub fn cut_off(&self, lease: LeaseId) {
-        if let Some(entry) = lock(&self.0).get_mut(&lease) {
+        if let Some(entry) = self.lock().entries.get_mut(&lease) {
             entry.cut_off();
         }
     }
@@ -218,7 +263,7 @@ impl Leases {
     /// How long to wait for a holder's next word.
     #[must_use]
     pub fn patience(&self, lease: LeaseId) -> Patience {
-        match lock(&self.0).get(&lease) {
+        match self.lock().entries.get(&lease) {
             Some(Entry { ends: Some(ends), cut_off: true, .. }) => Patience::Deaf(*ends),
             Some(Entry { ends: Some(ends), .. }) => Patience::Until(*ends),
             _ => Patience::Endless,
@@ -227,23 +272,24 @@ impl Leases {
 
     /// Forgets a lease.
     pub fn end(&self, lease: LeaseId) -> Option<Ended> {
-        let Entry { claim, stage, .. } = lock(&self.0).remove(&lease)?;
+        let mut state = self.lock();
+        let Entry { claim, stage, .. } = state.entries.remove(&lease)?;
+        state.answers.gone(lease);
+        self.answered.notify_all();
         Some(Ended { disk: claim.disk, pid: claim.caller.pid, uid: claim.caller.uid, stage })
     }
 
-    /// How many DEKs under a key are held.
+    /// How many there are, parked ones included.
     #[must_use]
-    pub fn held_under(&self, key: &KeyName) -> usize {
-        let leases = lock(&self.0);
-        let held =
-            leases.values().filter(|entry| entry.claim.key == *key && entry.stage == Stage::Held);
-        held.count()
+    pub fn count(&self) -> usize {
+        self.lock().entries.len()
     }
 
     /// Whether anyone holds or waits for a disk.
     #[must_use]
     pub fn holder_of(&self, disk: DiskId) -> Option<u32> {
-        lock(&self.0)
+        self.lock()
+            .entries
             .values()
             .find(|entry| entry.claim.disk == disk)
             .map(|entry| entry.claim.caller.pid)
@@ -252,8 +298,8 @@ impl Leases {
     /// The holders of a disk.
     #[must_use]
     pub fn holders(&self, disk: DiskId) -> Vec<Holder> {
-        let leases = lock(&self.0);
-        let of_disk = leases.iter().filter(|(_, e)| e.claim.disk == disk);
+        let state = self.lock();
+        let of_disk = state.entries.iter().filter(|(_, e)| e.claim.disk == disk);
         of_disk
             .map(|(id, entry)| Holder {
                 lease: *id,

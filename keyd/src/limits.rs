@@ -15,11 +15,54 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// [`keyd_client::dek::page::scrub_stack`] overwrites, several times over.
 pub const THREAD_STACK_LEN: usize = 1 << 20;
 
-/// Keys at once: a list of them must fit one frame.
-pub const KEYS_MAX: usize = 1000;
+/// Keys of one vault, deleted ones included: far more than vaults are known to have.
+pub const KEYS_MAX: usize = 10_000;
 
-/// Versions of one key: all of them must fit one frame of `key show`.
-pub const VERSIONS_MAX: usize = 2000;
+/// Keys in one reply of a list.
+pub const KEYS_PER_PAGE: usize = 100;
+
+/// Versions of one key: they are stored together, and all of them must fit one frame of `key show`. One a week makes
+/// nearly ten years.
+pub const VERSIONS_MAX: usize = 500;
+
+/// Vaults at once: a list of them with their policies must fit one frame.
+pub const VAULTS_MAX: usize = 256;
+
+/// Access policies of one vault (Key Vault's own limit).
+pub const POLICIES_MAX: usize = 1024;
+
+/// Principals with a grant in the daemon as a whole.
+pub const GRANTS_MAX: usize = 1024;
+
+/// Shortest retention of deleted keys, days (Key Vault's own limit).
+pub const RETENTION_DAYS_MIN: u16 = 7;
+/// Longest, likewise.
+pub const RETENTION_DAYS_MAX: u16 = 90;
+
+/// Shortest life of a version under a rotation policy, days (Key Vault's own limit).
+pub const VERSION_LIFE_DAYS_MIN: u32 = 28;
+/// Shortest time from the making of a version to its rotation, and from there to its expiry, days (likewise).
+pub const ROTATION_DAYS_MIN: u32 = 7;
+/// When the coming end of a version is told, if its policy does not say, days before (likewise).
+pub const NOTICE_DAYS: u32 = 30;
+
+/// Milliseconds of a day.
+pub const MILLIS_PER_DAY: u64 = 24 * 3600 * 1000;
+
+/// Longest grace of a set, milliseconds: a week. What may run longer without its key should not be told to halt.
+pub const GRACE_MS_MAX: u64 = 7 * MILLIS_PER_DAY;
+
+/// What Azure's disks take to notice the loss of a key, milliseconds.
+pub const AZURE_GRACE_MS: u64 = 3600 * 1000;
+
+/// How often what is due by the clock is looked for: graces, expiries, rotations, retentions.
+pub const TICK: Duration = Duration::from_secs(1);
+
+/// A rotation that failed by itself is tried again after this time, milliseconds.
+pub const ROTATION_RETRY_MS: u64 = 60_000;
+
+/// How long a command may wait for holders' confirmations, milliseconds: longer than the longest lease.
+pub const WAIT_MS_MAX: u64 = 2 * 3600 * 1000;
 
 /// Disk encryption sets at once: a list of them must fit one frame.
 pub const SETS_MAX: usize = 1000;

@@ -1,5 +1,8 @@
-//! What the daemon knows, as plain data: stored forms, and the changes each allows. Pure: no clock, no store, no key.
+//! What is stored, and what may be done with it in which state. No input and no output here.
 
 pub mod des;
 pub mod disk;
 pub mod key;
+pub mod right;
+pub mod vault;
+pub mod version;

@@ -1,25 +1,47 @@
 //! One verb a file. Each operation takes the permit for itself by value, runs straight through, and writes its audit
-//! record in the transaction of its change. Reading keys, sets and disks leaves no record: nothing is used by it.
+//! record in the transaction of its change. Reading leaves no record: nothing is used by it, and an administrator must be
+//! able to look when nothing can be written.
 
 #![allow(clippy::needless_pass_by_value, reason = "a permit is spent by passing it on")]
 
 pub mod attach;
 pub mod audit_read;
+pub mod daemon_status;
 pub mod des_create;
+pub mod des_delete;
+pub mod des_follow;
+pub mod des_set_key;
 pub mod des_show;
+pub mod des_update;
 pub mod disk_abandon;
 pub mod disk_confirm;
 pub mod disk_create;
+pub mod disk_derive;
+pub mod disk_erase;
+pub mod disk_move;
 pub mod disk_release;
 pub mod disk_show;
+pub mod due;
+pub mod enforce;
 pub mod fence;
 pub mod first_start;
+pub mod grant;
+pub mod impact;
 pub mod key_create;
-pub mod key_disable;
-pub mod key_enable;
+pub mod key_delete;
+pub mod key_purge;
+pub mod key_recover;
 pub mod key_rotate;
+pub mod key_rotation_policy;
 pub mod key_show;
+pub mod key_update;
 pub mod lease_end;
 pub mod reclaim;
 pub mod rewrap;
 pub mod status;
+pub mod taking;
+pub mod vault_create;
+pub mod vault_delete;
+pub mod vault_policy;
+pub mod vault_protect;
+pub mod vault_show;

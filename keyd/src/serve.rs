@@ -24,13 +24,14 @@ use crate::{
         socket::{self, SocketError},
     },
     harden,
+    keeper::Keeper,
     keyring::Keyring,
     log,
-    ops::{first_start, rewrap},
+    ops::first_start,
     root::{RootError, RootKey},
     service::Service,
     state_dir::{StateDir, StateDirError},
-    store::{self, Store, View},
+    store::{self, Store},
 };
 
 /// What `keyd serve` is told.
@@ -88,8 +89,10 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
         std::process::id()
     ));
     notify_ready();
-    resume_rotations(&core)?;
+    let keeper = Keeper::start(&core);
     let served = native::serve(&listener, &stop, &service).map_err(ServeError::Listen);
+    core.stop();
+    drop(keeper);
     finish(&core, &config.socket);
     served
 }
@@ -128,18 +131,8 @@ fn start(core: &Core) -> Result<(), Failure> {
     first_start::run(core)
 }
 
-/// Rotations that a crash or an end interrupted go on.
-fn resume_rotations(core: &Arc<Core>) -> Result<(), Failure> {
-    let keys = core.store.snapshot()?.keys()?;
-    for key in keys.iter().filter(|key| key.rotation.is_some()) {
-        rewrap::resume(core, &key.name);
-    }
-    Ok(())
-}
-
 /// Whatever a thread is committing is committed or never was; the record of the end waits for it.
 fn finish(core: &Core, socket: &Path) {
-    core.stop();
     // A socket that stays behind is recognised as stale by the next start.
     let _ = std::fs::remove_file(socket);
     if let Err(failure) = core.store.record(Entry::by_daemon("daemon-end", "keyd")) {

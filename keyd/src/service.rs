@@ -1,10 +1,15 @@
-//! All control flow: which operation a request is, who may, what a refusal leaves behind. The only match on the kind of
-//! a request. Operations themselves are in [`crate::ops`], one a file.
+//! All control flow: which operation a request is, who may, what a refusal leaves behind. The only matches on the kind
+//! of a request are here and in the tables below. Operations themselves are in [`crate::ops`], one a file.
+
+mod des;
+mod disk;
+mod key;
+mod vault;
 
 use std::{fmt, os::unix::net::UnixStream, sync::Arc};
 
 use keyd_client::{
-    Dek, LeaseId,
+    Dek, LeaseId, VaultName,
     message::{HolderMessage, Refusal, RefusalCode, Reply, Request},
 };
 
@@ -65,8 +70,6 @@ impl Service {
             .unwrap_or_else(|failure| Reply::Refused(told(failure)).into())
     }
 
-    // One arm a line or two: a table of all requests, on one screen.
-    #[rustfmt::skip]
     fn dispatch(
         &self,
         by: &Caller,
@@ -74,57 +77,25 @@ impl Service {
         stream: &Arc<UnixStream>,
     ) -> Result<Answer, Failure> {
         let core = &self.core;
-        let reply = match request {
-            Request::KeyCreate { name, bits } => Reply::Key(
-                self.act(by, name.clone(), |permit| {
-                    ops::key_create::run(core, permit, name, bits)
-                })?),
-            Request::KeyList => Reply::Keys(
-                self.act(by, "keys", |permit| ops::key_show::all(core, permit))?),
-            Request::KeyShow { name } => Reply::Key(
-                self.act(by, &name, |permit| ops::key_show::one(core, permit, &name))?),
-            Request::KeySetEnabled { name, enabled: true } =>
-                self.act(by, &name, |permit| ops::key_enable::run(core, permit, &name))?,
-            Request::KeySetEnabled { name, enabled: false } =>
-                self.act(by, &name, |permit| ops::key_disable::run(core, permit, &name))?,
-            Request::KeyRotate { name } =>
-                self.act(by, &name, |permit| ops::key_rotate::run(core, permit, &name))?,
-            Request::DesCreate { name, key, on_revoke, lease_ms } => Reply::Des(
-                self.act(by, name.clone(), |permit| {
-                    let policy = crate::model::des::Policy { on_revoke, lease_ms };
-                    ops::des_create::run(core, permit, name, &key, policy)
-                })?),
-            Request::DesList => Reply::DesSets(
-                self.act(by, "sets", |permit| ops::des_show::all(core, permit))?),
-            Request::DesShow { name } => Reply::Des(
-                self.act(by, &name, |permit| ops::des_show::one(core, permit, &name))?),
-            Request::DiskCreate { des, geometry } => Reply::Disk(Box::new(
-                self.act(by, "disk", |permit| {
-                    ops::disk_create::run(core, permit, des, geometry)
-                })?)),
-            Request::DiskConfirm { id } =>
-                self.act(by, id, |permit| ops::disk_confirm::run(core, permit, id))?,
-            Request::DiskAbandon { id } =>
-                self.act(by, id, |permit| ops::disk_abandon::run(core, permit, id))?,
-            Request::DiskList { after } =>
-                self.act(by, "disks", |permit| ops::disk_show::page(core, permit, after))?,
-            Request::DiskShow { id } => Reply::Disk(Box::new(
-                self.act(by, id, |permit| ops::disk_show::one(core, permit, id))?)),
-            Request::AuditTail { count } => Reply::Audit(
-                self.act(by, "audit.log", |permit| ops::audit_read::tail(core, permit, count))?),
-            Request::AuditVerify =>
-                self.act(by, "audit.log", |permit| ops::audit_read::verify(core, permit))?,
-            Request::DiskReleaseKey { id } => {
-                let dek = self.act(by, id, |permit| ops::disk_release::run(core, permit, id))?;
-                return Ok(Answer::Reply(Box::new(Reply::ReleasedKey), Some(dek)));
+        match request {
+            Request::Status => {
+                let status =
+                    self.act(by, None, "keyd", |permit| ops::daemon_status::run(core, permit))?;
+                Ok(Reply::Status(status).into())
             }
+            Request::Key(request) => Ok(self.key(by, request)?.into()),
+            Request::Vault(request) => Ok(self.vault(by, request)?.into()),
+            Request::Grant(request) => Ok(self.grant(by, request)?.into()),
+            Request::Des(request) => Ok(self.des(by, request)?.into()),
+            Request::Disk(request) => self.disk(by, request),
+            Request::Audit(request) => Ok(self.audit(by, &request)?.into()),
             Request::Attach { id, read_only, wait } => {
                 let ask = ops::attach::Ask { id, read_only, wait };
-                let lease = self.act(by, id, |permit| ops::attach::run(core, permit, ask, stream));
-                return lease.map(Answer::Lease);
+                let lease =
+                    self.act(by, None, id, |permit| ops::attach::run(core, permit, ask, stream))?;
+                Ok(Answer::Lease(lease))
             }
-        };
-        Ok(reply.into())
+        }
     }
 
     /// Does what a holder asks during its lease.
@@ -143,12 +114,11 @@ impl Service {
                 core.leases.renew(lease);
                 Ok(())
             }
-            HolderMessage::Fenced(report) => {
-                self.act(caller, lease.0, |permit| ops::fence::run(core, permit, lease, report))
-            }
+            HolderMessage::Fenced(report) => self
+                .act(caller, None, lease.0, |permit| ops::fence::run(core, permit, lease, report)),
             HolderMessage::Reclaim => {
-                let result =
-                    self.act(caller, lease.0, |permit| ops::reclaim::run(core, permit, lease));
+                let result = self
+                    .act(caller, None, lease.0, |permit| ops::reclaim::run(core, permit, lease));
                 result.or_else(|failure| {
                     ops::reclaim::refuse(core, lease, told(failure));
                     Ok(())
@@ -170,14 +140,20 @@ impl Service {
 
     /// Authorizes, acts, and writes a refusal down. What was done is written down by the operation itself, in the
     /// transaction of its change.
-    fn act<O: Op, T>(
+    pub(crate) fn act<O: Op, T>(
         &self,
         caller: &Caller,
+        vault: Option<&VaultName>,
         subject: impl fmt::Display,
         operation: impl FnOnce(Permit<O>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let subject = subject.to_string();
-        let permit = self.auth.authorize::<O>(caller).map_err(Failure::from);
+        let permit = self
+            .core
+            .store
+            .snapshot()
+            .map_err(Failure::from)
+            .and_then(|view| self.auth.authorize::<O>(caller, vault, &view));
         let result = permit.and_then(operation);
         match &result {
             Ok(_) => log::line(format_args!("{caller} {} {subject}: ok", O::NAME)),
@@ -229,7 +205,9 @@ fn outcome_of(code: RefusalCode) -> &'static str {
         RefusalCode::NotFound => "refused: not found",
         RefusalCode::Conflict => "refused: conflict",
         RefusalCode::KeyDisabled => "refused: key disabled",
+        RefusalCode::NeedsConsent => "refused: needs consent",
         RefusalCode::InUse => "refused: in use",
+        RefusalCode::Unavailable => "refused: unavailable",
         RefusalCode::Internal => "fault",
     }
 }

@@ -118,6 +118,17 @@ impl Store {
         Ok(value)
     }
 
+    /// Makes a change and drops it: what would follow is seen, nothing happens.
+    ///
+    /// # Errors
+    /// What `change` returns; [`Fault`] of the database.
+    pub fn rehearse<T>(
+        &self,
+        change: impl FnOnce(&Txn<'_>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        change(&Txn::new(&self.db.begin_write()?))
+    }
+
     /// Records something that changes no state.
     ///
     /// # Errors
@@ -205,3 +216,5 @@ impl Store {
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+pub(crate) mod testing;

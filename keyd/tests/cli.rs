@@ -28,12 +28,14 @@ fn verbs_do_what_they_say() {
     assert!(out(&keyd.run(&["disk", "list"])).contains(&disk));
     let shown = out(&keyd.run(&["disk", "show", &disk]));
     assert!(shown.contains("1 GiB") && shown.contains("16 MiB"), "{shown}");
-    assert!(out(&keyd.run(&["key", "disable", "k"])).contains("k disabled; holders told: 0"));
+    assert!(
+        out(&keyd.run(&["key", "disable", "k", "--force"])).contains("k disabled; holders told: 0")
+    );
     assert!(out(&keyd.run(&["key", "show", "k"])).contains("no"));
     assert!(out(&keyd.run(&["key", "enable", "k"])).contains("k enabled"));
     assert!(out(&keyd.run(&["key", "rotate", "k"])).contains("disks wrapped anew: 1"));
     assert!(out(&keyd.run(&["des", "list"])).contains("platform-key"));
-    assert!(out(&keyd.run(&["audit", "tail", "-n", "3"])).contains("key-rewrap"));
+    assert!(out(&keyd.run(&["audit", "tail", "-n", "3"])).contains("des-rewrap"));
     assert!(out(&keyd.run(&["audit", "verify"])).starts_with("the audit log is whole: "));
 }
 
@@ -42,13 +44,13 @@ fn json_is_json() {
     let keyd = Keyd::start();
     for args in [
         ["key", "list"].as_slice(),
-        &["key", "show", "platform"],
+        &["key", "show", "platform/platform"],
         &["des", "list"],
         &["des", "show", "platform"],
         &["disk", "list"],
         &["audit", "tail"],
         &["audit", "verify"],
-        &["key", "rotate", "platform"],
+        &["key", "rotate", "platform/platform"],
     ] {
         let printed = out(&keyd.run(&[args, &["--json"]].concat()));
         let value: serde_json::Value = serde_json::from_str(&printed).unwrap();
@@ -88,10 +90,11 @@ fn failures_say_what_to_do_and_end_with_their_code() {
         (["key", "show", "nope"].as_slice(), 1, "keyd key list"),
         (&["key", "create", "k"], 1, "choose another name"),
         (&["key", "create", "x", "--bits", "1024"], 1, "2048, 3072 or 4096"),
-        (&["key", "disable", "platform"], 1, "cannot be disabled"),
-        (&["key", "create", "a/b"], 2, "letters, digits and hyphens"),
+        (&["key", "disable", "nope"], 1, "keyd key list"),
+        (&["key", "create", "a b"], 2, "letters, digits and hyphens"),
+        (&["key", "create", "elsewhere/b"], 1, "keyd vault list"),
         (&["des", "create", "d", "--key", "nope"], 1, "no key 'nope'"),
-        (&["des", "create", "d", "--key", "platform"], 1, "keyd key create"),
+        (&["des", "create", "d", "--key", "platform/platform"], 1, "keyd key create"),
         (&["des", "create", "s", "--key", "k"], 1, "choose another name"),
         (&["des", "create", "d", "--key", "k", "--lease", "1ms"], 1, "1000 ms to 3600000 ms"),
         (&["des", "create", "d", "--key", "k", "--lease", "soon"], 2, "write it as 30s"),

@@ -5,24 +5,24 @@
 mod common;
 
 use common::{Keyd, attach, geometry};
-use keyd_client::message::{Geometry, RefusalCode, Reply, Request};
+use keyd_client::message::{DiskRequest, Geometry, RefusalCode, Reply};
 
 #[test]
 fn an_unconfirmed_disk_can_be_forgotten_a_confirmed_one_not() {
     let keyd = Keyd::start();
     let (kept, forgotten) = (keyd.make_disk(None), keyd.make_disk(None));
-    keyd.ask(&Request::DiskConfirm { id: kept });
-    keyd.ask(&Request::DiskConfirm { id: kept });
-    assert_eq!(keyd.refused(&Request::DiskAbandon { id: kept }).code, RefusalCode::Conflict);
+    keyd.ask(DiskRequest::Confirm { id: kept });
+    keyd.ask(DiskRequest::Confirm { id: kept });
+    assert_eq!(keyd.refused(DiskRequest::Abandon { id: kept }).code, RefusalCode::Conflict);
     let held = attach(&keyd, forgotten, false).unwrap();
-    let abandon = Request::DiskAbandon { id: forgotten };
-    assert_eq!(keyd.refused(&abandon).code, RefusalCode::InUse);
+    let abandon = DiskRequest::Abandon { id: forgotten };
+    assert_eq!(keyd.refused(abandon.clone()).code, RefusalCode::InUse);
     drop(held);
     keyd.audited("lease-end", "ok");
-    keyd.ask(&abandon);
-    assert_eq!(keyd.refused(&Request::DiskShow { id: forgotten }).code, RefusalCode::NotFound);
+    keyd.ask(abandon);
+    assert_eq!(keyd.refused(DiskRequest::Show { id: forgotten }).code, RefusalCode::NotFound);
     assert!(attach(&keyd, forgotten, false).is_err());
-    let counts: u64 = keyd.key("platform").versions.iter().map(|v| v.wrapped_deks).sum();
+    let counts: u64 = keyd.key("platform/platform").versions.iter().map(|v| v.wrapped_deks).sum();
     assert_eq!(counts, 1);
 }
 
@@ -36,11 +36,11 @@ fn wrong_shapes_are_refused() {
         Geometry { size: u64::MAX, ..geometry() },
         Geometry { data_offset: 4096, ..geometry() },
     ] {
-        let request = Request::DiskCreate { des: None, geometry: wrong };
-        assert_eq!(keyd.refused(&request).code, RefusalCode::BadRequest, "{wrong:?}");
+        let request = DiskRequest::Create { des: None, geometry: wrong };
+        assert_eq!(keyd.refused(request.clone()).code, RefusalCode::BadRequest, "{wrong:?}");
     }
-    let nowhere = Request::DiskCreate { des: Some("x".parse().unwrap()), geometry: geometry() };
-    assert_eq!(keyd.refused(&nowhere).code, RefusalCode::NotFound);
+    let nowhere = DiskRequest::Create { des: Some("x".parse().unwrap()), geometry: geometry() };
+    assert_eq!(keyd.refused(nowhere).code, RefusalCode::NotFound);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn many_disks_come_page_by_page() {
     let mut pages = 0;
     loop {
         let after = listed.last().copied();
-        let Reply::Disks { disks, more } = keyd.ask(&Request::DiskList { after }) else {
+        let Reply::Disks { disks, more } = keyd.ask(DiskRequest::List { after }) else {
             panic!("no list");
         };
         listed.extend(disks.iter().map(|disk| disk.record.id));

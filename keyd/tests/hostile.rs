@@ -48,7 +48,7 @@ fn nonsense_closes_its_own_connection_only() {
     let disk = keyd.make_disk(None);
     let mut held = attach(&keyd, disk, false).unwrap();
     let attach_request = format!(
-        "{{\"do\":\"attach\",\"id\":\"{disk}\",\"read_only\":false,\"wait\":false,\"x\":1}}"
+        "{{\"on\":\"attach\",\"id\":\"{disk}\",\"read_only\":false,\"wait\":false,\"x\":1}}"
     );
     for bytes in [
         vec![0xff; 64],
@@ -56,9 +56,9 @@ fn nonsense_closes_its_own_connection_only() {
         [&[0xff, 0xff, 0xff, 0x7f, wire::VERSION, 0, 0, 0], [b' '; 100].as_slice()].concat(),
         frame(b""),
         frame(b"{}"),
-        frame(b"{\"do\":\"key-list\""),
-        frame(b"{\"do\":\"no-such-thing\"}"),
-        frame(b"{\"do\":\"key-show\",\"name\":\"../../etc/passwd\"}"),
+        frame(b"{\"on\":\"key\",\"do\":\"list\""),
+        frame(b"{\"on\":\"no-such-thing\"}"),
+        frame(b"{\"on\":\"key\",\"do\":\"show\",\"name\":\"../../etc/passwd\"}"),
         frame(attach_request.as_bytes()),
         frame("[".repeat(1000).as_bytes()),
         frame(" ".repeat(REQUEST_LEN_MAX + 1).as_bytes()),
@@ -67,7 +67,7 @@ fn nonsense_closes_its_own_connection_only() {
         closes(send(&keyd, &bytes));
     }
     held.lease.renew().unwrap();
-    held.expect(&keyd_client::message::Event::Renewed);
+    held.expect(&keyd_client::message::Event::Renewed { lease_ms: 60_000 });
     keyd.verify();
 }
 

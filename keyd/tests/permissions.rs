@@ -49,8 +49,8 @@ fn another_user_may_nothing() {
     for (args, permission) in [
         (vec!["key", "list"], "read"),
         (vec!["disk", "show", &disk], "read"),
-        (vec!["key", "create", "x"], "manage-keys"),
-        (vec!["key", "disable", "platform"], "manage-keys"),
+        (vec!["key", "create", "x"], "create"),
+        (vec!["key", "disable", "platform/platform"], "update"),
         (vec!["audit", "tail"], "audit"),
     ] {
         let Some(output) = as_nobody(&keyd, &args) else { return };

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 use common::{Held, Keyd, attach, refusal};
 use keyd_client::{
+    KeyId,
     lease::Lease,
-    message::{Event, HolderState, RefusalCode},
+    message::{Consent, Event, HolderState, KeyChange, KeyRequest, RefusalCode},
 };
 
 fn in_use() -> (Keyd, keyd_client::DiskId, Held) {
@@ -90,7 +91,7 @@ fn a_lease_runs_out_unless_it_is_renewed() {
     for _ in 0..5 {
         std::thread::sleep(Duration::from_millis(400));
         held.lease.renew().unwrap();
-        held.expect(&Event::Renewed);
+        held.expect(&Event::Renewed { lease_ms: 1000 });
     }
     assert_eq!(keyd.disk(disk).holders.len(), 1);
     keyd.audited("lease-end", "ran out");
@@ -168,12 +169,24 @@ fn no_attach_slips_past_a_disable() {
     keyd.verify();
 }
 
+/// The platform's key is an administrator's to pull, knowingly; it cannot be deleted.
 #[test]
-fn the_platform_key_cannot_be_taken_away() {
+fn the_platform_key_is_pulled_with_force_and_never_deleted() {
     let keyd = Keyd::start();
     let disk = keyd.make_disk(None);
-    let name = "platform".parse().unwrap();
-    let request = keyd_client::message::Request::KeySetEnabled { name, enabled: false };
-    assert_eq!(keyd.refused(&request).code, RefusalCode::Conflict);
-    assert!(attach(&keyd, disk, false).unwrap().dek.is_some());
+    let mut held = attach(&keyd, disk, false).unwrap();
+    let (name, consent) = (KeyId::platform(), Consent::IfUnused);
+    let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
+    let update = |consent| KeyRequest::Update {
+        name: name.clone(),
+        version: None,
+        change: change.clone(),
+        consent,
+        wait_ms: 0,
+    };
+    assert_eq!(keyd.refused(update(consent)).code, RefusalCode::NeedsConsent);
+    keyd.ask(update(Consent::Force));
+    held.expect_revoked();
+    let delete = KeyRequest::Delete { name, consent: Consent::Force, wait_ms: 0 };
+    assert_eq!(keyd.refused(delete).code, RefusalCode::Conflict);
 }

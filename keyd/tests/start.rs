@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::{Keyd, attach, fails_to_serve, refusal};
-use keyd_client::message::Request;
+use keyd_client::message::{AuditRequest, DiskRequest};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -22,7 +22,7 @@ fn everything_is_there_after_a_restart() {
     let mut keyd = Keyd::start();
     keyd.make_key_and_set(5000);
     let disks = [keyd.make_disk(Some("s")), keyd.make_disk(None)];
-    keyd.ask(&Request::DiskConfirm { id: disks[0] });
+    keyd.ask(DiskRequest::Confirm { id: disks[0] });
     let before = disks.map(|id| (keyd.disk(id), keyd.release(id)));
     keyd.restart();
     for (disk, dek) in &before {
@@ -150,7 +150,7 @@ fn a_row_changed_under_a_running_daemon_is_found_by_verify() {
     let path = keyd.state().join("audit.log");
     let log = fs::read_to_string(&path).unwrap();
     fs::write(&path, log.replace("daemon-start", "daemon-stort")).unwrap();
-    let refused = keyd.refused(&Request::AuditVerify);
+    let refused = keyd.refused(AuditRequest::Verify);
     assert!(refused.message.contains("row 1 of"), "{}", refused.message);
     assert!(refusal(attach(&keyd, disk, false)).message.contains("row 1 of"));
 }

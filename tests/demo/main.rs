@@ -109,8 +109,8 @@ impl Demo {
     }
 
     fn disable(&mut self, fio: Running) {
-        self.say("the key is pulled: keyd key disable customer");
-        let disabled = self.world.keyd("key disable customer");
+        self.say("the key is pulled: keyd key disable customer --force");
+        let disabled = self.world.keyd("key disable customer --force");
         let returned = SystemTime::now();
         indent(&disabled.success());
         self.backend.wait_to_say("fenced");

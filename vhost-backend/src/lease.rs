@@ -166,11 +166,14 @@ impl Keeper {
     fn hear(&mut self) {
         let Some(lease) = &mut self.lease else { return };
         let result = match lease.receive() {
-            Ok((Event::Renewed, _)) => {
+            Ok((Event::Renewed { lease_ms }, _)) => {
+                self.terms.lease_ms = lease_ms;
                 self.ends = lease.ends();
                 Ok(())
             }
-            Ok((Event::Revoked { reason }, _)) => self.fence_and_report(&reason),
+            Ok((Event::Revoked { reason, on_revoke }, _)) => {
+                self.fence_and_report(&reason, on_revoke)
+            }
             Ok((Event::Granted, _)) => lease.reclaim().map_err(LeaseError::from),
             Ok((Event::Reclaimed, Some(dek))) => {
                 self.ends = lease.ends();
@@ -191,10 +194,9 @@ impl Keeper {
     /// Does what is due by the clock.
     fn tend(&mut self) {
         if self.holds_key() && self.ends.remaining().is_zero() {
-            self.fence(&format!(
-                "nothing heard from keyd for the lease of {} ms",
-                self.terms.lease_ms
-            ));
+            let reason =
+                format!("nothing heard from keyd for the lease of {} ms", self.terms.lease_ms);
+            self.fence(&reason, self.terms.on_revoke);
             // What this connection brings from now on belongs to a lease that is over.
             self.lease = None;
         }
@@ -227,7 +229,7 @@ impl Keeper {
         let (lease, terms, dek) = match attached {
             Err(ClientError::Refused(refusal)) => {
                 // It is there, and says no: the disk is gone, or we may not have it any more.
-                self.fence(&refusal.message);
+                self.fence(&refusal.message, self.terms.on_revoke);
                 return Err(ClientError::Refused(refusal).into());
             }
             other => other?,
@@ -242,7 +244,10 @@ impl Keeper {
             // The queues still have the same key.
             Some(_) if self.holds_key() => Ok(()),
             Some(dek) => self.hand_out(dek),
-            None => self.fence_and_report("the key was disabled while keyd was out of reach"),
+            None => self.fence_and_report(
+                "the key was taken away while keyd was out of reach",
+                self.terms.on_revoke,
+            ),
         }
     }
 
@@ -252,7 +257,7 @@ impl Keeper {
             return Ok(());
         }
         let disk = record.id;
-        self.fence("keyd's record of the disk has changed");
+        self.fence("keyd's record of the disk has changed", self.terms.on_revoke);
         Err(LeaseError::RecordChanged(disk))
     }
 

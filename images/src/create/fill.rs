@@ -118,8 +118,8 @@ fn keep(lease: &mut Lease, disk: DiskId) -> Result<(), FillError> {
     }
     while has_event(lease)? {
         match lease.receive().map_err(ClientError::from)? {
-            (Event::Revoked { reason }, _) => return Err(FillError::Revoked { disk, reason }),
-            (Event::Renewed, _) => {}
+            (Event::Revoked { reason, .. }, _) => return Err(FillError::Revoked { disk, reason }),
+            (Event::Renewed { .. }, _) => {}
             _ => return Err(ClientError::UnexpectedReply.into()),
         }
     }

@@ -5,7 +5,7 @@ use std::io::Read;
 use keyd_client::{
     WrappedDek,
     ids::KeyVersion,
-    message::{EncryptionType, Geometry},
+    message::{DiskKind, EncryptionType, Geometry},
 };
 use serde_json::{Value, json};
 
@@ -20,6 +20,9 @@ const DATA_LEN: u64 = 8192;
 fn record() -> DiskRecord {
     DiskRecord {
         id: "0b6b1c1e-6d0f-4f0e-9d5e-3f4f5f6f7f8f".parse().unwrap(),
+        kind: DiskKind::Disk,
+        source: None,
+        platform_version: None,
         des: "prod".parse().unwrap(),
         key: "kek".parse().unwrap(),
         key_version: KeyVersion::random(),

@@ -12,8 +12,8 @@ use std::{
 use keyd_client::{
     LeaseId,
     message::{
-        Attached, DiskRecord, DiskStatus, Event, Geometry, HolderMessage, Reaction, Refusal,
-        RefusalCode, Reply, Request,
+        Attached, DiskRecord, DiskRequest, DiskStatus, Event, Geometry, HolderMessage, Reaction,
+        Refusal, RefusalCode, Reply, Request,
     },
     wire,
 };
@@ -76,23 +76,25 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>, manner: Manner) {
     let (request, _) = wire::receive::<Request>(&mut stream).unwrap();
     let verb = |name: &str| state.lock().unwrap().verbs.push(name.to_owned());
     let reply = match request {
-        Request::DiskCreate { geometry, .. } => {
+        Request::Disk(DiskRequest::Create { geometry, .. }) => {
             verb("create");
             make(state, geometry)
         }
-        Request::DiskConfirm { .. } if manner == Manner::Good => {
+        Request::Disk(DiskRequest::Confirm { .. }) if manner == Manner::Good => {
             verb("confirm");
             Reply::Done
         }
-        Request::DiskConfirm { .. } => refused("no confirmation today"),
-        Request::DiskAbandon { .. } if manner == Manner::RefusesConfirmAndAbandon => {
+        Request::Disk(DiskRequest::Confirm { .. }) => refused("no confirmation today"),
+        Request::Disk(DiskRequest::Abandon { .. })
+            if manner == Manner::RefusesConfirmAndAbandon =>
+        {
             refused("no abandonment either")
         }
-        Request::DiskAbandon { .. } => {
+        Request::Disk(DiskRequest::Abandon { .. }) => {
             verb("abandon");
             Reply::Done
         }
-        Request::DiskShow { .. } => Reply::Disk(Box::new(status(state))),
+        Request::Disk(DiskRequest::Show { .. }) => Reply::Disk(Box::new(status(state))),
         Request::Attach { .. } if manner == Manner::RefusesAttach => refused("not for you"),
         Request::Attach { .. } => {
             verb("attach");
@@ -114,6 +116,7 @@ fn status(state: &Mutex<State>) -> DiskStatus {
     DiskStatus {
         record: state.lock().unwrap().record.clone().unwrap(),
         key_enabled: true,
+        key_lost: None,
         holders: Vec::new(),
     }
 }
@@ -136,11 +139,13 @@ fn lease(
     wire::send(&mut stream, &Reply::Attached(Box::new(attached)), Some(&dek(&key)))?;
     if manner == Manner::RevokesAtOnce {
         let reason = "disabled".to_owned();
-        wire::send(&mut stream, &Event::Revoked { reason }, None)?;
+        wire::send(&mut stream, &Event::Revoked { reason, on_revoke: Reaction::Park }, None)?;
     }
     loop {
         match wire::receive::<HolderMessage>(&mut stream)?.0 {
-            HolderMessage::Renew => wire::send(&mut stream, &Event::Renewed, None)?,
+            HolderMessage::Renew => {
+                wire::send(&mut stream, &Event::Renewed { lease_ms: 60_000 }, None)?
+            }
             HolderMessage::Fenced(_) => state.lock().unwrap().verbs.push("fenced".into()),
             HolderMessage::Reclaim => {
                 return Err(io::Error::from(io::ErrorKind::Unsupported).into());

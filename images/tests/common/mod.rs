@@ -13,7 +13,7 @@ use images::limits::DATA_OFFSET;
 use keyd_client::{
     Dek, DiskId, WrappedDek,
     ids::KeyVersion,
-    message::{DiskRecord, EncryptionType, Geometry, Holes, VolumeKeyDigest},
+    message::{DiskKind, DiskRecord, EncryptionType, Geometry, Holes, VolumeKeyDigest},
 };
 use sha2::Sha256;
 
@@ -45,6 +45,9 @@ pub(crate) fn digest(key: &[u8; 64]) -> VolumeKeyDigest {
 pub(crate) fn record(geometry: Geometry, key: &[u8; 64]) -> DiskRecord {
     DiskRecord {
         id: DiskId::random(),
+        kind: DiskKind::Disk,
+        source: None,
+        platform_version: None,
         des: "platform".parse().unwrap(),
         key: "platform".parse().unwrap(),
         key_version: KeyVersion::random(),

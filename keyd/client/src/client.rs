@@ -73,16 +73,19 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the daemon's reason; [`ClientError::Wire`].
-    pub fn call(&mut self, request: &Request) -> Result<Reply, ClientError> {
-        self.exchange(request).map(|(reply, _)| reply)
+    pub fn call(&mut self, request: impl Into<Request>) -> Result<Reply, ClientError> {
+        self.exchange(&request.into()).map(|(reply, _)| reply)
     }
 
     /// Asks for something that comes with a DEK.
     ///
     /// # Errors
     /// As [`Client::call`]; [`ClientError::UnexpectedReply`] if no DEK came.
-    pub fn call_for_dek(&mut self, request: &Request) -> Result<(Reply, Dek), ClientError> {
-        match self.exchange(request)? {
+    pub fn call_for_dek(
+        &mut self,
+        request: impl Into<Request>,
+    ) -> Result<(Reply, Dek), ClientError> {
+        match self.exchange(&request.into())? {
             (reply, Some(dek)) => Ok((reply, dek)),
             (_, None) => Err(ClientError::UnexpectedReply),
         }

@@ -1,12 +1,18 @@
 //! Names of things, parsed once at the border: behind it an id is always well formed.
 
+mod key_id;
+mod principal;
+
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::limits::NAME_LEN_MAX;
+pub use key_id::{KeyId, VaultName};
+pub use principal::Principal;
+
+use crate::limits::{NAME_LEN_MAX, VAULT_NAME_LEN_MAX, VAULT_NAME_LEN_MIN};
 
 /// Why a text is not an id.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -14,6 +20,14 @@ pub enum IdError {
     /// A key or DES name with other characters than Key Vault allows, or none, or too many.
     #[error("'{0}' is not a name: use 1 to {NAME_LEN_MAX} letters, digits and hyphens")]
     Name(String),
+    /// A vault's name is also a DNS label.
+    #[error(
+        "'{0}' is not a vault's name: use {VAULT_NAME_LEN_MIN} to {VAULT_NAME_LEN_MAX} letters, digits and hyphens, a letter first, no hyphen last"
+    )]
+    Vault(String),
+    /// Not a principal.
+    #[error("'{0}' is not a principal: write uid:1000, app:NAME or des:NAME")]
+    Principal(String),
     /// Not a UUID.
     #[error("'{0}' is not a disk id: it is a UUID as 'keyd disk list' and 'image info' print it")]
     Uuid(String),
@@ -80,6 +94,10 @@ name_type! {
 name_type! {
     /// Name of a disk encryption set (DES).
     DesName
+}
+name_type! {
+    /// Name of an application principal: who speaks with a token or a client certificate.
+    AppName
 }
 
 macro_rules! uuid_type {

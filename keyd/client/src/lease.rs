@@ -158,7 +158,10 @@ impl Lease {
         let patience = FRAME_TIMEOUT.min(self.ends.remaining()).max(Duration::from_millis(1));
         self.stream.set_read_timeout(Some(patience))?;
         let (event, dek) = wire::receive(&mut self.stream)?;
-        if matches!(event, Event::Renewed | Event::Reclaimed)
+        if let Event::Renewed { lease_ms } = event {
+            self.length = Duration::from_millis(lease_ms);
+        }
+        if matches!(event, Event::Renewed { .. } | Event::Reclaimed)
             && let Some(asked) = self.asked.take()
         {
             self.ends = asked.after(self.length);

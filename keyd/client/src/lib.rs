@@ -10,8 +10,11 @@ pub mod ids;
 pub mod lease;
 pub mod limits;
 pub mod message;
+pub mod permission;
 pub mod wire;
 
 pub use client::{Client, ClientError};
 pub use dek::{Dek, WrappedDek, page::Locked};
-pub use ids::{DesName, DiskId, KeyName, KeyVersion, LeaseId};
+pub use ids::{
+    AppName, DesName, DiskId, KeyId, KeyName, KeyVersion, LeaseId, Principal, VaultName,
+};

@@ -16,6 +16,14 @@ pub const DISKS_PER_PAGE: usize = 512;
 /// Longest key or DES name, characters (Key Vault's own limit).
 pub const NAME_LEN_MAX: usize = 127;
 
+/// Shortest and longest name of a vault, characters (Key Vault's own limits; it is a DNS label).
+pub const VAULT_NAME_LEN_MIN: usize = 3;
+/// See [`VAULT_NAME_LEN_MIN`].
+pub const VAULT_NAME_LEN_MAX: usize = 24;
+
+/// Disks named in one account of what a verb would hit; beyond it they are only counted.
+pub const IMPACT_LISTED_MAX: usize = 2000;
+
 /// A frame that has begun must be whole within this time, else the peer counts as gone.
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -147,12 +147,12 @@ mod tests {
     #[test]
     fn a_frame_arrives_as_it_was_sent() {
         let mut stream = Vec::new();
-        send(&mut stream, &Request::KeyList, None).unwrap();
+        send(&mut stream, &Request::Status, None).unwrap();
         send(&mut stream, &Event::Reclaimed, Some(&dek())).unwrap();
         let mut reader = stream.as_slice();
         let (request, none) = receive::<Request>(&mut reader).unwrap();
         let (event, some) = receive::<Event>(&mut reader).unwrap();
-        assert_eq!((request, event), (Request::KeyList, Event::Reclaimed));
+        assert_eq!((request, event), (Request::Status, Event::Reclaimed));
         assert!(none.is_none());
         assert_eq!(some.unwrap().expose(), dek().expose());
         assert!(matches!(receive::<Event>(&mut reader), Err(WireError::Closed)));

@@ -2,55 +2,18 @@
 
 use std::{collections::BTreeSet, fs, str::FromStr};
 
+use keyd_client::{
+    Principal,
+    ids::IdError,
+    permission::{Permission, UnknownPermission},
+};
 use thiserror::Error;
 
-/// What can be granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Permission {
-    /// Take DEKs under a lease.
-    Attach,
-    /// Make disks, confirm and abandon one's own.
-    CreateDisk,
-    /// List and show keys, sets and disks.
-    Read,
-    /// Make, switch and rotate keys; make sets.
-    ManageKeys,
-    /// Get a DEK for good.
-    ReleaseKey,
-    /// Read and check the audit log.
-    Audit,
-}
-
-impl Permission {
-    /// All, in the order of the help text.
-    pub const ALL: [Self; 6] = [
-        Self::Attach,
-        Self::CreateDisk,
-        Self::Read,
-        Self::ManageKeys,
-        Self::ReleaseKey,
-        Self::Audit,
-    ];
-
-    /// Its name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Attach => "attach",
-            Self::CreateDisk => "create-disk",
-            Self::Read => "read",
-            Self::ManageKeys => "manage-keys",
-            Self::ReleaseKey => "release-key",
-            Self::Audit => "audit",
-        }
-    }
-}
-
-/// Permissions of one user.
+/// Permissions of one principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The user.
-    pub uid: u32,
+    /// Who.
+    pub who: Principal,
     /// What they may.
     pub permissions: BTreeSet<Permission>,
 }
@@ -64,33 +27,35 @@ pub enum GrantError {
     /// No such user.
     #[error("no user '{0}' in /etc/passwd: give the number of the user id")]
     User(String),
+    /// Not a principal.
+    #[error(transparent)]
+    Principal(#[from] IdError),
     /// No such permission.
-    #[error(
-        "no permission '{0}': there are attach, create-disk, read, manage-keys, release-key and audit"
-    )]
-    Permission(String),
+    #[error(transparent)]
+    Permission(#[from] UnknownPermission),
 }
 
 impl FromStr for Grant {
     type Err = GrantError;
 
     fn from_str(text: &str) -> Result<Self, GrantError> {
-        let (user, permissions) = text.split_once('=').ok_or(GrantError::Form)?;
-        let uid = user
-            .parse()
-            .ok()
-            .or_else(|| uid_of(user))
-            .ok_or_else(|| GrantError::User(user.to_owned()))?;
-        let permissions = permissions.split(',').map(permission).collect::<Result<_, _>>()?;
-        Ok(Self { uid, permissions })
+        let (who, permissions) = text.split_once('=').ok_or(GrantError::Form)?;
+        let permissions =
+            permissions.split(',').map(str::parse).collect::<Result<_, UnknownPermission>>()?;
+        Ok(Self { who: principal(who)?, permissions })
     }
 }
 
-fn permission(name: &str) -> Result<Permission, GrantError> {
-    Permission::ALL
-        .into_iter()
-        .find(|permission| permission.name() == name)
-        .ok_or_else(|| GrantError::Permission(name.to_owned()))
+/// A principal as people name one: `uid:1000`, `app:ci`, `des:prod`, a user's number, or a user's name.
+///
+/// # Errors
+/// [`GrantError::User`], [`GrantError::Principal`].
+pub fn principal(text: &str) -> Result<Principal, GrantError> {
+    if text.contains(':') {
+        return Ok(text.parse()?);
+    }
+    let uid = text.parse().ok().or_else(|| uid_of(text));
+    uid.map(Principal::User).ok_or_else(|| GrantError::User(text.to_owned()))
 }
 
 /// Users of directories (LDAP) are given by number: resolving them needs the C library's name service.
@@ -109,18 +74,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_go_by_number_or_name() {
+    fn principals_go_by_number_name_or_kind() {
         let grant: Grant = "1000=attach,read".parse().unwrap();
-        assert_eq!(grant.uid, 1000);
+        assert_eq!(grant.who, Principal::User(1000));
         assert_eq!(grant.permissions, BTreeSet::from([Permission::Attach, Permission::Read]));
-        assert_eq!("root=audit".parse::<Grant>().unwrap().uid, 0);
+        assert_eq!("root=audit".parse::<Grant>().unwrap().who, Principal::User(0));
+        let app: Grant = "app:ci=audit".parse().unwrap();
+        assert_eq!(app.who.to_string(), "app:ci");
     }
 
     #[test]
     fn wrong_grants_say_what_is_wrong() {
         assert_eq!("x".parse::<Grant>(), Err(GrantError::Form));
         assert!(matches!("no-such-user-here=attach".parse::<Grant>(), Err(GrantError::User(_))));
-        assert_eq!("1=attach,all".parse::<Grant>(), Err(GrantError::Permission("all".to_owned())));
+        assert!(matches!("1=attach,all".parse::<Grant>(), Err(GrantError::Permission(_))));
+        assert!(matches!("x:y=attach".parse::<Grant>(), Err(GrantError::Principal(_))));
         assert!("1=".parse::<Grant>().is_err());
     }
 }

@@ -1,67 +1,116 @@
 //! Every operation, the name it has in the audit log, and the permission it needs.
 
-use super::Permission;
+use keyd_client::permission::{KeyPermission, Permission};
+
+/// Where an operation's permission is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// In the daemon as a whole.
+    Daemon(Permission),
+    /// In the vault it is done in.
+    Vault(KeyPermission),
+}
 
 /// An operation.
 pub trait Op {
     /// Its name in the audit log.
     const NAME: &'static str;
     /// What its caller needs.
-    const PERMISSION: Permission;
+    const NEEDS: Needs;
 }
 
 macro_rules! operations {
-    ($($(#[$doc:meta])* $op:ident = $name:literal needs $permission:ident;)*) => {$(
+    ($($(#[$doc:meta])* $op:ident = $name:literal needs $scope:ident $permission:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $op;
 
         impl Op for $op {
             const NAME: &'static str = $name;
-            const PERMISSION: Permission = Permission::$permission;
+            const NEEDS: Needs = operations!(@ $scope $permission);
         }
     )*};
+    (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
+    (@ vault $permission:ident) => { Needs::Vault(KeyPermission::$permission) };
 }
 
 operations! {
+    /// Tell how the daemon is.
+    Status = "status" needs daemon Read;
     /// Make a key.
-    KeyCreate = "key-create" needs ManageKeys;
-    /// List keys.
-    KeyList = "key-list" needs Read;
+    KeyCreate = "key-create" needs vault Create;
+    /// List keys of all vaults.
+    KeyList = "key-list" needs daemon Read;
     /// Show a key.
-    KeyShow = "key-show" needs Read;
-    /// Bring a key back.
-    KeyEnable = "key-enable" needs ManageKeys;
-    /// Take a key away.
-    KeyDisable = "key-disable" needs ManageKeys;
+    KeyShow = "key-show" needs vault Get;
+    /// Change attributes; also take a key away by them, and bring it back.
+    KeyUpdate = "key-update" needs vault Update;
+    /// Delete a key.
+    KeyDelete = "key-delete" needs vault Delete;
+    /// Bring a deleted key back.
+    KeyRecover = "key-recover" needs vault Recover;
+    /// Destroy a deleted key.
+    KeyPurge = "key-purge" needs vault Purge;
     /// Rotate a key.
-    KeyRotate = "key-rotate" needs ManageKeys;
+    KeyRotate = "key-rotate" needs vault Rotate;
+    /// Say when a key is rotated by itself.
+    KeyRotationPolicy = "key-rotation-policy-set" needs vault SetRotationPolicy;
+    /// Make a vault.
+    VaultCreate = "vault-create" needs daemon ManageKeys;
+    /// List vaults.
+    VaultList = "vault-list" needs daemon Read;
+    /// Show a vault.
+    VaultShow = "vault-show" needs daemon Read;
+    /// Protect a vault's deleted keys.
+    VaultProtect = "vault-protect" needs daemon ManageKeys;
+    /// Say who may do what in a vault.
+    VaultPolicy = "vault-policy" needs daemon Administer;
+    /// Forget an empty vault.
+    VaultDelete = "vault-delete" needs daemon ManageKeys;
+    /// List grants.
+    GrantList = "grant-list" needs daemon Administer;
+    /// Grant.
+    GrantSet = "grant-set" needs daemon Administer;
     /// Make a set.
-    DesCreate = "des-create" needs ManageKeys;
+    DesCreate = "des-create" needs daemon ManageKeys;
     /// List sets.
-    DesList = "des-list" needs Read;
+    DesList = "des-list" needs daemon Read;
     /// Show a set.
-    DesShow = "des-show" needs Read;
+    DesShow = "des-show" needs daemon Read;
+    /// Change a set's terms.
+    DesUpdate = "des-update" needs daemon ManageKeys;
+    /// Put a set on another key.
+    DesSetKey = "des-set-key" needs daemon ManageKeys;
+    /// Forget an empty set.
+    DesDelete = "des-delete" needs daemon ManageKeys;
+    /// List a set's disks.
+    DesResources = "des-resources" needs daemon Read;
     /// Make a disk's DEK and record.
-    DiskCreate = "disk-create" needs CreateDisk;
+    DiskCreate = "disk-create" needs daemon CreateDisk;
+    /// Make a snapshot's or image's record.
+    DiskDerive = "disk-derive" needs daemon CreateDisk;
     /// Confirm a disk's image.
-    DiskConfirm = "disk-confirm" needs CreateDisk;
+    DiskConfirm = "disk-confirm" needs daemon CreateDisk;
     /// Forget an unconfirmed disk.
-    DiskAbandon = "disk-abandon" needs CreateDisk;
+    DiskAbandon = "disk-abandon" needs daemon CreateDisk;
+    /// Move a disk to another set.
+    DiskMove = "disk-move" needs daemon ManageKeys;
+    /// Destroy a disk's DEK.
+    DiskErase = "disk-erase" needs daemon Administer;
     /// List disks.
-    DiskList = "disk-list" needs Read;
+    DiskList = "disk-list" needs daemon Read;
     /// Show a disk.
-    DiskShow = "disk-show" needs Read;
+    DiskShow = "disk-show" needs daemon Read;
     /// Give out a DEK for good.
-    DiskReleaseKey = "disk-release-key" needs ReleaseKey;
+    DiskReleaseKey = "disk-release-key" needs daemon ReleaseKey;
     /// Read the audit log.
-    AuditTail = "audit-tail" needs Audit;
+    AuditTail = "audit-tail" needs daemon Audit;
     /// Check the audit log.
-    AuditVerify = "audit-verify" needs Audit;
+    AuditVerify = "audit-verify" needs daemon Audit;
     /// Take a DEK under a lease.
-    Attach = "attach" needs Attach;
+    Attach = "attach" needs daemon Attach;
     /// Take it again after the key came back.
-    Reclaim = "reclaim" needs Attach;
+    Reclaim = "reclaim" needs daemon Attach;
     /// Report that it is gone.
-    Fence = "lease-fenced" needs Attach;
+    Fence = "lease-fenced" needs daemon Attach;
 }

@@ -3,7 +3,10 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use keyd_client::{DesName, DiskId, KeyName, message::Reaction};
+use keyd_client::{
+    DesName, DiskId, KeyId,
+    message::{Consent, OnRevoke as Wire},
+};
 
 use crate::auth::Grant;
 
@@ -98,7 +101,7 @@ pub enum Key {
     /// Make an RSA key
     Create {
         /// Its name: letters, digits, hyphens
-        name: KeyName,
+        name: KeyId,
         /// Modulus length: 2048, 3072 or 4096
         #[arg(long, default_value_t = 3072)]
         bits: u32,
@@ -108,22 +111,28 @@ pub enum Key {
     /// One key and its versions
     Show {
         /// Which
-        name: KeyName,
+        name: KeyId,
     },
     /// Bring a key back: I/O under it goes on
     Enable {
         /// Which
-        name: KeyName,
+        name: KeyId,
     },
     /// Take a key away: I/O on every disk under it halts
     Disable {
         /// Which
-        name: KeyName,
+        name: KeyId,
+        /// How sure the asker is
+        #[command(flatten)]
+        sure: Sure,
+        /// Wait for every holder's confirmation, for so long at most
+        #[arg(long, value_parser = duration, num_args = 0..=1, default_missing_value = "2h", value_name = "TIME")]
+        wait: Option<Duration>,
     },
     /// Make a new version and wrap every disk's key anew; running disks notice nothing
     Rotate {
         /// Which
-        name: KeyName,
+        name: KeyId,
     },
 }
 
@@ -136,7 +145,7 @@ pub enum Des {
         name: DesName,
         /// The key that wraps its disks' keys
         #[arg(long)]
-        key: KeyName,
+        key: KeyId,
         /// What its disks do when the key is taken away
         #[arg(long, value_enum, default_value = "park")]
         on_revoke: OnRevoke,
@@ -153,20 +162,52 @@ pub enum Des {
     },
 }
 
-/// [`Reaction`], as the command line says it.
+/// [`Wire`], as the command line says it.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum OnRevoke {
     /// Hold the guest's requests; go on when the key is back
     Park,
     /// Answer the guest's requests with errors until the key is back
     Fail,
+    /// Nothing while a disk is attached; refuse the next attach
+    Deferred,
+    /// Answer with errors an hour later, as the cloud does
+    #[value(name = "azure-1h")]
+    Azure1h,
 }
 
-impl From<OnRevoke> for Reaction {
-    fn from(reaction: OnRevoke) -> Self {
-        match reaction {
+impl From<OnRevoke> for Wire {
+    fn from(on_revoke: OnRevoke) -> Self {
+        match on_revoke {
             OnRevoke::Park => Self::Park,
             OnRevoke::Fail => Self::Fail,
+            OnRevoke::Deferred => Self::Deferred,
+            OnRevoke::Azure1h => Self::Azure1h,
+        }
+    }
+}
+
+/// How sure the asker of a verb is that takes keys away.
+#[derive(Debug, ClapArgs)]
+pub struct Sure {
+    /// Only tell what would be hit
+    #[arg(long, conflicts_with_all = ["force", "token"])]
+    pub dry_run: bool,
+    /// Do it whatever is hit
+    #[arg(long, conflicts_with = "token")]
+    pub force: bool,
+    /// Do it if it hits what the dry run that printed this token told
+    #[arg(long, value_name = "TOKEN")]
+    pub token: Option<String>,
+}
+
+impl From<Sure> for Consent {
+    fn from(sure: Sure) -> Self {
+        match sure {
+            Sure { dry_run: true, .. } => Self::DryRun,
+            Sure { force: true, .. } => Self::Force,
+            Sure { token: Some(token), .. } => Self::Token(token),
+            Sure { .. } => Self::IfUnused,
         }
     }
 }

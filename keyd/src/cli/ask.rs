@@ -17,11 +17,14 @@ pub(super) struct Ask {
 }
 
 impl Ask {
-    pub(super) fn call(&self, request: &Request) -> Result<Reply, ClientError> {
+    pub(super) fn call(&self, request: impl Into<Request>) -> Result<Reply, ClientError> {
         Client::connect(&self.socket)?.call(request)
     }
 
-    pub(super) fn call_for_dek(&self, request: &Request) -> Result<(Reply, Dek), ClientError> {
+    pub(super) fn call_for_dek(
+        &self,
+        request: impl Into<Request>,
+    ) -> Result<(Reply, Dek), ClientError> {
         Client::connect(&self.socket)?.call_for_dek(request)
     }
 

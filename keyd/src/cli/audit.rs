@@ -1,6 +1,6 @@
 //! `keyd audit`.
 
-use keyd_client::message::{AuditRecord, Reply, Request};
+use keyd_client::message::{AuditRecord, AuditRequest, Reply};
 
 use super::{
     Error, args,
@@ -11,10 +11,10 @@ use crate::clock;
 
 pub(super) fn run(ask: &Ask, verb: &args::Audit) -> Result<(), Error> {
     let request = match verb {
-        args::Audit::Tail { count } => Request::AuditTail { count: *count },
-        args::Audit::Verify => Request::AuditVerify,
+        args::Audit::Tail { count } => AuditRequest::Tail { count: *count },
+        args::Audit::Verify => AuditRequest::Verify,
     };
-    match ask.call(&request)? {
+    match ask.call(request)? {
         Reply::Audit(records) => ask.print(&records, |records| tail(records)),
         reply @ Reply::AuditWhole { .. } => ask.print(&body(&reply)?, |_| whole(&reply)),
         _ => Err(unexpected()),

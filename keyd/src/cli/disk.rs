@@ -1,6 +1,6 @@
 //! `keyd disk`.
 
-use keyd_client::message::{DiskStatus, Reply, Request};
+use keyd_client::message::{DiskRequest, DiskStatus, Reply};
 
 use super::{
     Error, args,
@@ -14,7 +14,7 @@ pub(super) fn run(ask: &Ask, verb: args::Disk) -> Result<(), Error> {
     match verb {
         args::Disk::List => ask.print(&every(ask)?, |disks| all(disks)),
         args::Disk::ReleaseKey { id, to } => release::run(ask, id, &to),
-        args::Disk::Show { id } => match ask.call(&Request::DiskShow { id })? {
+        args::Disk::Show { id } => match ask.call(DiskRequest::Show { id })? {
             Reply::Disk(disk) => ask.print(&*disk, one),
             _ => Err(unexpected()),
         },
@@ -26,7 +26,7 @@ fn every(ask: &Ask) -> Result<Vec<DiskStatus>, Error> {
     let mut every: Vec<DiskStatus> = Vec::new();
     loop {
         let after = every.last().map(|disk| disk.record.id);
-        match ask.call(&Request::DiskList { after })? {
+        match ask.call(DiskRequest::List { after })? {
             Reply::Disks { disks, more } => {
                 let end = !more || disks.is_empty();
                 every.extend(disks);
@@ -40,7 +40,7 @@ fn every(ask: &Ask) -> Result<Vec<DiskStatus>, Error> {
 }
 
 fn one(disk: &DiskStatus) -> String {
-    let DiskStatus { record, key_enabled, holders } = disk;
+    let DiskStatus { record, key_enabled, key_lost, holders } = disk;
     let about = list(&[
         ("id", record.id.to_string()),
         ("size", bytes(record.geometry.size)),
@@ -51,6 +51,7 @@ fn one(disk: &DiskStatus) -> String {
         ("key", record.key.to_string()),
         ("key version", record.key_version.to_string()),
         ("key enabled", yes(*key_enabled)),
+        ("key lost", key_lost.clone().unwrap_or_default()),
         ("encryption", name(&record.encryption)),
         ("generation", record.generation.to_string()),
         ("confirmed", yes(record.confirmed)),

@@ -1,6 +1,11 @@
 //! `keyd key`.
 
-use keyd_client::message::{KeyStatus, Reply, Request};
+use std::time::Duration;
+
+use keyd_client::{
+    KeyId,
+    message::{Consent, KeyChange, KeyRequest, KeyStatus, Reply},
+};
 
 use super::{
     Error, args,
@@ -11,28 +16,34 @@ use crate::clock;
 
 pub(super) fn run(ask: &Ask, verb: args::Key) -> Result<(), Error> {
     let request = match verb {
-        args::Key::Create { name, bits } => Request::KeyCreate { name, bits },
-        args::Key::List => Request::KeyList,
-        args::Key::Show { name } => Request::KeyShow { name },
-        args::Key::Enable { name } => Request::KeySetEnabled { name, enabled: true },
-        args::Key::Disable { name } => Request::KeySetEnabled { name, enabled: false },
-        args::Key::Rotate { name } => Request::KeyRotate { name },
+        args::Key::Create { name, bits } => KeyRequest::Create { name, bits, hsm: false },
+        args::Key::List => KeyRequest::List { after: None },
+        args::Key::Show { name } => KeyRequest::Show { name },
+        args::Key::Enable { name } => switch(name, true, Consent::Force, None),
+        args::Key::Disable { name, sure, wait } => switch(name, false, sure.into(), wait),
+        args::Key::Rotate { name } => KeyRequest::Rotate { name },
     };
-    match ask.call(&request)? {
+    match ask.call(request)? {
         Reply::Key(key) => ask.print(&key, one),
-        Reply::Keys(keys) => ask.print(&keys, |keys| all(keys)),
-        reply @ Reply::KeySwitched { .. } | reply @ Reply::Rotated { .. } => {
+        Reply::Keys { keys, .. } => ask.print(&keys, |keys| all(keys)),
+        reply @ Reply::KeyChanged { .. } | reply @ Reply::Rotated { .. } => {
             ask.print(&body(&reply)?, |_| changed(&reply))
         }
         _ => Err(unexpected()),
     }
 }
 
+fn switch(name: KeyId, enabled: bool, consent: Consent, wait: Option<Duration>) -> KeyRequest {
+    let change = KeyChange { enabled: Some(enabled), ..KeyChange::default() };
+    let wait_ms = wait.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+    KeyRequest::Update { name, version: None, change, consent, wait_ms }
+}
+
 fn changed(reply: &Reply) -> String {
     match reply {
-        Reply::KeySwitched { key, notified } => {
+        Reply::KeyChanged { key, revocation, granted } => {
             let state = if key.enabled { "enabled" } else { "disabled" };
-            format!("key {} {state}; holders told: {notified}", key.name)
+            format!("key {} {state}; holders told: {}", key.name, revocation.told + granted)
         }
         Reply::Rotated { key, rewrapped } => {
             let newest = key.versions.first().map(|v| v.version.to_string());

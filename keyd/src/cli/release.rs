@@ -9,7 +9,7 @@ use std::{
 
 use keyd_client::{
     DiskId,
-    message::{Reply, Request},
+    message::{DiskRequest, Reply},
 };
 
 use super::{
@@ -43,7 +43,7 @@ pub(super) fn run(ask: &Ask, id: DiskId, to: &Path) -> Result<(), Error> {
 }
 
 fn fetch(ask: &Ask, id: DiskId, file: &mut File, to: &Path) -> Result<(), Error> {
-    let (Reply::ReleasedKey, dek) = ask.call_for_dek(&Request::DiskReleaseKey { id })? else {
+    let (Reply::ReleasedKey, dek) = ask.call_for_dek(DiskRequest::ReleaseKey { id })? else {
         return Err(unexpected());
     };
     file.write_all(dek.expose())?;

@@ -96,11 +96,7 @@ impl Drop for Place {
 
 fn connection(service: &Service, stream: UnixStream) -> Result<(), WireError> {
     let peer = socket_peercred(&stream).map_err(io::Error::from)?;
-    let caller = Caller {
-        uid: peer.uid.as_raw(),
-        gid: peer.gid.as_raw(),
-        pid: peer.pid.as_raw_pid().unsigned_abs(),
-    };
+    let caller = Caller::local(peer.uid.as_raw(), peer.pid.as_raw_pid().unsigned_abs());
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(FRAME_TIMEOUT))?;
     let stream = Arc::new(stream);

@@ -1,10 +1,11 @@
-//! The structure that is wrapped: a DEK, and whose it is.
+//! The structure that is wrapped: a DEK or a share of one, and whose it is.
 //!
 //! ```text
-//! 0         1           17         33               41        105
-//! | version | disk UUID | set UUID | generation u64 | DEK, 64 |
+//! 0         1           17         33               41            105
+//! | purpose | disk UUID | set UUID | generation u64 | DEK or share |
 //! ```
-//! UUIDs in their byte order (RFC 9562), the integer little-endian, the version 1. 105 bytes fit what OAEP with SHA-256
+//! UUIDs in their byte order (RFC 9562), the integer little-endian. The purpose is 1 for a whole DEK, 2 for a customer's
+//! and 3 for a platform's share; another structure would get numbers of its own. 105 bytes fit what OAEP with SHA-256
 //! leaves of RSA-2048: 256 - 2 * 32 - 2 = 190 (RFC 8017, 7.1.1). OAEP in Key Vault takes no label, hence a structure.
 
 use keyd_client::{
@@ -16,9 +17,6 @@ use thiserror::Error;
 
 use super::KekError;
 
-/// Version of the structure.
-const VERSION: u8 = 1;
-
 const HEAD_LEN: usize = 1 + 16 + 16 + 8;
 
 /// Bytes of the structure.
@@ -26,7 +24,23 @@ pub const BOUND_LEN: usize = HEAD_LEN + DEK_LEN;
 
 const _: () = assert!(BOUND_LEN == 105 && BOUND_LEN <= 190);
 
-/// Whose a DEK is.
+/// What is wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Purpose {
+    /// A DEK.
+    WholeDek = 1,
+    /// The share under a customer's key (see [`super::shares`]).
+    CustomerShare = 2,
+    /// The share under the platform's key.
+    PlatformShare = 3,
+}
+
+impl Purpose {
+    const ALL: [Self; 3] = [Self::WholeDek, Self::CustomerShare, Self::PlatformShare];
+}
+
+/// Whose a DEK is, and which part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Binding {
     /// The disk.
@@ -35,12 +49,14 @@ pub struct Binding {
     pub set: DesId,
     /// Which of the disk's DEKs, from 1.
     pub generation: u64,
+    /// All of it, or a share.
+    pub purpose: Purpose,
 }
 
 impl Binding {
     fn head(&self) -> [u8; HEAD_LEN] {
         let mut head = [0; HEAD_LEN];
-        head[0] = VERSION;
+        head[0] = self.purpose as u8;
         head[1..17].copy_from_slice(self.disk.0.as_bytes());
         head[17..33].copy_from_slice(self.set.0.as_bytes());
         head[33..].copy_from_slice(&self.generation.to_le_bytes());
@@ -54,6 +70,9 @@ pub enum Mismatch {
     /// Not a structure of ours.
     #[error("not wrapped by a keyd of this release")]
     Form,
+    /// A share where a DEK is wanted, or the other way round, or the other share.
+    #[error("it is another part of a disk's key")]
+    Purpose,
     /// Of another disk.
     #[error("its disk differs")]
     Disk,
@@ -82,7 +101,10 @@ pub(super) fn take_apart(plain: &[u8], binding: &Binding) -> Result<Dek, KekErro
         .ok_or(Mismatch::Form)?;
     let differs = |from: usize, to: usize| head[from..to] != expected[from..to];
     match head {
-        _ if differs(0, 1) => Err(Mismatch::Form.into()),
+        _ if Purpose::ALL.iter().all(|purpose| *purpose as u8 != head[0]) => {
+            Err(Mismatch::Form.into())
+        }
+        _ if differs(0, 1) => Err(Mismatch::Purpose.into()),
         _ if differs(1, 17) => Err(Mismatch::Disk.into()),
         _ if differs(17, 33) => Err(Mismatch::Set.into()),
         _ if differs(33, HEAD_LEN) => Err(Mismatch::Generation.into()),

@@ -11,7 +11,12 @@ use super::*;
 use crate::volume_key;
 
 fn binding() -> Binding {
-    Binding { disk: DiskId::random(), set: DesId::random(), generation: 1 }
+    Binding {
+        disk: DiskId::random(),
+        set: DesId::random(),
+        generation: 1,
+        purpose: Purpose::WholeDek,
+    }
 }
 
 fn kek() -> Kek {
@@ -83,11 +88,12 @@ fn a_key_of_another_disk_is_refused_by_name() {
 fn something_else_under_the_same_key_is_refused() {
     let (kek, der) = Kek::generate(KeyBits::Rsa2048).unwrap();
     let other = RsaPrivateKey::from_pkcs8_der(der.expose()).unwrap().to_public_key();
-    for plain in [vec![], vec![1; 64], vec![2; 105], vec![1; 104], vec![1; 106]] {
+    let forms = [vec![], vec![1; 64], vec![0; 105], vec![4; 105], vec![1; 104], vec![1; 106]];
+    for plain in forms {
         let mut rng = rsa::rand_core::OsRng;
         let wrapped = other.encrypt(&mut rng, Oaep::new::<Sha256>(), &plain).unwrap();
         let result = kek.unwrap(&WrappedDek(wrapped), &binding());
-        assert!(matches!(result, Err(KekError::Foreign(_))), "{plain:?}");
+        assert!(matches!(result, Err(KekError::Foreign(Mismatch::Form))), "{plain:?}");
     }
 }
 

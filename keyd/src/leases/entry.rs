@@ -3,9 +3,9 @@
 use std::{net::Shutdown, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use keyd_client::{
-    DiskId, KeyName,
+    DiskId,
     lease::BootTime,
-    message::{Event, Refusal, UnixMillis},
+    message::{Event, Reaction, Refusal, UnixMillis},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -17,8 +17,6 @@ use crate::{auth::Caller, clock};
 pub struct Claim {
     /// The disk.
     pub disk: DiskId,
-    /// The key its DEK is wrapped under.
-    pub key: KeyName,
     /// Who asks.
     pub caller: Caller,
     /// Whether it only reads.
@@ -83,7 +81,7 @@ impl Entry {
 
     pub(super) fn renew(&mut self) {
         let answered = match self.stage {
-            Stage::Held | Stage::Parked => self.say(&Event::Renewed),
+            Stage::Held | Stage::Parked => self.say(&Event::Renewed { lease_ms: self.lease_ms() }),
             Stage::Attaching | Stage::Revoking => false,
         };
         if answered && self.stage == Stage::Held {
@@ -91,20 +89,16 @@ impl Entry {
         }
     }
 
-    /// Whether this concerned the holder.
-    pub(super) fn revoke(&mut self, event: &Event) -> bool {
+    /// Whether there is something to let go. Who is attaching will not get it, for the epoch is another.
+    pub(super) fn revoke(&mut self, reason: &str, on_revoke: Reaction) -> bool {
         self.epoch += 1;
         self.granted = false;
-        match self.stage {
-            Stage::Held => {
-                self.stage = Stage::Revoking;
-                self.say(event);
-                true
-            }
-            // Its DEK will be withheld, for the epoch is another.
-            Stage::Attaching => true,
-            Stage::Revoking | Stage::Parked => false,
+        if self.stage != Stage::Held {
+            return false;
         }
+        self.stage = Stage::Revoking;
+        self.say(&Event::Revoked { reason: reason.to_owned(), on_revoke });
+        true
     }
 
     /// Whether the holder was told.
@@ -119,6 +113,10 @@ impl Entry {
     pub(super) fn still_revoked(&mut self, refusal: Refusal) {
         self.granted = false;
         self.say(&Event::StillRevoked(refusal));
+    }
+
+    fn lease_ms(&self) -> u64 {
+        u64::try_from(self.claim.length.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// Counted from after the answer was sent: the holder counts from before it asked, and so ends first.

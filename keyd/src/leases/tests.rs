@@ -1,6 +1,9 @@
 use std::io::{ErrorKind, Read, Write};
 
-use keyd_client::wire;
+use keyd_client::{
+    message::{Answer, Event},
+    wire,
+};
 
 use super::*;
 use crate::{auth::Caller, volume_key};
@@ -12,13 +15,7 @@ struct Peer {
 }
 
 fn claim(disk: DiskId, read_only: bool) -> Claim {
-    Claim {
-        disk,
-        key: "k".parse().unwrap(),
-        caller: Caller { uid: 1, gid: 1, pid: 77 },
-        read_only,
-        length: Duration::from_secs(5),
-    }
+    Claim { disk, caller: Caller::local(1, 77), read_only, length: Duration::from_secs(5) }
 }
 
 fn entered(leases: &Leases, claim: Claim) -> Result<Peer, InUse> {
@@ -48,9 +45,13 @@ fn heard(peer: &mut Peer) -> Option<(Event, Option<Dek>)> {
     }
 }
 
-fn key() -> KeyName {
-    "k".parse().unwrap()
+fn revoke(leases: &Leases, peer: &Peer) -> u32 {
+    let (reason, on_revoke) = ("why".to_owned(), Reaction::Park);
+    leases.revoke(&[Loss { lease: peer.lease, reason, on_revoke }]).count()
 }
+
+const REPORT: FenceReport =
+    FenceReport { ordered: 1, last_io: Some(2), wiped: 3, took_us: 4, held: 5 };
 
 #[test]
 fn one_writer_or_many_readers() {
@@ -76,14 +77,16 @@ fn a_hang_up_frees_the_disk_before_anyone_read_it() {
 }
 
 #[test]
-fn a_revocation_reaches_holders_of_this_key_only() {
+fn a_revocation_reaches_who_it_names_and_once() {
     let leases = Leases::default();
     let mut peer = held(&leases, DiskId::random());
-    assert_eq!(leases.revoke(&"other".parse().unwrap(), "x"), 0);
-    assert!(heard(&mut peer).is_none());
-    assert_eq!(leases.revoke(&key(), "why"), 1);
+    let mut other = held(&leases, DiskId::random());
+    assert_eq!(revoke(&leases, &peer), 1);
+    assert!(heard(&mut other).is_none());
     let (event, dek) = heard(&mut peer).unwrap();
-    assert_eq!(event, Event::Revoked { reason: "why".to_owned() });
+    let on_revoke = Reaction::Park;
+    assert_eq!(event, Event::Revoked { reason: "why".to_owned(), on_revoke });
+    assert_eq!(revoke(&leases, &peer), 0);
     assert!(dek.is_none());
     assert_eq!(leases.stage(peer.lease), Some(Stage::Revoking));
 }
@@ -93,9 +96,9 @@ fn a_key_that_went_between_look_and_hand_over_is_withheld() {
     let leases = Leases::default();
     let mut peer = entered(&leases, claim(DiskId::random(), false)).unwrap();
     let epoch = leases.epoch(peer.lease);
-    assert_eq!(leases.revoke(&key(), "x"), 1);
+    assert_eq!(revoke(&leases, &peer), 0, "it has nothing to let go");
     // Even if it came back at once: what was seen is no longer what is.
-    leases.grant(&key());
+    leases.grant(&[peer.lease]);
     let dek = volume_key::generate().unwrap();
     let handed = leases.hand_over(peer.lease, epoch, &Event::Reclaimed, &dek);
     assert_eq!(handed, HandOver::Withheld);
@@ -109,13 +112,13 @@ fn renewals_prolong_what_is_held_and_not_what_is_revoked() {
     let first = leases.patience(peer.lease);
     std::thread::sleep(Duration::from_millis(5));
     leases.renew(peer.lease);
-    assert_eq!(heard(&mut peer).unwrap().0, Event::Renewed);
+    assert_eq!(heard(&mut peer).unwrap().0, Event::Renewed { lease_ms: 5000 });
     let (Patience::Until(first), Patience::Until(second)) = (first, leases.patience(peer.lease))
     else {
         panic!("a held lease ends");
     };
     assert!(second > first);
-    leases.revoke(&key(), "x");
+    revoke(&leases, &peer);
     heard(&mut peer).unwrap();
     leases.renew(peer.lease);
     assert!(heard(&mut peer).is_none());
@@ -126,13 +129,13 @@ fn renewals_prolong_what_is_held_and_not_what_is_revoked() {
 fn a_parked_holder_hears_once_that_its_key_is_back() {
     let leases = Leases::default();
     let mut peer = held(&leases, DiskId::random());
-    leases.revoke(&key(), "x");
+    revoke(&leases, &peer);
     heard(&mut peer).unwrap();
-    assert_eq!(leases.grant(&key()), 0, "it still has to confirm");
-    assert_eq!(leases.fenced(peer.lease), Some(Stage::Revoking));
+    assert_eq!(leases.grant(&[peer.lease]), 0, "it still has to confirm");
+    leases.fenced(peer.lease, &REPORT);
     assert_eq!(leases.patience(peer.lease), Patience::Endless);
-    leases.grant_one(peer.lease);
-    assert_eq!(leases.grant(&key()), 0, "it was told already");
+    assert_eq!(leases.grant(&[peer.lease]), 1);
+    assert_eq!(leases.grant(&[peer.lease]), 0, "it was told already");
     assert_eq!(heard(&mut peer).unwrap().0, Event::Granted);
     assert!(heard(&mut peer).is_none());
 }
@@ -145,7 +148,7 @@ fn a_full_socket_does_not_hold_up_a_revocation() {
     peer.ours.set_nonblocking(true).unwrap();
     while (&*peer.ours).write(&[0; 4096]).is_ok() {}
     let begun = std::time::Instant::now();
-    assert_eq!(leases.revoke(&key(), "x"), 1);
+    assert_eq!(revoke(&leases, &peer), 1);
     assert!(begun.elapsed() < Duration::from_millis(100));
     assert!(matches!(leases.patience(peer.lease), Patience::Deaf(_)));
     assert!(entered(&leases, claim(disk, false)).is_err(), "its lease is not over");
@@ -160,11 +163,57 @@ fn states_are_told_as_they_are() {
     let peer = held(&leases, disk);
     let state = |leases: &Leases| leases.holders(disk)[0].state;
     assert_eq!(state(&leases), HolderState::Held);
-    leases.revoke(&key(), "x");
+    revoke(&leases, &peer);
     assert_eq!(state(&leases), HolderState::Revoking);
-    leases.fenced(peer.lease);
+    leases.fenced(peer.lease, &REPORT);
     assert_eq!(state(&leases), HolderState::Parked);
     let ended = leases.end(peer.lease).unwrap();
     assert_eq!((ended.stage, ended.disk), (Stage::Parked, disk));
     assert!(leases.holders(disk).is_empty());
+}
+
+/// One confirms, one hangs up, one says nothing: each is told as it is, and waiting ends when nobody is left to wait
+/// for, or when time is over.
+#[test]
+fn a_revocation_tells_what_each_holder_answered() {
+    let leases = Leases::default();
+    let peers = [(); 3].map(|()| held(&leases, DiskId::random()));
+    let [confirms, hangs_up, silent] = &peers;
+    let losses = peers.each_ref().map(|peer| Loss {
+        lease: peer.lease,
+        reason: "why".to_owned(),
+        on_revoke: Reaction::Fail,
+    });
+    let told = leases.revoke(&losses);
+    assert_eq!(told.count(), 3);
+    leases.fenced(confirms.lease, &REPORT);
+    leases.end(hangs_up.lease);
+    let revocation = told.wait(Duration::from_millis(50));
+    assert!(!revocation.confirmed());
+    let answer = |peer: &Peer| {
+        let row = revocation.holders.iter().find(|row| row.lease == peer.lease).unwrap();
+        row.answer
+    };
+    assert_eq!(answer(confirms), Answer::Confirmed(REPORT));
+    assert!(matches!(answer(hangs_up), Answer::HungUp { .. }));
+    let Answer::Unconfirmed { lease_ends } = answer(silent) else { panic!("it said nothing") };
+    let now = crate::clock::now();
+    assert!(lease_ends > now && lease_ends <= now + 5000);
+}
+
+#[test]
+fn waiting_ends_with_the_last_confirmation() {
+    let leases = Leases::default();
+    let peer = held(&leases, DiskId::random());
+    let losses = [Loss { lease: peer.lease, reason: String::new(), on_revoke: Reaction::Park }];
+    let told = leases.revoke(&losses);
+    let revocation = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(30));
+            leases.fenced(peer.lease, &REPORT);
+        });
+        told.wait(Duration::from_secs(3600))
+    });
+    assert!(revocation.confirmed());
+    assert!(leases.lock().answers.is_empty(), "nobody wants to know any more");
 }

@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use keyd_client::{
-    DesName, KeyName, KeyVersion,
+    DesName, KeyId, KeyVersion, Principal,
     ids::DesId,
     limits::{LEASE_MAX, LEASE_MIN},
-    message::{EncryptionType, Reaction, UnixMillis},
+    message::{DesChange, EncryptionType, OnRevoke, Reaction, RotationError, Terms, UnixMillis},
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{error::Refused, model::key::Key};
+use crate::{
+    error::Refused,
+    limits::{AZURE_GRACE_MS, GRACE_MS_MAX},
+    model::key::Key,
+};
 
 /// A set as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,138 +24,205 @@ pub struct Des {
     /// Its name.
     pub name: DesName,
     /// Its key.
-    pub key: KeyName,
+    pub key: KeyId,
     /// The version that wraps new DEKs.
     pub active_version: KeyVersion,
-    /// Platform or customer key.
+    /// The platform key's version that wraps the other share, under platform and customer keys.
+    pub platform_version: Option<KeyVersion>,
+    /// Platform key, customer's key, or both.
     pub encryption: EncryptionType,
-    /// What its disks do when the key is taken away.
-    pub on_revoke: Reaction,
-    /// Lease of its disks, milliseconds.
-    pub lease_ms: u64,
+    /// The terms its disks run on.
+    pub terms: Terms,
+    /// Whether it follows its key's newest version.
+    pub auto_rotate: bool,
     /// When it was made.
     pub created: UnixMillis,
     /// When its active version last changed.
     pub last_rotation: Option<UnixMillis>,
+    /// The journal of a rotation that has begun and not ended.
+    pub rotation: Option<Rotation>,
+    /// Keys that may still wrap DEKs of it while that rotation runs.
+    pub previous_keys: Vec<KeyId>,
+    /// Why it does not follow its key.
+    pub rotation_error: Option<RotationError>,
+    /// Since when its key is lost, if its terms give a grace.
+    pub lost_since: Option<UnixMillis>,
+}
+
+/// A rotation under way: DEKs that are not under the active versions are to be wrapped anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotation {
+    /// When it began.
+    pub started: UnixMillis,
+    /// DEKs wrapped anew so far.
+    pub rewrapped: u64,
 }
 
 /// What a set's maker chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// What its disks do when the key is taken away.
-    pub on_revoke: Reaction,
-    /// Lease of its disks, milliseconds.
-    pub lease_ms: u64,
+pub struct Choice {
+    /// Customer's key, or both.
+    pub encryption: EncryptionType,
+    /// Terms.
+    pub terms: Terms,
+    /// Whether it follows its key's newest version.
+    pub auto_rotate: bool,
 }
 
 impl Des {
-    /// A new set on a customer's key.
+    /// A new set on a customer's key. `platform` is the newest version of the platform key.
     ///
     /// # Errors
-    /// [`Refused::LeaseLength`]; [`Refused::PlatformSet`] (Azure: a set has no platform encryption type);
-    /// [`Refused::KeyDisabled`].
+    /// [`Refused::LeaseLength`], [`Refused::Grace`]; [`Refused::PlatformSet`] (Azure: a set has no platform encryption
+    /// type).
     pub fn on_key(
         name: DesName,
-        key: &Key,
-        policy: Policy,
+        (key, version): (&Key, KeyVersion),
+        platform: KeyVersion,
+        choice: Choice,
         now: UnixMillis,
     ) -> Result<Self, Refused> {
-        let lease = Duration::from_millis(policy.lease_ms);
-        match key {
-            _ if !(LEASE_MIN..=LEASE_MAX).contains(&lease) => {
-                Err(Refused::LeaseLength(policy.lease_ms))
-            }
-            _ if key.platform => Err(Refused::PlatformSet(key.name.clone())),
-            _ if !key.enabled() => Err(Refused::KeyDisabled(key.name.clone())),
-            _ => Ok(Self::make(name, key, policy, EncryptionType::CustomerKey, now)),
+        check_terms(&choice.terms)?;
+        if key.platform || choice.encryption == EncryptionType::PlatformKey {
+            return Err(Refused::PlatformSet(key.id.clone()));
         }
+        let mut set = Self::make(name, (&key.id, version), choice, now);
+        set.platform_version =
+            (choice.encryption == EncryptionType::PlatformAndCustomerKeys).then_some(platform);
+        Ok(set)
     }
 
     /// The built-in set for disks without a key of the customer's.
     #[must_use]
-    pub fn platform(name: DesName, key: &Key, policy: Policy, now: UnixMillis) -> Self {
-        Self::make(name, key, policy, EncryptionType::PlatformKey, now)
+    pub fn platform(name: DesName, key: &Key, terms: Terms, now: UnixMillis) -> Self {
+        let choice = Choice { encryption: EncryptionType::PlatformKey, terms, auto_rotate: true };
+        Self::make(name, (&key.id, key.newest().version), choice, now)
     }
 
     fn make(
         name: DesName,
-        key: &Key,
-        policy: Policy,
-        encryption: EncryptionType,
+        (key, version): (&KeyId, KeyVersion),
+        choice: Choice,
         now: UnixMillis,
     ) -> Self {
         Self {
             id: DesId::random(),
             name,
-            key: key.name.clone(),
-            active_version: key.newest().version,
-            encryption,
-            on_revoke: policy.on_revoke,
-            lease_ms: policy.lease_ms,
+            key: key.clone(),
+            active_version: version,
+            platform_version: None,
+            encryption: choice.encryption,
+            terms: choice.terms,
+            auto_rotate: choice.auto_rotate,
             created: now,
             last_rotation: None,
+            rotation: None,
+            previous_keys: Vec::new(),
+            rotation_error: None,
+            lost_since: None,
         }
     }
 
-    /// New DEKs are wrapped under another version from now on.
-    pub fn activate(&mut self, version: KeyVersion, now: UnixMillis) {
+    /// Its own identity.
+    #[must_use]
+    pub fn identity(&self) -> Principal {
+        Principal::Des(self.name.clone())
+    }
+
+    /// Whether a version of a key wraps what is wrapped now.
+    #[must_use]
+    pub fn is_active(&self, version: KeyVersion) -> bool {
+        version == self.active_version || Some(version) == self.platform_version
+    }
+
+    /// New DEKs are wrapped under another version, maybe of another key, from now on; older wrapped DEKs are to follow.
+    pub fn activate(&mut self, key: &KeyId, version: KeyVersion, now: UnixMillis) {
+        if self.key != *key {
+            let previous = std::mem::replace(&mut self.key, key.clone());
+            self.previous_keys.retain(|other| *other != previous && other != key);
+            self.previous_keys.push(previous);
+        }
         self.active_version = version;
         self.last_rotation = Some(now);
+        self.rotation_error = None;
+        self.begin(now);
     }
+
+    /// The platform's share is wrapped under another version from now on.
+    pub fn activate_platform(&mut self, version: KeyVersion, now: UnixMillis) {
+        self.platform_version = Some(version);
+        self.begin(now);
+    }
+
+    /// Opens the journal. What an unfinished rotation counted is counted on.
+    fn begin(&mut self, now: UnixMillis) {
+        self.rotation.get_or_insert(Rotation { started: now, rewrapped: 0 });
+    }
+
+    /// Closes the journal and says how many DEKs were wrapped anew.
+    pub fn end_rotation(&mut self) -> u64 {
+        self.rotation_error = None;
+        self.previous_keys.clear();
+        self.rotation.take().map_or(0, |r| r.rewrapped)
+    }
+
+    /// Changes its terms; what is missing stays.
+    ///
+    /// # Errors
+    /// [`Refused::LeaseLength`], [`Refused::Grace`].
+    pub fn change(&mut self, change: &DesChange) -> Result<(), Refused> {
+        let terms = Terms {
+            on_revoke: change.on_revoke.unwrap_or(self.terms.on_revoke),
+            lease_ms: change.lease_ms.unwrap_or(self.terms.lease_ms),
+            grace_ms: change.grace_ms.unwrap_or(self.terms.grace_ms),
+            on_expiry: change.on_expiry.unwrap_or(self.terms.on_expiry),
+        };
+        check_terms(&terms)?;
+        self.terms = terms;
+        self.auto_rotate = change.auto_rotate.unwrap_or(self.auto_rotate);
+        Ok(())
+    }
+
+    /// What its disks' processes are told to do with the guest's requests.
+    #[must_use]
+    pub fn reaction(&self) -> Reaction {
+        match self.terms.on_revoke {
+            OnRevoke::Park | OnRevoke::Deferred => Reaction::Park,
+            OnRevoke::Fail | OnRevoke::Azure1h => Reaction::Fail,
+        }
+    }
+
+    /// How long after the loss of its key its disks are halted, milliseconds; none if only the next attach is.
+    #[must_use]
+    pub fn halts_after(&self) -> Option<u64> {
+        match self.terms.on_revoke {
+            OnRevoke::Park | OnRevoke::Fail => Some(self.terms.grace_ms),
+            OnRevoke::Azure1h => Some(self.terms.grace_ms.max(AZURE_GRACE_MS)),
+            OnRevoke::Deferred => None,
+        }
+    }
+
+    /// Whether its disks are to be halted now, their key being lost.
+    #[must_use]
+    pub fn halts_now(&self, now: UnixMillis) -> bool {
+        match self.halts_after() {
+            Some(0) => true,
+            Some(after) => self.lost_since.is_some_and(|since| now >= since + after),
+            None => false,
+        }
+    }
+}
+
+fn check_terms(terms: &Terms) -> Result<(), Refused> {
+    let lease = Duration::from_millis(terms.lease_ms);
+    if !(LEASE_MIN..=LEASE_MAX).contains(&lease) {
+        return Err(Refused::LeaseLength(terms.lease_ms));
+    }
+    if terms.grace_ms > GRACE_MS_MAX {
+        return Err(Refused::Grace(terms.grace_ms));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        kek::{Material, PublicKey, SealedKey},
-        model::key::Version,
-    };
-
-    fn key(platform: bool) -> Key {
-        let version = Version {
-            version: KeyVersion::random(),
-            bits: 2048,
-            enabled: true,
-            created: 1,
-            material: Material::Sealed(SealedKey(vec![])),
-            public: PublicKey { n: vec![1], e: vec![1] },
-        };
-        Key::new("k".parse().unwrap(), platform, version)
-    }
-
-    fn set(key: &Key, lease_ms: u64) -> Result<Des, Refused> {
-        let policy = Policy { on_revoke: Reaction::Park, lease_ms };
-        Des::on_key("s".parse().unwrap(), key, policy, 5)
-    }
-
-    #[test]
-    fn leases_outside_the_bounds_are_refused() {
-        for (lease_ms, allowed) in [
-            (0, false),
-            (999, false),
-            (1000, true),
-            (3_600_000, true),
-            (3_600_001, false),
-            (u64::MAX, false),
-        ] {
-            assert_eq!(set(&key(false), lease_ms).is_ok(), allowed, "{lease_ms}");
-        }
-    }
-
-    #[test]
-    fn a_set_needs_an_enabled_key_of_the_customers() {
-        assert!(matches!(set(&key(true), 5000), Err(Refused::PlatformSet(_))));
-        let mut disabled = key(false);
-        disabled.switch(false).unwrap();
-        assert!(matches!(set(&disabled, 5000), Err(Refused::KeyDisabled(_))));
-    }
-
-    #[test]
-    fn activation_is_dated() {
-        let mut set = set(&key(false), 5000).unwrap();
-        let new = KeyVersion::random();
-        set.activate(new, 77);
-        assert_eq!((set.active_version, set.last_rotation), (new, Some(77)));
-    }
-}
+mod tests;

@@ -1,27 +1,30 @@
 //! A disk: its shape, its wrapped DEK, and what may be done with it.
 
 use keyd_client::{
-    DesName, DiskId, KeyVersion, WrappedDek,
-    message::{DiskRecord, Geometry, UnixMillis, VolumeKeyDigest},
+    DesName, DiskId, KeyId, KeyVersion, Principal, WrappedDek,
+    message::{DiskKind, DiskRecord, Geometry, UnixMillis, VolumeKeyDigest},
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Refused,
-    kek::Binding,
     limits::{DATA_OFFSET_ALIGN, DATA_OFFSET_MAX, DATA_OFFSET_MIN, DISK_SIZE_MAX},
     model::des::Des,
 };
 
-/// A disk as it is stored.
+/// A disk, snapshot or image as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// The disk.
     pub id: DiskId,
+    /// What it is.
+    pub kind: DiskKind,
+    /// What it was made from.
+    pub source: Option<DiskId>,
     /// Its set.
     pub des: DesName,
-    /// The version of the set's key that wraps its DEK.
-    pub key_version: KeyVersion,
+    /// The DEK under the set's key; under platform and customer keys first the customer's share, then the platform's.
+    pub wraps: Vec<Wrap>,
     /// Shape.
     pub geometry: Geometry,
     /// Proof of the DEK.
@@ -32,34 +35,50 @@ pub struct Disk {
     pub confirmed: bool,
     /// When its DEK was made.
     pub created: UnixMillis,
-    /// User id of its maker.
-    pub maker: u32,
-    /// The DEK, wrapped.
-    pub wrapped: WrappedDek,
+    /// Who made it.
+    pub maker: Principal,
+}
+
+/// A DEK, or a share of it, wrapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wrap {
+    /// The key that wraps it.
+    pub key: KeyId,
+    /// And which version of it.
+    pub version: KeyVersion,
+    /// The wrapped bytes.
+    pub blob: WrappedDek,
 }
 
 impl Disk {
-    /// What its wrapped DEK is bound to.
+    /// The wrap under its set's key.
+    ///
+    /// # Panics
+    /// Never: a disk is made with its wraps, and they are replaced together.
     #[must_use]
-    pub fn binding(&self, set: &Des) -> Binding {
-        Binding { disk: self.id, set: set.id, generation: self.generation }
+    pub fn first_wrap(&self) -> &Wrap {
+        self.wraps.first().expect("a disk has a wrapped DEK")
     }
 
     /// The record as holders and lists see it.
     #[must_use]
     pub fn record(&self, set: &Des) -> DiskRecord {
+        let first = self.first_wrap();
         DiskRecord {
             id: self.id,
+            kind: self.kind,
+            source: self.source,
             des: self.des.clone(),
-            key: set.key.clone(),
-            key_version: self.key_version,
+            key: first.key.clone(),
+            key_version: first.version,
+            platform_version: self.wraps.get(1).map(|wrap| wrap.version),
             encryption: set.encryption,
             geometry: self.geometry,
             digest: self.digest.clone(),
             generation: self.generation,
             confirmed: self.confirmed,
             created: self.created,
-            wrapped: self.wrapped.clone(),
+            wrapped: first.blob.clone(),
         }
     }
 
@@ -79,10 +98,20 @@ impl Disk {
         Ok(())
     }
 
-    /// The same DEK under another key version.
-    pub fn rewrap(&mut self, version: KeyVersion, wrapped: WrappedDek) {
-        self.key_version = version;
-        self.wrapped = wrapped;
+    /// Whether `kind` can be made from it (Azure: snapshots of disks, images of disks and snapshots, disks of both).
+    ///
+    /// # Errors
+    /// [`Refused::Unconfirmed`], [`Refused::Derivation`].
+    pub fn derivable(&self, kind: DiskKind) -> Result<(), Refused> {
+        if !self.confirmed {
+            return Err(Refused::Unconfirmed(self.id));
+        }
+        match (self.kind, kind) {
+            (DiskKind::Disk, DiskKind::Snapshot)
+            | (DiskKind::Disk | DiskKind::Snapshot, DiskKind::Image)
+            | (DiskKind::Snapshot | DiskKind::Image, DiskKind::Disk) => Ok(()),
+            _ => Err(Refused::Derivation),
+        }
     }
 }
 

@@ -1,71 +1,51 @@
-//! A key: a name and its versions, newest first.
+//! A key: a name in a vault and its versions, newest first.
 
-use keyd_client::{KeyName, KeyVersion, message::UnixMillis};
+use keyd_client::{
+    KeyId, KeyVersion, Principal,
+    message::{KeyChange, KeyOperation, RotationPolicy, UnixMillis},
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::Refused,
-    kek::{KeyBits, Material, PublicKey},
-    limits::VERSIONS_MAX,
-};
+use super::version::Version;
+use crate::{error::Refused, limits::VERSIONS_MAX};
 
 /// A key as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
-    /// Its name.
-    pub name: KeyName,
-    /// Whether the daemon made it for the `platform` set.
+    /// Its vault and name.
+    pub id: KeyId,
+    /// Whether the daemon made it for disks without a key of the customer's.
     pub platform: bool,
     /// Newest first; never empty.
     versions: Vec<Version>,
-    /// The journal of a rotation that has begun and not ended.
-    pub rotation: Option<Rotation>,
+    /// Set while it is deleted.
+    deleted: Option<Deleted>,
+    /// When it is rotated by itself.
+    pub rotation_policy: Option<RotationPolicy>,
 }
 
-/// One version of a key.
+/// A deleted key: out of use, its name taken, until it is recovered or destroyed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// Its id.
-    pub version: KeyVersion,
-    /// RSA modulus length, bits.
-    pub bits: u32,
-    /// Whether it may wrap and unwrap.
-    pub enabled: bool,
-    /// When it was made.
-    pub created: UnixMillis,
-    /// The private key, or where it is.
-    pub material: Material,
-    /// The public key.
-    pub public: PublicKey,
-}
-
-/// A rotation under way: every DEK under the key's sets is to be wrapped under the newest version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rotation {
-    /// When it began.
-    pub started: UnixMillis,
-    /// DEKs wrapped anew so far.
-    pub rewrapped: u64,
-}
-
-impl Version {
-    /// A new version, enabled.
-    #[must_use]
-    pub fn new(
-        version: KeyVersion,
-        bits: KeyBits,
-        (material, public): (Material, PublicKey),
-        now: UnixMillis,
-    ) -> Self {
-        Self { version, bits: bits.count(), enabled: true, created: now, material, public }
-    }
+pub struct Deleted {
+    /// When it was deleted.
+    pub at: UnixMillis,
+    /// When it will be destroyed by itself.
+    pub purge_at: UnixMillis,
+    /// Who asked for its destruction while it wraps DEKs; somebody else must ask too.
+    pub purge_asked: Option<Principal>,
 }
 
 impl Key {
     /// A new key with its first version.
     #[must_use]
-    pub fn new(name: KeyName, platform: bool, first: Version) -> Self {
-        Self { name, platform, versions: vec![first], rotation: None }
+    pub fn new(id: KeyId, platform: bool, first: Version) -> Self {
+        Self { id, platform, versions: vec![first], deleted: None, rotation_policy: None }
+    }
+
+    /// The same key in another vault or under another name, as a restored backup is.
+    #[must_use]
+    pub fn renamed(self, id: KeyId) -> Self {
+        Self { id, deleted: None, ..self }
     }
 
     /// The version that wraps.
@@ -89,153 +69,147 @@ impl Key {
         self.newest().enabled
     }
 
-    /// A version that may unwrap now.
+    /// Set while it is deleted.
+    #[must_use]
+    pub fn deleted(&self) -> Option<&Deleted> {
+        self.deleted.as_ref()
+    }
+
+    /// The key, if it is not deleted.
     ///
     /// # Errors
-    /// [`Refused::NoVersion`]; [`Refused::KeyDisabled`] (Key Vault: 403 KeyDisabled on wrap and unwrap).
-    pub fn usable(&self, version: KeyVersion) -> Result<&Version, Refused> {
-        let found = self.versions.iter().find(|v| v.version == version);
-        match found {
-            Some(version) if version.enabled => Ok(version),
-            Some(_) => Err(Refused::KeyDisabled(self.name.clone())),
-            None => Err(Refused::NoVersion(self.name.clone(), version)),
+    /// [`Refused::KeyDeleted`].
+    pub fn alive(&self) -> Result<&Self, Refused> {
+        match &self.deleted {
+            Some(_) => Err(Refused::KeyDeleted(self.id.clone())),
+            None => Ok(self),
         }
     }
 
-    /// Switches every version on or off.
+    /// A version, whatever its state.
     ///
     /// # Errors
-    /// [`Refused::PlatformSwitch`]: the platform key stays on.
-    pub fn switch(&mut self, enabled: bool) -> Result<(), Refused> {
-        if self.platform {
-            return Err(Refused::PlatformSwitch(self.name.clone()));
+    /// [`Refused::NoVersion`].
+    pub fn version(&self, version: KeyVersion) -> Result<&Version, Refused> {
+        let found = self.versions.iter().find(|v| v.version == version);
+        found.ok_or_else(|| Refused::NoVersion(self.id.clone(), version))
+    }
+
+    /// A version that may be used so now.
+    ///
+    /// # Errors
+    /// [`Refused::KeyDeleted`], [`Refused::NoVersion`], and those of [`Version::usable`].
+    pub fn usable(
+        &self,
+        version: KeyVersion,
+        operation: KeyOperation,
+        now: UnixMillis,
+    ) -> Result<&Version, Refused> {
+        self.alive()?;
+        let found = self.version(version)?;
+        found.usable(&self.id, operation, now)?;
+        Ok(found)
+    }
+
+    /// Changes attributes of one version, or of all.
+    ///
+    /// # Errors
+    /// [`Refused::KeyDeleted`], [`Refused::NoVersion`].
+    pub fn change(
+        &mut self,
+        version: Option<KeyVersion>,
+        change: &KeyChange,
+        now: UnixMillis,
+    ) -> Result<(), Refused> {
+        self.alive()?;
+        if let Some(version) = version {
+            self.version(version)?;
         }
-        self.versions.iter_mut().for_each(|v| v.enabled = enabled);
+        let concerned = |v: &&mut Version| version.is_none_or(|only| only == v.version);
+        self.versions.iter_mut().filter(concerned).for_each(|v| v.change(change, now));
         Ok(())
     }
 
-    /// Whether a rotation could begin.
-    ///
-    /// # Errors
-    /// [`Refused::KeyDisabled`], [`Refused::Rotating`], [`Refused::TooManyVersions`].
-    pub fn rotatable(&self) -> Result<(), Refused> {
-        match self {
-            _ if !self.enabled() => Err(Refused::KeyDisabled(self.name.clone())),
-            _ if self.rotation.is_some() => Err(Refused::Rotating(self.name.clone())),
-            _ if self.versions.len() >= VERSIONS_MAX => {
-                Err(Refused::TooManyVersions(self.name.clone()))
-            }
-            _ => Ok(()),
+    /// The customer's own words for the newest version said that its end is near.
+    pub fn end_was_told(&mut self) {
+        if let Some(newest) = self.versions.first_mut() {
+            newest.end_told = true;
         }
     }
 
-    /// Puts a new version in front and opens the journal. Older versions stay as they are.
+    /// Whether another version can be put in front.
     ///
     /// # Errors
-    /// As [`Key::rotatable`].
-    pub fn begin_rotation(&mut self, new: Version) -> Result<(), Refused> {
-        self.rotatable()?;
-        self.rotation = Some(Rotation { started: new.created, rewrapped: 0 });
+    /// [`Refused::KeyDeleted`], [`Refused::TooManyVersions`].
+    pub fn extendable(&self) -> Result<(), Refused> {
+        self.alive()?;
+        if self.versions.len() >= VERSIONS_MAX {
+            return Err(Refused::TooManyVersions(self.id.clone()));
+        }
+        Ok(())
+    }
+
+    /// Whether it can be rotated.
+    ///
+    /// # Errors
+    /// [`Refused::KeyDisabled`] and those of [`Key::extendable`].
+    pub fn rotatable(&self) -> Result<(), Refused> {
+        self.extendable()?;
+        if !self.enabled() {
+            return Err(Refused::KeyDisabled(self.id.clone()));
+        }
+        Ok(())
+    }
+
+    /// Puts a new version in front. Older versions stay as they are.
+    ///
+    /// # Errors
+    /// As [`Key::extendable`].
+    pub fn push(&mut self, new: Version) -> Result<(), Refused> {
+        self.extendable()?;
         self.versions.insert(0, new);
         Ok(())
     }
 
-    /// Closes the journal and says how many DEKs were wrapped anew.
-    pub fn end_rotation(&mut self) -> u64 {
-        self.rotation.take().map_or(0, |r| r.rewrapped)
+    /// Deletes it, softly.
+    ///
+    /// # Errors
+    /// [`Refused::PlatformKey`]; [`Refused::KeyDeleted`].
+    pub fn delete(&mut self, now: UnixMillis, purge_at: UnixMillis) -> Result<(), Refused> {
+        self.alive()?;
+        if self.platform {
+            return Err(Refused::PlatformKey(self.id.clone()));
+        }
+        self.deleted = Some(Deleted { at: now, purge_at, purge_asked: None });
+        Ok(())
+    }
+
+    /// Brings it back.
+    ///
+    /// # Errors
+    /// [`Refused::NotDeleted`].
+    pub fn recover(&mut self) -> Result<(), Refused> {
+        match self.deleted.take() {
+            Some(_) => Ok(()),
+            None => Err(Refused::NotDeleted(self.id.clone())),
+        }
+    }
+
+    /// Whether a principal's wish to destroy it is enough: at once if nothing is wrapped under it any more, else when
+    /// another principal has asked before.
+    ///
+    /// # Errors
+    /// [`Refused::NotDeleted`].
+    pub fn ask_purge(&mut self, who: &Principal, in_use: bool) -> Result<bool, Refused> {
+        let deleted = self.deleted.as_mut().ok_or_else(|| Refused::NotDeleted(self.id.clone()))?;
+        let seconded = deleted.purge_asked.as_ref().is_some_and(|first| first != who);
+        if in_use && !seconded {
+            deleted.purge_asked = Some(who.clone());
+            return Ok(false);
+        }
+        Ok(true)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::kek::SealedKey;
-
-    fn version(created: UnixMillis) -> Version {
-        Version {
-            version: KeyVersion::random(),
-            bits: 2048,
-            enabled: true,
-            created,
-            material: Material::Sealed(SealedKey(vec![1, 2, 3])),
-            public: PublicKey { n: vec![1], e: vec![1] },
-        }
-    }
-
-    fn key() -> Key {
-        Key::new("k".parse().unwrap(), false, version(1))
-    }
-
-    #[test]
-    fn a_disabled_key_unwraps_nothing_under_any_version() {
-        let mut key = key();
-        key.begin_rotation(version(2)).unwrap();
-        key.end_rotation();
-        key.switch(false).unwrap();
-        for v in key.versions() {
-            assert!(matches!(key.usable(v.version), Err(Refused::KeyDisabled(_))));
-        }
-    }
-
-    #[test]
-    fn the_platform_key_stays_on() {
-        let mut key = Key::new("platform".parse().unwrap(), true, version(1));
-        assert!(matches!(key.switch(false), Err(Refused::PlatformSwitch(_))));
-        assert!(key.enabled());
-    }
-
-    #[test]
-    fn old_versions_stay_usable_through_a_rotation() {
-        let mut key = key();
-        let old = key.newest().version;
-        key.begin_rotation(version(2)).unwrap();
-        assert_ne!(key.newest().version, old);
-        assert!(key.usable(old).is_ok());
-        key.end_rotation();
-        assert!(key.usable(old).is_ok());
-    }
-
-    #[derive(Debug, Clone, Copy)]
-    enum Step {
-        Enable,
-        Disable,
-        Begin,
-        End,
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            Just(Step::Enable),
-            Just(Step::Disable),
-            Just(Step::Begin),
-            Just(Step::End)
-        ];
-        proptest::collection::vec(step, 0..40)
-    }
-
-    proptest! {
-        /// The oracle knows three things: whether it is on, whether a rotation runs, how many versions there are.
-        #[test]
-        fn any_sequence_agrees_with_the_oracle(steps in steps()) {
-            let (mut key, mut on, mut rotating, mut versions) = (key(), true, false, 1);
-            for step in steps {
-                match step {
-                    Step::Enable => { key.switch(true).unwrap(); on = true; }
-                    Step::Disable => { key.switch(false).unwrap(); on = false; }
-                    Step::Begin => {
-                        let allowed = on && !rotating;
-                        prop_assert_eq!(key.begin_rotation(version(9)).is_ok(), allowed);
-                        if allowed { rotating = true; versions += 1; }
-                    }
-                    Step::End => { key.end_rotation(); rotating = false; }
-                }
-                prop_assert_eq!(key.enabled(), on);
-                prop_assert_eq!(key.rotation.is_some(), rotating);
-                prop_assert_eq!(key.versions().len(), versions);
-                prop_assert!(key.versions().iter().all(|v| v.enabled == on));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,19 +1,23 @@
 //! Takes a disk's DEK under a lease.
 
-use std::{os::unix::net::UnixStream, sync::Arc};
+use std::{os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use keyd_client::{
-    DiskId, KeyName, LeaseId,
-    message::{Attached, Reply},
+    DiskId, LeaseId,
+    message::{Attached, DiskKind, Reply},
 };
 
+use super::enforce;
 use crate::{
     audit::Entry,
     auth::{Permit, op},
+    clock,
     core::Core,
+    envelope,
     error::{Failure, Refused},
-    leases::{Claim, HandOver, InUse, length},
-    model::{des::Des, disk::Disk, key::Key},
+    leases::{Claim, HandOver, InUse},
+    model::{des::Des, disk::Disk, right::Use, version::Version},
+    standing,
     store::{Txn, View},
 };
 
@@ -24,27 +28,37 @@ pub struct Ask {
     pub id: DiskId,
     /// Whether other readers may share it.
     pub read_only: bool,
-    /// Whether to wait for a disabled key.
+    /// Whether to wait for a lost key. Only who had the DEK before does: it goes on where a new one would begin.
     pub wait: bool,
+}
+
+impl Ask {
+    fn what_for(self) -> Use {
+        if self.wait { Use::Keep } else { Use::Attach }
+    }
 }
 
 /// Enters the lease first, looks at the key second, hands over third: see [`crate::leases`].
 ///
 /// # Errors
-/// [`Refused::NoDisk`], [`Refused::InUse`], [`Refused::KeyDisabled`], [`Refused::Withheld`].
+/// [`Refused::NoDisk`], [`Refused::ReadOnly`], [`Refused::InUse`], [`Refused::Withheld`], and those of
+/// [`standing::opening`].
 pub fn run(
     core: &Core,
     permit: Permit<op::Attach>,
     ask: Ask,
     stream: &Arc<UnixStream>,
 ) -> Result<LeaseId, Failure> {
-    let (_, set, key) = core.store.snapshot()?.disk_whole(ask.id)?;
+    let (disk, set) = core.store.snapshot()?.disk_and_set(ask.id)?;
+    // Until it is confirmed, its maker writes it.
+    if disk.kind != DiskKind::Disk && disk.confirmed && !ask.read_only {
+        return Err(Refused::ReadOnly(ask.id).into());
+    }
     let claim = Claim {
         disk: ask.id,
-        key: key.name,
-        caller: permit.caller(),
+        caller: permit.caller().clone(),
         read_only: ask.read_only,
-        length: length(set.lease_ms),
+        length: Duration::from_millis(set.terms.lease_ms),
     };
     let disk = ask.id;
     let lease = core
@@ -62,9 +76,9 @@ pub fn run(
 struct Seen {
     disk: Disk,
     set: Des,
-    key: Key,
+    /// The versions that open it; none if its key is lost.
+    versions: Option<Vec<Version>>,
     epoch: u64,
-    enabled: bool,
 }
 
 fn enter(
@@ -77,20 +91,22 @@ fn enter(
     let attached = Reply::Attached(Box::new(Attached {
         lease,
         record: seen.disk.record(&seen.set),
-        on_revoke: seen.set.on_revoke,
-        lease_ms: seen.set.lease_ms,
+        on_revoke: seen.set.reaction(),
+        lease_ms: seen.set.terms.lease_ms,
     }));
-    let handed = if seen.enabled {
-        let dek = core.unwrap(&seen.disk, &seen.set, &seen.key)?;
-        core.leases.hand_over(lease, seen.epoch, &attached, &dek)
-    } else {
-        HandOver::Withheld
+    let handed = match &seen.versions {
+        Some(versions) => {
+            let dek = envelope::open(&core.keyring, &seen.set, &seen.disk, versions)?;
+            core.leases.hand_over(lease, seen.epoch, &attached, &dek)
+        }
+        None => HandOver::Withheld,
     };
     match handed {
         HandOver::Withheld if ask.wait => {
             // A holder that is gone is noticed by the connection that now waits for it.
             let _ = core.leases.park(lease, &attached);
-            grant_if_enabled(core, lease, &seen.key.name)
+            // A key that came back while its holder was being parked has nobody else to say so.
+            enforce::grant_if_usable(core, lease)
         }
         HandOver::Withheld => Err(Refused::Withheld.into()),
         HandOver::Done | HandOver::Gone => Ok(()),
@@ -104,33 +120,24 @@ fn look(
     ask: Ask,
     lease: LeaseId,
 ) -> Result<(Seen, Entry), Failure> {
-    let (disk, set, key) = txn.disk_whole(ask.id)?;
+    let (disk, set) = txn.disk_and_set(ask.id)?;
     let epoch = core.leases.epoch(lease);
-    let enabled = match key.usable(disk.key_version) {
-        Ok(_) => true,
-        Err(Refused::KeyDisabled(_)) if ask.wait => false,
-        Err(refused) => return Err(refused.into()),
-    };
+    let (versions, outcome) =
+        match standing::opening(txn, &disk, &set, ask.what_for(), clock::now()) {
+            Ok(versions) => (Some(versions), "ok".to_owned()),
+            Err(Failure::Refused(why)) if ask.wait && why.is_loss() => {
+                (None, format!("parked: {why}"))
+            }
+            Err(other) => return Err(other),
+        };
+    let wrap = disk.first_wrap();
     let detail = format!(
         "lease={lease} pid={} key={} version={}{}",
         permit.caller().pid,
-        key.name,
-        disk.key_version,
+        wrap.key,
+        wrap.version,
         if ask.read_only { " read-only" } else { "" }
     );
-    let outcome = if enabled { "ok" } else { "parked: key disabled" };
     let entry = permit.entry(ask.id).outcome(outcome).detail(detail);
-    let seen = Seen { disk, set, key, epoch, enabled };
-    Ok((seen, entry))
-}
-
-/// A key that was enabled while its holder was being parked has nobody else to say so.
-///
-/// # Errors
-/// [`crate::error::Fault`].
-pub(super) fn grant_if_enabled(core: &Core, lease: LeaseId, key: &KeyName) -> Result<(), Failure> {
-    if core.store.snapshot()?.key(key)?.enabled() {
-        core.leases.grant_one(lease);
-    }
-    Ok(())
+    Ok((Seen { disk, set, versions, epoch }, entry))
 }

@@ -1,6 +1,6 @@
 //! Makes a disk encryption set.
 
-use keyd_client::{DesName, KeyName, message::DesStatus};
+use keyd_client::{DesName, KeyId, KeyVersion, message::DesStatus};
 
 use super::status;
 use crate::{
@@ -9,32 +9,77 @@ use crate::{
     core::Core,
     error::{Failure, Refused},
     limits::SETS_MAX,
-    model::des::{Des, Policy},
-    store::View,
+    model::{
+        des::{Choice, Des},
+        key::Key,
+        right::{IDENTITY_NEEDS, Use, right},
+    },
+    store::{Txn, View},
 };
 
-/// Makes a set on an existing, enabled key.
+/// The key that a set is to be on.
+#[derive(Debug, Clone)]
+pub struct On<'a> {
+    /// The key.
+    pub key: &'a KeyId,
+    /// A version of it; the newest if none.
+    pub version: Option<KeyVersion>,
+    /// Whether the set's identity gets what it needs in the key's vault, if the asker may give that.
+    pub permit: bool,
+}
+
+/// Makes a set on an existing key that its identity may use.
 ///
 /// # Errors
-/// [`Refused::SetExists`], [`Refused::TooManySets`], [`Refused::NoKey`], and those of [`Des::on_key`].
+/// [`Refused::SetExists`], [`Refused::TooManySets`], [`Refused::NoKey`], those of [`Des::on_key`] and of [`right`].
 pub fn run(
     core: &Core,
     permit: Permit<op::DesCreate>,
-    name: DesName,
-    key: &KeyName,
-    policy: Policy,
+    name: &DesName,
+    on: &On<'_>,
+    choice: Choice,
 ) -> Result<DesStatus, Failure> {
     core.store.commit(|txn| {
-        if txn.find_set(&name)?.is_some() {
+        if txn.find_set(name)?.is_some() {
             return Err(Refused::SetExists(name.clone()).into());
         }
         if txn.sets()?.len() >= SETS_MAX {
             return Err(Refused::TooManySets.into());
         }
-        let set = Des::on_key(name.clone(), &txn.key(key)?, policy, clock::now())?;
+        let now = clock::now();
+        let key = txn.key(on.key)?;
+        let version = on.version.unwrap_or(key.newest().version);
+        let platform = txn.key(&KeyId::platform())?.newest().version;
+        let set = Des::on_key(name.clone(), (&key, version), platform, choice, now)?;
+        let permitted = on.permit && permit.administrator();
+        settle(txn, &set, &key, version, permitted)?;
         txn.put_set(&set)?;
-        let entry = permit.entry(&name);
-        let detail = format!("key={key} lease_ms={}", policy.lease_ms);
-        Ok((status::set(txn, &set)?, entry.detail(detail)))
+        let detail = format!(
+            "key={} version={version} lease_ms={} identity-permitted={permitted}",
+            on.key, choice.terms.lease_ms
+        );
+        Ok((status::set(txn, &set)?, permit.entry(name).detail(detail)))
     })
+}
+
+/// Gives a set's identity what it needs, if that is wished, and sees to it that the set may wrap and unwrap under a key.
+///
+/// # Errors
+/// Those of [`right`].
+pub(super) fn settle(
+    txn: &Txn<'_>,
+    set: &Des,
+    key: &Key,
+    version: KeyVersion,
+    permit: bool,
+) -> Result<(), Failure> {
+    let now = clock::now();
+    let mut vault = txn.vault(&key.id.vault)?;
+    if permit {
+        vault.permit_also(&set.identity(), &IDENTITY_NEEDS)?;
+        txn.put_vault(&vault)?;
+    }
+    right(&vault, set, key, version, Use::Wrap, now)?;
+    right(&vault, set, key, version, Use::Attach, now)?;
+    Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
 pub fn run(core: &Core, permit: Permit<op::DiskConfirm>, id: DiskId) -> Result<Reply, Failure> {
     core.store.commit(|txn| {
         let mut disk = txn.disk(id)?;
-        if disk.maker != permit.caller().uid && !permit.administrator() {
+        if disk.maker != permit.caller().principal && !permit.administrator() {
             return Err(Refused::NotYours(id).into());
         }
         disk.confirm();

@@ -2,14 +2,15 @@
 
 use keyd_client::{
     DesName, DiskId,
-    message::{DiskStatus, Geometry},
+    message::{DiskKind, DiskStatus, Geometry},
 };
 
-use super::{first_start, status};
+use super::{first_start, rewrap, status};
 use crate::{
     auth::{Permit, op},
     clock,
     core::Core,
+    envelope::{self, Owner},
     error::Failure,
     model::disk::{Disk, check_geometry},
     store::View,
@@ -19,7 +20,7 @@ use crate::{
 /// Makes a DEK and keeps it wrapped only. The disk is unconfirmed until its image is durable.
 ///
 /// # Errors
-/// Those of [`check_geometry`]; [`crate::error::Refused::NoSet`], [`crate::error::Refused::KeyDisabled`].
+/// Those of [`check_geometry`]; [`crate::error::Refused::NoSet`], and those of [`rewrap::wrappers`].
 pub fn run(
     core: &Core,
     permit: Permit<op::DiskCreate>,
@@ -32,26 +33,25 @@ pub fn run(
     let digest = volume_key::digest(&dek)?;
     core.store.commit(|txn| {
         // Wrapped inside the transaction: a rotation that begins meanwhile must not leave this DEK behind.
-        let set = txn.set(&des)?;
-        let key = txn.key(&set.key)?;
-        let version = key.usable(set.active_version)?;
-        let mut disk = Disk {
-            id: DiskId::random(),
+        let (set, now) = (txn.set(&des)?, clock::now());
+        let wrappers = rewrap::wrappers(txn, &set, now)?;
+        let owner = Owner { disk: DiskId::random(), generation: 1 };
+        let disk = Disk {
+            id: owner.disk,
+            kind: DiskKind::Disk,
+            source: None,
             des: des.clone(),
-            key_version: version.version,
+            wraps: envelope::seal(&core.keyring, &set, owner, &dek, &wrappers)?,
             geometry,
             digest: digest.clone(),
-            generation: 1,
+            generation: owner.generation,
             confirmed: false,
-            created: clock::now(),
-            maker: permit.caller().uid,
-            wrapped: keyd_client::WrappedDek(Vec::new()),
+            created: now,
+            maker: permit.caller().principal.clone(),
         };
-        let kek = core.keyring.kek(&key.name, version)?;
-        disk.wrapped = kek.wrap(&dek, &disk.binding(&set))?;
         txn.add_disk(&disk, &set)?;
-        let entry = permit.entry(disk.id);
-        let detail = format!("des={des} key={} version={}", key.name, version.version);
-        Ok((status::disk(core, txn, &disk)?, entry.detail(detail)))
+        let wrap = disk.first_wrap();
+        let detail = format!("des={des} key={} version={}", wrap.key, wrap.version);
+        Ok((status::disk(core, txn, &disk)?, permit.entry(disk.id).detail(detail)))
     })
 }

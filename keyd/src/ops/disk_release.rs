@@ -4,22 +4,26 @@ use keyd_client::{Dek, DiskId};
 
 use crate::{
     auth::{Permit, op},
+    clock,
     core::Core,
+    envelope,
     error::Failure,
+    model::right::Use,
+    standing,
     store::View,
 };
 
 /// Unwraps a disk's DEK for the asker to keep.
 ///
 /// # Errors
-/// [`crate::error::Refused::NoDisk`], [`crate::error::Refused::KeyDisabled`].
+/// [`crate::error::Refused::NoDisk`], and those of [`standing::opening`].
 pub fn run(core: &Core, permit: Permit<op::DiskReleaseKey>, id: DiskId) -> Result<Dek, Failure> {
-    let (disk, set, key) = core.store.commit(|txn| {
-        let (disk, set, key) = txn.disk_whole(id)?;
-        let version = key.usable(disk.key_version)?.version;
-        let entry = permit.entry(id);
-        let detail = format!("key={} version={version}", key.name);
-        Ok(((disk, set, key), entry.detail(detail)))
+    let (disk, set, versions) = core.store.commit(|txn| {
+        let (disk, set) = txn.disk_and_set(id)?;
+        let versions = standing::opening(txn, &disk, &set, Use::Attach, clock::now())?;
+        let wrap = disk.first_wrap();
+        let detail = format!("key={} version={}", wrap.key, wrap.version);
+        Ok(((disk, set, versions), permit.entry(id).detail(detail)))
     })?;
-    core.unwrap(&disk, &set, &key)
+    Ok(envelope::open(&core.keyring, &set, &disk, &versions)?)
 }

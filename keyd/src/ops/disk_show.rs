@@ -11,6 +11,7 @@ use crate::{
     auth::{Permit, op},
     core::Core,
     error::Failure,
+    model::disk::Disk,
     store::View,
 };
 
@@ -23,7 +24,7 @@ pub fn one(core: &Core, _permit: Permit<op::DiskShow>, id: DiskId) -> Result<Dis
     Ok(status::disk(core, &view, &view.disk(id)?)?)
 }
 
-/// One page of disks. It ends early where a frame would be full: a disk may have many holders.
+/// One page of disks. It ends early where a frame would be full.
 ///
 /// # Errors
 /// [`crate::error::Fault`].
@@ -33,11 +34,18 @@ pub fn page(
     after: Option<DiskId>,
 ) -> Result<Reply, Failure> {
     let view = core.store.snapshot()?;
-    let found = view.disks(after, DISKS_PER_PAGE + 1)?;
+    fit(core, &view, &view.disks(after, DISKS_PER_PAGE + 1)?)
+}
+
+/// As many of these as fit one frame: a disk may have many holders.
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub(super) fn fit(core: &Core, view: &impl View, found: &[Disk]) -> Result<Reply, Failure> {
     let mut disks = Vec::new();
     let mut room = BODY_LEN_MAX - 1024;
     for disk in found.iter().take(DISKS_PER_PAGE) {
-        let told = status::disk(core, &view, disk)?;
+        let told = status::disk(core, view, disk)?;
         let len = serde_json::to_vec(&told)?.len() + 1;
         let Some(left) = room.checked_sub(len) else {
             break;

@@ -5,7 +5,7 @@ use keyd_client::{
     message::{FenceReport, UnixMillis},
 };
 
-use super::attach::grant_if_enabled;
+use super::enforce;
 use crate::{
     auth::{Permit, op},
     clock,
@@ -26,7 +26,7 @@ pub fn run(
     let Some(claim) = core.leases.claim(lease) else {
         return Ok(());
     };
-    core.leases.fenced(lease);
+    core.leases.fenced(lease, report);
     let last_io = report.last_io.map_or_else(|| "none".to_owned(), time);
     let detail = format!(
         "lease={lease} pid={} ordered={} last_io={last_io} wiped={} took_us={} held={}",
@@ -38,7 +38,7 @@ pub fn run(
     );
     let entry = permit.entry(claim.disk).outcome("released").detail(detail);
     core.store.record(entry)?;
-    grant_if_enabled(core, lease, &claim.key)
+    enforce::grant_if_usable(core, lease)
 }
 
 fn time(millis: UnixMillis) -> String {

@@ -1,19 +1,20 @@
-//! What a daemon needs before the first request: the platform key and its set, so that a disk without a key of the
-//! customer's is encrypted too. Done again after a crash in the middle of the first time.
+//! What a daemon needs before the first request: the vault that is meant where none is named; the platform key and its
+//! set, so that a disk without a key of the customer's is encrypted too. Done again after a crash in the middle of the
+//! first time.
 
-use keyd_client::{DesName, KeyName, message::Reaction};
+use keyd_client::{
+    DesName, KeyId, VaultName,
+    message::{OnExpiry, OnRevoke, Terms},
+};
 
 use crate::{
     audit::Entry,
     clock,
     core::Core,
     error::Failure,
-    kek::KeyBits,
-    limits::PLATFORM_LEASE_MS,
-    model::{
-        des::{Des, Policy},
-        key::Key,
-    },
+    kek::{KeyBits, Provider},
+    limits::{PLATFORM_LEASE_MS, RETENTION_DAYS_MAX},
+    model::{des::Des, key::Key, vault::Vault},
     store::View,
 };
 
@@ -33,13 +34,10 @@ pub fn platform_set() -> DesName {
 ///
 /// # Errors
 /// [`crate::root::RootError::Sealed`].
-///
-/// # Panics
-/// Never: the name is well formed.
 pub fn check_root_key(core: &Core) -> Result<(), Failure> {
-    let name: KeyName = PLATFORM.parse().expect("a well-formed name");
-    match core.store.snapshot()?.find_key(&name)? {
-        Some(key) => Ok(core.keyring.check(&name, key.newest())?),
+    let id = KeyId::platform();
+    match core.store.snapshot()?.find_key(&id)? {
+        Some(key) => Ok(core.keyring.check(&id, key.newest())?),
         None => Ok(()),
     }
 }
@@ -48,21 +46,27 @@ pub fn check_root_key(core: &Core) -> Result<(), Failure> {
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-///
-/// # Panics
-/// Never: the name is well formed.
 pub fn run(core: &Core) -> Result<(), Failure> {
-    let name: KeyName = PLATFORM.parse().expect("a well-formed name");
-    if core.store.snapshot()?.find_key(&name)?.is_some() {
+    let id = KeyId::platform();
+    if core.store.snapshot()?.find_key(&id)?.is_some() {
         return Ok(());
     }
-    let version = core.make_version(&name, KeyBits::Rsa3072)?;
+    let version = core.make_version(&id, KeyBits::Rsa3072, Provider::Software)?;
     core.store.commit(|txn| {
-        let key = Key::new(name.clone(), true, version);
-        let policy = Policy { on_revoke: Reaction::Park, lease_ms: PLATFORM_LEASE_MS };
+        let now = clock::now();
+        for vault in [VaultName::default_vault(), VaultName::platform()] {
+            txn.put_vault(&Vault::new(vault, RETENTION_DAYS_MAX, false, now)?)?;
+        }
+        let key = Key::new(id.clone(), true, version);
+        let terms = Terms {
+            on_revoke: OnRevoke::Park,
+            lease_ms: PLATFORM_LEASE_MS,
+            grace_ms: 0,
+            on_expiry: OnExpiry::RefuseNew,
+        };
         txn.put_key(&key)?;
-        txn.put_set(&Des::platform(platform_set(), &key, policy, clock::now()))?;
-        let entry = Entry::by_daemon("first-start", &name);
+        txn.put_set(&Des::platform(platform_set(), &key, terms, now))?;
+        let entry = Entry::by_daemon("first-start", &id);
         let detail = format!("version={} bits=3072", key.newest().version);
         Ok(((), entry.detail(detail)))
     })

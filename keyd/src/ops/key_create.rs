@@ -1,49 +1,54 @@
 //! Makes an RSA key.
 
-use keyd_client::{KeyName, message::KeyStatus};
+use keyd_client::{KeyId, message::KeyStatus};
 
 use super::status::{self, Versions};
 use crate::{
     auth::{Permit, op},
     core::Core,
     error::{Failure, Refused},
-    kek::KeyBits,
+    kek::{KeyBits, Provider},
     limits::KEYS_MAX,
     model::key::Key,
     store::View,
 };
 
-/// Makes a key with its first version, enabled.
+/// Makes a key with its first version, enabled, for every operation.
 ///
 /// # Errors
-/// [`Refused::KeyBits`], [`Refused::KeyExists`], [`Refused::TooManyKeys`].
+/// [`Refused::KeyBits`], [`Refused::NoVault`], [`Refused::KeyExists`], [`Refused::TooManyKeys`].
 pub fn run(
     core: &Core,
     permit: Permit<op::KeyCreate>,
-    name: KeyName,
+    id: &KeyId,
     bits: u32,
+    provider: Provider,
 ) -> Result<KeyStatus, Failure> {
     let bits = KeyBits::try_from(bits)?;
     // Before the costly part, and again inside the transaction.
-    creatable(&core.store.snapshot()?, &name)?;
-    let version = core.make_version(&name, bits)?;
+    creatable(&core.store.snapshot()?, id)?;
+    let version = core.make_version(id, bits, provider)?;
     core.store.commit(|txn| {
-        creatable(txn, &name)?;
-        let id = version.version;
-        let key = Key::new(name.clone(), false, version);
+        creatable(txn, id)?;
+        let detail = format!("version={} bits={}", version.version, bits.count());
+        let key = Key::new(id.clone(), false, version);
         txn.put_key(&key)?;
-        let entry = permit.entry(&name);
-        let entry = entry.detail(format!("version={id} bits={}", bits.count()));
-        Ok((status::key(txn, &key, Versions::All)?, entry))
+        Ok((status::key(txn, &key, Versions::All)?, permit.entry(id).detail(detail)))
     })
 }
 
-fn creatable(view: &impl View, name: &KeyName) -> Result<(), Failure> {
-    if view.find_key(name)?.is_some() {
-        return Err(Refused::KeyExists(name.clone()).into());
+/// Whether a key of this name can be made. A deleted key's name stays taken until it is purged.
+///
+/// # Errors
+/// [`Refused::NoVault`], [`Refused::KeyDeleted`], [`Refused::KeyExists`], [`Refused::TooManyKeys`].
+pub fn creatable(view: &impl View, id: &KeyId) -> Result<(), Failure> {
+    view.vault(&id.vault)?;
+    if let Some(key) = view.find_key(id)? {
+        key.alive()?;
+        return Err(Refused::KeyExists(id.clone()).into());
     }
-    if view.keys()?.len() >= KEYS_MAX {
-        return Err(Refused::TooManyKeys.into());
+    if view.count_keys(&id.vault)? >= KEYS_MAX as u64 {
+        return Err(Refused::TooManyKeys(id.vault.clone()).into());
     }
     Ok(())
 }

@@ -1,44 +1,80 @@
-//! Rotates a key: a new version, and every DEK under the key's sets wrapped anew.
+//! Rotates a key: a new version, and every DEK under the sets that follow the key wrapped anew.
 
-use keyd_client::{KeyName, message::Reply};
+use keyd_client::{
+    DesName, KeyId,
+    message::{Reply, UnixMillis},
+};
 
 use super::{
-    rewrap,
+    des_follow, rewrap,
     status::{self, Versions},
 };
 use crate::{
+    audit::Entry,
     auth::{Permit, op},
     core::Core,
     error::Failure,
     kek::KeyBits,
+    limits::MILLIS_PER_DAY,
+    model::{key::Key, version::Version},
     store::View,
 };
 
-/// Rotates. Older versions stay enabled; holders notice nothing. After a crash the rotation goes on by itself.
+/// Rotates, and returns when every DEK is under the new version. Older versions stay enabled; holders notice nothing.
+/// After a crash the rotation goes on by itself.
 ///
 /// # Errors
-/// [`crate::error::Refused::KeyDisabled`], [`crate::error::Refused::Rotating`],
-/// [`crate::error::Refused::RotationStopped`].
-pub fn run(core: &Core, permit: Permit<op::KeyRotate>, name: &KeyName) -> Result<Reply, Failure> {
-    let _claim = core.claim_rotation(name)?;
-    let key = core.store.snapshot()?.key(name)?;
-    key.rotatable()?;
-    let bits = KeyBits::try_from(key.newest().bits)?;
-    let version = core.make_version(name, bits)?;
-    core.store.commit(|txn| {
-        let mut key = txn.key(name)?;
-        let (new, now) = (version.version, version.created);
-        let detail = format!("began from={} to={new}", key.newest().version);
-        key.begin_rotation(version)?;
-        txn.put_key(&key)?;
-        for mut set in txn.sets()?.into_iter().filter(|set| set.key == *name) {
-            set.activate(new, now);
-            txn.put_set(&set)?;
-        }
-        Ok(((), permit.entry(name).detail(detail)))
-    })?;
-    let rewrapped = rewrap::all(core, name)?;
+/// Those of [`new_version`] and [`rewrap::set`].
+pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<Reply, Failure> {
+    let followers = new_version(core, id, |detail| permit.entry(id).detail(detail))?;
+    let mut rewrapped = 0;
+    for set in &followers {
+        rewrapped += rewrap::set(core, set)?;
+    }
     let view = core.store.snapshot()?;
-    let key = status::key(&view, &view.key(name)?, Versions::All)?;
+    let key = status::key(&view, &view.key(id)?, Versions::All)?;
     Ok(Reply::Rotated { key, rewrapped })
+}
+
+/// Makes a version with fresh material and the newest one's attributes, puts it in front, and lets the sets that follow
+/// the key follow. Returns those; their DEKs are still to be wrapped anew.
+///
+/// # Errors
+/// [`crate::error::Refused::NoKey`], [`crate::error::Refused::KeyDisabled`],
+/// [`crate::error::Refused::TooManyVersions`].
+pub fn new_version(
+    core: &Core,
+    id: &KeyId,
+    entry: impl Fn(String) -> Entry,
+) -> Result<Vec<DesName>, Failure> {
+    let key = core.store.snapshot()?.key(id)?;
+    key.rotatable()?;
+    let newest = key.newest();
+    let bits = KeyBits::try_from(newest.bits)?;
+    let made = core.make_version(id, bits, newest.material.provider())?;
+    core.store.commit(|txn| {
+        let mut key = txn.key(id)?;
+        key.rotatable()?;
+        let version = successor(&key, &made);
+        let detail = format!("from={} to={}", key.newest().version, version.version);
+        key.push(version)?;
+        txn.put_key(&key)?;
+        Ok(((), entry(detail)))
+    })?;
+    des_follow::all_on(core, id)
+}
+
+/// Attributes go over; the validity is the policy's to say.
+fn successor(key: &Key, made: &Version) -> Version {
+    let mut version = made.clone();
+    version.operations.clone_from(&key.newest().operations);
+    version.tags.clone_from(&key.newest().tags);
+    let days = key.rotation_policy.as_ref().and_then(|policy| policy.expires_after_days);
+    version.expires = days.map(|days| expiry(made.created, days));
+    version
+}
+
+/// So many days after, in seconds.
+fn expiry(created: UnixMillis, days: u32) -> u64 {
+    (created + u64::from(days) * MILLIS_PER_DAY) / 1000
 }

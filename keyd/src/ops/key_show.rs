@@ -1,12 +1,16 @@
 //! Tells of keys. A disabled key can still be shown (Key Vault: get and list stay allowed).
 
-use keyd_client::{KeyName, message::KeyStatus};
+use keyd_client::{
+    KeyId,
+    message::{KeyStatus, Reply},
+};
 
 use super::status::{self, Versions};
 use crate::{
     auth::{Permit, op},
     core::Core,
     error::Failure,
+    limits::KEYS_PER_PAGE,
     store::View,
 };
 
@@ -14,19 +18,26 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Refused::NoKey`].
-pub fn one(
-    core: &Core,
-    _permit: Permit<op::KeyShow>,
-    name: &KeyName,
-) -> Result<KeyStatus, Failure> {
+pub fn one(core: &Core, _permit: Permit<op::KeyShow>, id: &KeyId) -> Result<KeyStatus, Failure> {
     let view = core.store.snapshot()?;
-    Ok(status::key(&view, &view.key(name)?, Versions::All)?)
+    Ok(status::key(&view, &view.key(id)?, Versions::All)?)
 }
 
-/// All keys, with the versions in use.
+/// A page of keys with the versions in use, in order of vault and name, after one.
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-pub fn all(core: &Core, _permit: Permit<op::KeyList>) -> Result<Vec<KeyStatus>, Failure> {
-    Ok(status::keys(&core.store.snapshot()?, Versions::InUse)?)
+pub fn page(
+    core: &Core,
+    _permit: Permit<op::KeyList>,
+    after: Option<&KeyId>,
+) -> Result<Reply, Failure> {
+    let view = core.store.snapshot()?;
+    let mut keys = view.keys(after, KEYS_PER_PAGE + 1)?;
+    let more = keys.len() > KEYS_PER_PAGE;
+    keys.truncate(KEYS_PER_PAGE);
+    let sets = view.sets()?;
+    let told = keys.iter().map(|key| status::key_among(&view, key, Versions::InUse, &sets));
+    let keys = told.collect::<Result<_, _>>()?;
+    Ok(Reply::Keys { keys, more })
 }

@@ -5,36 +5,41 @@ use keyd_client::{
     message::{Event, Refusal, RefusalCode},
 };
 
-use super::attach::grant_if_enabled;
+use super::enforce;
 use crate::{
     auth::{Permit, op},
+    clock,
     core::Core,
+    envelope,
     error::{Failure, Refused},
     leases::{HandOver, Stage},
     log,
+    model::right::Use,
+    standing,
     store::View,
 };
 
 /// Looks at the key and unwraps as an attach does; recorded likewise.
 ///
 /// # Errors
-/// [`Refused::NotParked`], [`Refused::KeyDisabled`], [`Refused::Withheld`].
+/// [`Refused::NotParked`], [`Refused::Withheld`], and those of [`standing::opening`].
 pub fn run(core: &Core, permit: Permit<op::Reclaim>, lease: LeaseId) -> Result<(), Failure> {
     let claim = core.leases.claim(lease).ok_or(Refused::NotParked)?;
     if core.leases.stage(lease) != Some(Stage::Parked) {
         return Err(Refused::NotParked.into());
     }
-    let (disk, set, key, epoch) = core.store.commit(|txn| {
-        let (disk, set, key) = txn.disk_whole(claim.disk)?;
+    let (disk, set, versions, epoch) = core.store.commit(|txn| {
+        let (disk, set) = txn.disk_and_set(claim.disk)?;
         let epoch = core.leases.epoch(lease);
-        let version = key.usable(disk.key_version)?.version;
+        let versions = standing::opening(txn, &disk, &set, Use::Keep, clock::now())?;
+        let wrap = disk.first_wrap();
         let entry = permit.entry(claim.disk).detail(format!(
-            "lease={lease} pid={} key={} version={version}",
-            claim.caller.pid, key.name
+            "lease={lease} pid={} key={} version={}",
+            claim.caller.pid, wrap.key, wrap.version
         ));
-        Ok(((disk, set, key, epoch), entry))
+        Ok(((disk, set, versions, epoch), entry))
     })?;
-    let dek = core.unwrap(&disk, &set, &key)?;
+    let dek = envelope::open(&core.keyring, &set, &disk, &versions)?;
     match core.leases.hand_over(lease, epoch, &Event::Reclaimed, &dek) {
         HandOver::Done | HandOver::Gone => Ok(()),
         HandOver::Withheld => Err(Refused::Withheld.into()),
@@ -46,9 +51,7 @@ pub fn run(core: &Core, permit: Permit<op::Reclaim>, lease: LeaseId) -> Result<(
 pub fn refuse(core: &Core, lease: LeaseId, refusal: Refusal) {
     let key_went = refusal.code == RefusalCode::KeyDisabled;
     core.leases.still_revoked(lease, refusal);
-    if let Some(claim) = core.leases.claim(lease).filter(|_| key_went)
-        && let Err(failure) = grant_if_enabled(core, lease, &claim.key)
-    {
+    if key_went && let Err(failure) = enforce::grant_if_usable(core, lease) {
         log::line(format_args!("lease {lease}: {}", log::chain(&failure)));
     }
 }

@@ -1,119 +1,155 @@
-//! The long part of a rotation: DEKs wrapped anew, batch by batch, until no older version wraps any.
+//! The long part of a rotation: a set's DEKs wrapped anew, batch by batch, until every one is under the set's active
+//! version.
 //!
-//! The journal is the key's `rotation` together with the index of disks by version: what is still under an older
-//! version is still to do. Each disk's wrapped DEK is replaced in one commit, after the new form was unwrapped again,
-//! while every version stays enabled; so at every moment, and after a crash at any, each disk has one working key.
+//! The journal is the set's `rotation` together with the index of its disks by version: what is not under an active
+//! version is still to do. Each disk's wraps are replaced in one commit, after the new form was opened again, while
+//! every version stays as it is; so at every moment, and after a crash at any, each disk has one working key.
 
-use std::{sync::Arc, thread};
+use std::{collections::BTreeSet, num::NonZeroUsize, thread};
 
-use keyd_client::KeyName;
+use keyd_client::{
+    DesName, DiskId, KeyId, KeyVersion,
+    message::{RotationError, UnixMillis},
+};
 
 use crate::{
     audit::Entry,
+    clock,
     core::Core,
+    envelope::{self, Wrapper},
     error::{Failure, Refused},
     limits::REWRAP_BATCH,
     log,
-    model::{disk::Disk, key::Key},
-    store::{Snapshot, Txn, View},
+    model::{
+        des::Des,
+        disk::{Disk, Wrap},
+        right::{Use, right},
+    },
+    standing,
+    store::{Txn, View},
 };
 
-/// Wraps every DEK under a key's older versions anew and closes the journal. Returns how many those were, those of
-/// runs before a crash included. The caller claimed the rotation.
+/// Code of a set some of whose wrapped DEKs cannot be opened.
+pub const DAMAGED: &str = "WrappedDekDamaged";
+
+/// Wraps a set's DEKs anew and closes the journal. Returns how many those were, those of runs before a crash
+/// included.
 ///
 /// # Errors
-/// [`Refused::RotationStopped`] if the daemon ends or the key was disabled; [`crate::error::Fault`].
-pub fn all(core: &Core, name: &KeyName) -> Result<u64, Failure> {
+/// [`Refused::RotationStopped`] if the daemon ends, a key is lost, or a DEK is damaged; the set then says why, and it is
+/// tried again. [`crate::error::Fault`] of the store.
+pub fn set(core: &Core, name: &DesName) -> Result<u64, Failure> {
+    let _claim = core.claim_rewrap(name);
+    let mut failed = BTreeSet::new();
     loop {
         if core.stopping() {
             return Err(Refused::RotationStopped(name.clone()).into());
         }
-        let batch = prepare(core, name)?;
-        let rewrapped = if batch.is_empty() {
-            core.store.commit(|txn| close(txn, name))?
-        } else {
-            core.store.commit(|txn| replace(txn, name, &batch))?
+        let batch = match prepare(core, name, &failed) {
+            Ok(batch) => batch,
+            Err(failure) => return Err(stop(core, name, &failure)?),
         };
-        if let Some(rewrapped) = rewrapped {
-            return Ok(rewrapped);
+        let last = batch.done.is_empty() && batch.failed.is_empty();
+        if let Some((disk, why)) = batch.failed.first() {
+            log::line(format_args!("disk {disk} cannot be wrapped anew: {why}"));
+        }
+        failed.extend(batch.failed.into_iter().map(|(disk, _)| disk));
+        match failed.first() {
+            Some(disk) if last => {
+                let why =
+                    format!("{} disks cannot be wrapped anew, the first is {disk}", failed.len());
+                return Err(note_error(core, name, DAMAGED, &why)?);
+            }
+            None if last => {
+                if let Some(rewrapped) = core.store.commit(|txn| close(txn, name))? {
+                    return Ok(rewrapped);
+                }
+            }
+            _ => core.store.commit(|txn| replace(txn, name, &batch.done))?,
         }
     }
 }
 
-/// Goes on, in a thread of its own, with a rotation that a crash or a disabled key interrupted.
-pub fn resume(core: &Arc<Core>, name: &KeyName) {
-    let (core, name) = (core.clone(), name.clone());
-    thread::spawn(move || {
-        let Ok(_claim) = core.claim_rotation(&name) else {
-            return;
-        };
-        match all(&core, &name) {
-            Ok(rewrapped) => log::line(format_args!(
-                "rotation of key {name} resumed and finished, {rewrapped} disks"
-            )),
-            Err(failure) => {
-                log::line(format_args!("rotation of key {name} stopped: {}", log::chain(&failure)))
-            }
-        }
-    });
+/// The costly part of a step, outside any transaction.
+struct Batch {
+    done: Vec<Rewrapped>,
+    failed: Vec<(DiskId, String)>,
 }
 
-/// A disk as it was read, and as it is to be.
+/// A disk as it was read, and its wraps as they are to be.
 struct Rewrapped {
     before: Disk,
-    after: Disk,
+    wraps: Vec<Wrap>,
 }
 
-/// The costly part, outside any transaction.
-fn prepare(core: &Core, name: &KeyName) -> Result<Vec<Rewrapped>, Failure> {
-    let view = core.store.snapshot()?;
+/// The versions that wrap for a set now.
+///
+/// # Errors
+/// Why it may not wrap: see [`right`].
+pub fn wrappers(view: &impl View, set: &Des, now: UnixMillis) -> Result<Vec<Wrapper>, Failure> {
+    let one = |key: &KeyId, version: KeyVersion| -> Result<Wrapper, Failure> {
+        let (key, vault) = (view.key(key)?, view.vault(&key.vault)?);
+        let version = right(&vault, set, &key, version, Use::Wrap, now)?.clone();
+        Ok(Wrapper { key: key.id, version })
+    };
+    let mut wrappers = vec![one(&set.key, set.active_version)?];
+    if let Some(version) = set.platform_version {
+        wrappers.push(one(&KeyId::platform(), version)?);
+    }
+    Ok(wrappers)
+}
+
+fn prepare(core: &Core, name: &DesName, failed: &BTreeSet<DiskId>) -> Result<Batch, Failure> {
     core.store.writable()?;
-    let key = enabled(&view, name)?;
-    let newest = core.keyring.kek(name, key.newest())?;
-    let to_do = next_disks(&view, &key)?;
-    let mut batch = Vec::with_capacity(to_do.len());
-    for before in to_do {
-        let (set, _) = view.set_of(&before)?;
-        let old = core.keyring.kek(name, key.usable(before.key_version)?)?;
-        let wrapped = old.rewrap(&newest, &before.wrapped, &before.binding(&set))?;
-        let mut after = before.clone();
-        after.rewrap(key.newest().version, wrapped);
-        batch.push(Rewrapped { before, after });
+    let view = core.store.snapshot()?;
+    let (set, now) = (view.set(name)?, clock::now());
+    let wrappers = wrappers(&view, &set, now)?;
+    let behind = view.disks_behind(&set, REWRAP_BATCH + failed.len())?;
+    let mut to_do = Vec::new();
+    for id in behind.into_iter().filter(|id| !failed.contains(id)).take(REWRAP_BATCH) {
+        let disk = view.disk(id)?;
+        let versions = standing::opening(&view, &disk, &set, Use::Keep, now)?;
+        to_do.push((disk, versions));
+    }
+    let reseal = |(disk, versions): &(Disk, Vec<_>)| {
+        let wraps = envelope::reseal(&core.keyring, (&set, disk, versions), (&set, &wrappers));
+        match wraps {
+            Ok(wraps) => Ok(Rewrapped { before: disk.clone(), wraps }),
+            Err(fault) => Err((disk.id, log::chain(&fault))),
+        }
+    };
+    let mut batch = Batch { done: Vec::new(), failed: Vec::new() };
+    for result in on_every_core(&to_do, &reseal) {
+        match result {
+            Ok(rewrapped) => batch.done.push(rewrapped),
+            Err(failed) => batch.failed.push(failed),
+        }
     }
     Ok(batch)
 }
 
-/// Some disks under the key's older versions; none when there are none.
-fn next_disks(view: &Snapshot, key: &Key) -> Result<Vec<Disk>, Failure> {
-    let mut disks = Vec::new();
-    for version in key.versions().iter().skip(1) {
-        let wanted = REWRAP_BATCH - disks.len();
-        for id in view.disks_under(version.version, wanted)? {
-            disks.push(view.disk(id)?);
-        }
-    }
-    Ok(disks)
+/// RSA is all the work there is: it is done by as many threads as there are cores.
+fn on_every_core<T: Sync, R: Send>(items: &[T], work: &(impl Fn(&T) -> R + Sync)) -> Vec<R> {
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let share = items.len().div_ceil(threads).max(1);
+    thread::scope(|scope| {
+        let shares = items.chunks(share);
+        let threads: Vec<_> =
+            shares.map(|share| scope.spawn(|| share.iter().map(work).collect())).collect();
+        let results: Vec<Vec<R>> =
+            threads.into_iter().filter_map(|thread| thread.join().ok()).collect();
+        results.into_iter().flatten().collect()
+    })
 }
 
-/// A key that may go on rotating. A key that was disabled meanwhile goes on when it is enabled.
-fn enabled(view: &impl View, name: &KeyName) -> Result<Key, Failure> {
-    let key = view.key(name)?;
-    if !key.enabled() {
-        return Err(Refused::RotationStopped(name.clone()).into());
-    }
-    Ok(key)
-}
-
-type Step = Result<(Option<u64>, Entry), Failure>;
-
-/// Replaces the wrapped DEKs of a batch. A disk that was forgotten or changed meanwhile is left alone.
-fn replace(txn: &Txn<'_>, name: &KeyName, batch: &[Rewrapped]) -> Step {
-    let mut key = enabled(txn, name)?;
+/// Replaces the wraps of a batch. A disk that was forgotten, moved or changed meanwhile is left alone.
+fn replace(txn: &Txn<'_>, name: &DesName, batch: &[Rewrapped]) -> Result<((), Entry), Failure> {
+    let mut set = txn.set(name)?;
     let mut replaced = 0;
-    for Rewrapped { before, after } in batch {
+    for Rewrapped { before, wraps } in batch {
         match txn.disk(before.id) {
-            Ok(mut now) if now.wrapped == before.wrapped => {
-                now.rewrap(after.key_version, after.wrapped.clone());
+            Ok(mut now) if now == *before => {
+                now.wraps.clone_from(wraps);
                 txn.replace_disk(&now)?;
                 replaced += 1;
             }
@@ -121,22 +157,56 @@ fn replace(txn: &Txn<'_>, name: &KeyName, batch: &[Rewrapped]) -> Step {
             Err(fault) => return Err(fault),
         }
     }
-    if let Some(rotation) = &mut key.rotation {
+    if let Some(rotation) = &mut set.rotation {
         rotation.rewrapped += replaced;
     }
-    txn.put_key(&key)?;
-    let entry = Entry::by_daemon("key-rewrap", name);
-    let detail = format!("to={} disks={replaced}", key.newest().version);
-    Ok((None, entry.detail(detail)))
+    txn.put_set(&set)?;
+    let detail = format!("key={} to={} disks={replaced}", set.key, set.active_version);
+    Ok(((), Entry::by_daemon("des-rewrap", name).detail(detail)))
 }
 
-/// Closes the journal, if nothing came under an older version meanwhile.
-fn close(txn: &Txn<'_>, name: &KeyName) -> Step {
-    let mut key = enabled(txn, name)?;
-    let newest = key.newest().version;
-    let rewrapped = key.end_rotation();
-    txn.put_key(&key)?;
-    let entry = Entry::by_daemon("key-rotate", name);
-    let detail = format!("finished to={newest} disks={rewrapped}");
+/// Closes the journal, if nothing is behind.
+fn close(txn: &Txn<'_>, name: &DesName) -> Result<(Option<u64>, Entry), Failure> {
+    let mut set = txn.set(name)?;
+    let entry = Entry::by_daemon("des-rotate", name);
+    if !txn.disks_behind(&set, 1)?.is_empty() {
+        return Ok((None, entry.outcome("goes on")));
+    }
+    let rewrapped = set.end_rotation();
+    txn.put_set(&set)?;
+    let detail = format!("finished key={} to={} disks={rewrapped}", set.key, set.active_version);
     Ok((Some(rewrapped), entry.detail(detail)))
+}
+
+/// A refusal is the set's to show and the keeper's to try again; a fault of the store stays one.
+fn stop(core: &Core, name: &DesName, failure: &Failure) -> Result<Failure, Failure> {
+    let code = match failure {
+        Failure::Refused(Refused::IdentityLacks { .. }) => "KeyVaultAccessForbidden",
+        Failure::Refused(Refused::NoKey(_)) => "KeyNotFound",
+        Failure::Refused(_) => "KeyUnusable",
+        Failure::Fault(_) => "Internal",
+    };
+    note_error(core, name, code, &log::chain(failure))
+}
+
+/// Notes why a set does not follow its key (Azure: `autoKeyRotationError`; there it ends the tries, here it does not).
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub fn note_error(
+    core: &Core,
+    name: &DesName,
+    code: &str,
+    message: &str,
+) -> Result<Failure, Failure> {
+    core.store.commit(|txn| {
+        let (mut set, now) = (txn.set(name)?, clock::now());
+        let since = set.rotation_error.as_ref().map_or(now, |error| error.since);
+        let (code, message) = (code.to_owned(), message.to_owned());
+        let detail = format!("{code}: {message}");
+        set.rotation_error = Some(RotationError { code, message, since, tried: now });
+        txn.put_set(&set)?;
+        Ok(((), Entry::by_daemon("des-rotate", name).outcome("stopped").detail(detail)))
+    })?;
+    Ok(Refused::RotationStopped(name.clone()).into())
 }

@@ -1,15 +1,16 @@
 //! Stored forms as they are told.
 
-use keyd_client::message::{DesStatus, DiskStatus, KeyStatus, KeyVersionStatus};
+use keyd_client::message::{
+    DeletedStatus, DesStatus, DiskStatus, KeyStatus, KeyVersionStatus, PreviousKey,
+};
 
 use crate::{
+    clock,
     core::Core,
     error::{Failure, Fault},
-    model::{
-        des::Des,
-        disk::Disk,
-        key::{Key, Version},
-    },
+    kek::Provider,
+    model::{des::Des, disk::Disk, key::Key, right::Use, version::Version},
+    standing,
     store::View,
 };
 
@@ -30,75 +31,87 @@ pub fn key(view: &impl View, key: &Key, versions: Versions) -> Result<KeyStatus,
     key_among(view, key, versions, &view.sets()?)
 }
 
-/// All keys.
+/// A key, all sets being known.
 ///
 /// # Errors
 /// [`Fault`].
-pub fn keys(view: &impl View, versions: Versions) -> Result<Vec<KeyStatus>, Fault> {
-    let (keys, sets) = (view.keys()?, view.sets()?);
-    keys.iter().map(|key| key_among(view, key, versions, &sets)).collect()
-}
-
-fn key_among(
+pub fn key_among(
     view: &impl View,
     key: &Key,
     versions: Versions,
     sets: &[Des],
 ) -> Result<KeyStatus, Fault> {
-    let told = key.versions().iter().map(|v| version(view, v)).collect::<Result<Vec<_>, _>>()?;
     let newest = key.newest().version;
+    let told = key
+        .versions()
+        .iter()
+        .map(|v| version(view, v, sets.iter().any(|set| set.is_active(v.version))));
+    let told = told.collect::<Result<Vec<_>, _>>()?;
     let wanted = |v: &KeyVersionStatus| {
         versions == Versions::All || v.version == newest || v.wrapped_deks > 0
     };
-    let users = sets.iter().filter(|set| set.key == key.name);
+    let users = sets.iter().filter(|set| set.key == key.id);
     Ok(KeyStatus {
-        name: key.name.clone(),
+        name: key.id.clone(),
         platform: key.platform,
         enabled: key.enabled(),
+        deleted: key.deleted().map(|d| DeletedStatus { at: d.at, purge_at: d.purge_at }),
         versions: told.into_iter().filter(wanted).collect(),
         sets: users.map(|set| set.name.clone()).collect(),
+        rotation_policy: key.rotation_policy.clone(),
     })
 }
 
-fn version(view: &impl View, version: &Version) -> Result<KeyVersionStatus, Fault> {
+fn version(view: &impl View, version: &Version, active: bool) -> Result<KeyVersionStatus, Fault> {
+    let wrapped_deks = view.count_under(version.version)?;
     Ok(KeyVersionStatus {
         version: version.version,
         bits: version.bits,
+        hsm: version.material.provider() == Provider::Hsm,
         enabled: version.enabled,
+        not_before: version.not_before,
+        expires: version.expires,
+        operations: version.operations.clone(),
         created: version.created,
-        wrapped_deks: view.count_under(version.version)?,
+        wrapped_deks,
+        retirable: wrapped_deks == 0 && !active,
     })
 }
 
-/// A set. Previous versions are told while a rotation runs (Azure: `previousKeys`, empty when none does).
+/// A set.
 ///
 /// # Errors
-/// [`Fault`]; [`crate::error::Refused::NoKey`] never.
+/// [`Fault`].
 pub fn set(view: &impl View, set: &Des) -> Result<DesStatus, Failure> {
-    let key = view.key(&set.key)?;
-    let older = key
-        .versions()
-        .iter()
-        .map(|v| v.version)
-        .filter(|v| key.rotation.is_some() && *v != set.active_version);
-    let mut previous_versions = Vec::new();
-    for version in older {
-        if view.wraps_in(version, set.id)? {
-            previous_versions.push(version);
-        }
-    }
+    let lost = standing::set_lost(view, set, clock::now())?;
     Ok(DesStatus {
         name: set.name.clone(),
+        identity: set.identity(),
         key: set.key.clone(),
         active_version: set.active_version,
-        previous_versions,
+        previous_keys: previous_keys(view, set)?,
+        auto_rotate: set.auto_rotate,
         encryption: set.encryption,
-        on_revoke: set.on_revoke,
-        lease_ms: set.lease_ms,
-        disks: view.count_in(set.id)?,
+        terms: set.terms,
+        disks: view.count_in(set)?,
         created: set.created,
         last_rotation: set.last_rotation,
+        rotation_error: set.rotation_error.clone(),
+        key_lost: lost.map(|why| why.to_string()),
     })
+}
+
+/// What still wraps DEKs of a set beside its active versions (Azure: `previousKeys`, empty when no rotation runs).
+fn previous_keys(view: &impl View, set: &Des) -> Result<Vec<PreviousKey>, Fault> {
+    let mut previous = Vec::new();
+    for version in view.versions_in(set)? {
+        if !set.is_active(version) {
+            let key = view.key_of(set, version)?.map_or_else(|| set.key.clone(), |key| key.id);
+            let wrapped_deks = view.count_in_under(set.id, version)?;
+            previous.push(PreviousKey { key, version, wrapped_deks });
+        }
+    }
+    Ok(previous)
 }
 
 /// A disk.
@@ -106,10 +119,16 @@ pub fn set(view: &impl View, set: &Des) -> Result<DesStatus, Failure> {
 /// # Errors
 /// [`Fault`].
 pub fn disk(core: &Core, view: &impl View, disk: &Disk) -> Result<DiskStatus, Fault> {
-    let (set, key) = view.set_of(disk)?;
+    let set = view.set_of(disk)?;
+    let lost = match standing::opening(view, disk, &set, Use::Keep, clock::now()) {
+        Ok(_) => None,
+        Err(Failure::Refused(why)) => Some(why.to_string()),
+        Err(Failure::Fault(fault)) => return Err(fault),
+    };
     Ok(DiskStatus {
         record: disk.record(&set),
-        key_enabled: key.usable(disk.key_version).is_ok(),
+        key_enabled: lost.is_none(),
+        key_lost: lost,
         holders: core.leases.holders(disk.id),
     })
 }

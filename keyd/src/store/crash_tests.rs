@@ -6,30 +6,25 @@ mod disk;
 use std::collections::BTreeSet;
 
 use disk::Disk;
-use keyd_client::{KeyName, KeyVersion};
+use keyd_client::{KeyId, KeyVersion};
 
 use super::*;
 use crate::{
     kek::{Material, PublicKey, SealedKey},
-    model::key::{Key, Version},
+    model::{key::Key, version::Version},
 };
 
 const COMMITS: usize = 8;
 
-fn name(n: usize) -> KeyName {
+fn name(n: usize) -> KeyId {
     format!("k{n}").parse().unwrap()
 }
 
 fn put(store: &Store, n: usize) -> Result<(), Failure> {
     store.commit(|txn| {
-        let version = Version {
-            version: KeyVersion::random(),
-            bits: 2048,
-            enabled: true,
-            created: 1,
-            material: Material::Sealed(SealedKey(vec![n as u8; 1500])),
-            public: PublicKey { n: vec![1], e: vec![1] },
-        };
+        let material = Material::Sealed(SealedKey(vec![n as u8; 1500]));
+        let public = PublicKey { n: vec![1], e: vec![1] };
+        let version = Version::new(KeyVersion::random(), (material, public), 1);
         txn.put_key(&Key::new(name(n), false, version))?;
         Ok(((), Entry::by_daemon("put", name(n))))
     })
@@ -42,8 +37,8 @@ fn open(disk: &Disk) -> Result<Store, Fault> {
 
 /// Names of keys in the store, and of those the audit log says were put and took effect.
 fn both(store: &Store) -> (BTreeSet<String>, BTreeSet<String>) {
-    let keys = store.snapshot().unwrap().keys().unwrap();
-    let state = keys.iter().map(|key| key.name.to_string()).collect();
+    let keys = store.snapshot().unwrap().keys(None, usize::MAX).unwrap();
+    let state = keys.iter().map(|key| key.id.to_string()).collect();
     let records = store.tail_audit(usize::MAX - 1).unwrap();
     let mut put = std::collections::BTreeMap::new();
     for record in &records {
@@ -144,20 +139,15 @@ fn a_refused_change_leaves_no_trace() {
     let store = open(&disk).unwrap();
     let before = disk.log_len();
     let refused: Result<(), Failure> = store.commit(|txn| {
-        let version = Version {
-            version: KeyVersion::random(),
-            bits: 2048,
-            enabled: true,
-            created: 1,
-            material: Material::Sealed(SealedKey(vec![])),
-            public: PublicKey { n: vec![1], e: vec![1] },
-        };
+        let material = Material::Sealed(SealedKey(vec![]));
+        let public = PublicKey { n: vec![1], e: vec![1] };
+        let version = Version::new(KeyVersion::random(), (material, public), 1);
         txn.put_key(&Key::new(name(1), false, version))?;
-        Err(Refused::TooManyKeys.into())
+        Err(Refused::TooManySets.into())
     });
     assert!(refused.is_err());
     assert_eq!(disk.log_len(), before);
-    assert!(store.snapshot().unwrap().keys().unwrap().is_empty());
+    assert!(store.snapshot().unwrap().keys(None, usize::MAX).unwrap().is_empty());
     put(&store, 1).unwrap();
 }
 
@@ -177,7 +167,11 @@ fn a_changed_log_stops_all_changes_and_names_the_row() {
     };
     assert_eq!(finding.row, 3);
     assert!(store.verify_audit().is_err());
-    assert_eq!(store.snapshot().unwrap().keys().unwrap().len(), 5, "it can still be read");
+    assert_eq!(
+        store.snapshot().unwrap().keys(None, usize::MAX).unwrap().len(),
+        5,
+        "it can still be read"
+    );
 }
 
 #[test]

@@ -3,13 +3,18 @@
 //! | table | key | value |
 //! |---|---|---|
 //! | meta | `format`, `audit-head` | format version, [`Head`] |
-//! | keys | name | [`crate::model::key::Key`] |
+//! | vaults | name | [`crate::model::vault::Vault`] |
+//! | keys | vault, `/`, name | [`crate::model::key::Key`] |
+//! | keys-deleted | vault, `/`, name | when it is destroyed, 8 bytes big-endian |
+//! | keys-watched | vault, `/`, name | empty; it has a rotation policy or an end |
 //! | sets | name | [`crate::model::des::Des`] |
 //! | disks | disk UUID, 16 bytes | [`crate::model::disk::Disk`] |
 //! | disks-by-version | key version, 32 digits; disk UUID | empty |
-//! | disks-by-set | set UUID, 16 bytes; disk UUID | empty |
+//! | disks-by-set | set UUID, 16 bytes; key version, 32 digits; disk UUID | empty |
+//! | disks-by-source | source's UUID, 16 bytes; disk UUID | empty |
+//! | grants | principal | permissions |
 
-use keyd_client::{DiskId, KeyVersion, ids::DesId};
+use keyd_client::{DiskId, KeyId, KeyVersion, VaultName, ids::DesId};
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::{audit::Head, error::Fault};
@@ -17,21 +22,39 @@ use crate::{audit::Head, error::Fault};
 pub(super) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
 const META: Table = TableDefinition::new("meta");
+pub(super) const VAULTS: Table = TableDefinition::new("vaults");
+pub(super) const GRANTS: Table = TableDefinition::new("grants");
+pub(super) const DISKS_BY_SOURCE: Table = TableDefinition::new("disks-by-source");
 pub(super) const KEYS: Table = TableDefinition::new("keys");
+pub(super) const KEYS_DELETED: Table = TableDefinition::new("keys-deleted");
+pub(super) const KEYS_WATCHED: Table = TableDefinition::new("keys-watched");
 pub(super) const SETS: Table = TableDefinition::new("sets");
 pub(super) const DISKS: Table = TableDefinition::new("disks");
 pub(super) const DISKS_BY_VERSION: Table = TableDefinition::new("disks-by-version");
 pub(super) const DISKS_BY_SET: Table = TableDefinition::new("disks-by-set");
 
+const ALL: [Table; 10] = [
+    VAULTS,
+    KEYS,
+    KEYS_DELETED,
+    KEYS_WATCHED,
+    SETS,
+    DISKS,
+    DISKS_BY_VERSION,
+    DISKS_BY_SET,
+    DISKS_BY_SOURCE,
+    GRANTS,
+];
+
 const HEAD: &[u8] = b"audit-head";
 const FORMAT: &[u8] = b"format";
 /// Version of all this. Another one is not understood.
-const FORMAT_VERSION: &[u8] = b"1";
+const FORMAT_VERSION: &[u8] = b"2";
 
 /// Makes the tables on the first start; tells the committed head of the audit log.
 pub(super) fn prepare(db: &Database) -> Result<Head, Fault> {
     let transaction = db.begin_write()?;
-    for table in [KEYS, SETS, DISKS, DISKS_BY_VERSION, DISKS_BY_SET] {
+    for table in ALL {
         transaction.open_table(table)?;
     }
     let head = {
@@ -58,10 +81,27 @@ pub(super) fn put_head(transaction: &WriteTransaction, head: &Head) -> Result<()
     Ok(())
 }
 
+/// A slash is in no name: no vault's keys begin like another's.
+pub(super) fn key(id: &KeyId) -> Vec<u8> {
+    format!("{}/{}", id.vault, id.name).into_bytes()
+}
+
+pub(super) fn keys_of(vault: &VaultName) -> Vec<u8> {
+    format!("{vault}/").into_bytes()
+}
+
 pub(super) fn by_version(version: KeyVersion, disk: DiskId) -> Vec<u8> {
     [version.to_string().as_bytes(), disk.0.as_bytes()].concat()
 }
 
-pub(super) fn by_set(set: DesId, disk: DiskId) -> Vec<u8> {
-    [set.0.as_bytes().as_slice(), disk.0.as_bytes()].concat()
+pub(super) fn by_set(set: DesId, version: KeyVersion, disk: DiskId) -> Vec<u8> {
+    [in_set(set, version).as_slice(), disk.0.as_bytes()].concat()
+}
+
+pub(super) fn in_set(set: DesId, version: KeyVersion) -> Vec<u8> {
+    [set.0.as_bytes(), version.to_string().as_bytes()].concat()
+}
+
+pub(super) fn by_source(source: DiskId, disk: DiskId) -> Vec<u8> {
+    [source.0.as_bytes().as_slice(), disk.0.as_bytes()].concat()
 }

@@ -1,15 +1,20 @@
 //! Changing the state, inside a transaction that [`super::Store::commit`] opened.
 
-use keyd_client::DiskId;
+use std::collections::BTreeSet;
+
+use keyd_client::{DesName, DiskId, KeyId, Principal, VaultName, permission::Permission};
 use redb::WriteTransaction;
 
 use super::{
-    tables::{self, DISKS, DISKS_BY_SET, DISKS_BY_VERSION, KEYS, SETS, Table},
+    tables::{
+        self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, GRANTS, KEYS, KEYS_DELETED,
+        KEYS_WATCHED, SETS, Table, VAULTS,
+    },
     view::{self, Range, Row, View},
 };
 use crate::{
     error::{Failure, Fault},
-    model::{des::Des, disk::Disk, key::Key},
+    model::{des::Des, disk::Disk, key::Key, vault::Vault},
 };
 
 /// An open transaction.
@@ -26,13 +31,49 @@ impl<'a> Txn<'a> {
         Self(transaction)
     }
 
+    /// Stores a vault, new or changed.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn put_vault(&self, vault: &Vault) -> Result<(), Fault> {
+        let value = serde_json::to_vec(vault)?;
+        self.put(VAULTS, vault.name.as_str().as_bytes(), &value)
+    }
+
+    /// Forgets a vault.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn remove_vault(&self, name: &VaultName) -> Result<(), Fault> {
+        self.remove(VAULTS, name.as_str().as_bytes())
+    }
+
     /// Stores a key, new or changed.
     ///
     /// # Errors
     /// [`Fault`].
     pub fn put_key(&self, key: &Key) -> Result<(), Fault> {
-        let value = serde_json::to_vec(key)?;
-        self.put(KEYS, key.name.as_str().as_bytes(), &value)
+        let (row, value) = (tables::key(&key.id), serde_json::to_vec(key)?);
+        match key.deleted() {
+            Some(deleted) => self.put(KEYS_DELETED, &row, &deleted.purge_at.to_be_bytes())?,
+            None => self.remove(KEYS_DELETED, &row)?,
+        }
+        match key.rotation_policy.is_some() || key.newest().expires.is_some() {
+            true => self.put(KEYS_WATCHED, &row, &[])?,
+            false => self.remove(KEYS_WATCHED, &row)?,
+        }
+        self.put(KEYS, &row, &value)
+    }
+
+    /// Destroys a key.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn remove_key(&self, id: &KeyId) -> Result<(), Fault> {
+        let row = tables::key(id);
+        self.remove(KEYS_DELETED, &row)?;
+        self.remove(KEYS_WATCHED, &row)?;
+        self.remove(KEYS, &row)
     }
 
     /// Stores a set, new or changed.
@@ -44,29 +85,53 @@ impl<'a> Txn<'a> {
         self.put(SETS, set.name.as_str().as_bytes(), &value)
     }
 
+    /// Forgets a set.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn remove_set(&self, name: &DesName) -> Result<(), Fault> {
+        self.remove(SETS, name.as_str().as_bytes())
+    }
+
+    /// Stores what a principal may do in the daemon as a whole; nothing takes all away.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    pub fn put_grant(
+        &self,
+        who: &Principal,
+        permissions: &BTreeSet<Permission>,
+    ) -> Result<(), Fault> {
+        let key = who.to_string();
+        if permissions.is_empty() {
+            return self.remove(GRANTS, key.as_bytes());
+        }
+        self.put(GRANTS, key.as_bytes(), &serde_json::to_vec(permissions)?)
+    }
+
     /// Stores a new disk of a set.
     ///
     /// # Errors
     /// [`Fault`].
     pub fn add_disk(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
-        let value = serde_json::to_vec(disk)?;
-        self.put(DISKS, disk.id.0.as_bytes(), &value)?;
-        let by_version = tables::by_version(disk.key_version, disk.id);
-        self.put(DISKS_BY_VERSION, &by_version, &[])?;
-        self.put(DISKS_BY_SET, &tables::by_set(set.id, disk.id), &[])
+        if let Some(source) = disk.source {
+            self.put(DISKS_BY_SOURCE, &tables::by_source(source, disk.id), &[])?;
+        }
+        self.index(disk, set)?;
+        self.put(DISKS, disk.id.0.as_bytes(), &serde_json::to_vec(disk)?)
     }
 
-    /// Stores a disk in place of what it was, which is read here so that the index cannot be left behind.
+    /// Stores a disk in place of what it was, which is read here so that no index can be left behind.
     ///
     /// # Errors
     /// [`crate::error::Refused::NoDisk`], [`Fault`].
     pub fn replace_disk(&self, disk: &Disk) -> Result<(), Failure> {
         let old = self.disk(disk.id)?;
-        let value = serde_json::to_vec(disk)?;
-        self.remove(DISKS_BY_VERSION, &tables::by_version(old.key_version, old.id))?;
-        self.put(DISKS_BY_VERSION, &tables::by_version(disk.key_version, disk.id), &[])?;
-        self.put(DISKS, disk.id.0.as_bytes(), &value)?;
-        Ok(())
+        let old_set = self.set(&old.des)?;
+        self.unindex(&old, &old_set)?;
+        let set = if disk.des == old.des { old_set } else { self.set(&disk.des)? };
+        self.index(disk, &set)?;
+        Ok(self.put(DISKS, disk.id.0.as_bytes(), &serde_json::to_vec(disk)?)?)
     }
 
     /// Forgets a disk and its DEK.
@@ -74,10 +139,27 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`crate::error::Refused::NoDisk`], [`Fault`].
     pub fn remove_disk(&self, id: DiskId) -> Result<(), Failure> {
-        let (disk, set, _) = self.disk_whole(id)?;
-        self.remove(DISKS, id.0.as_bytes())?;
-        self.remove(DISKS_BY_VERSION, &tables::by_version(disk.key_version, id))?;
-        self.remove(DISKS_BY_SET, &tables::by_set(set.id, id))?;
+        let disk = self.disk(id)?;
+        self.unindex(&disk, &self.set(&disk.des)?)?;
+        if let Some(source) = disk.source {
+            self.remove(DISKS_BY_SOURCE, &tables::by_source(source, id))?;
+        }
+        Ok(self.remove(DISKS, id.0.as_bytes())?)
+    }
+
+    fn index(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
+        for wrap in &disk.wraps {
+            self.put(DISKS_BY_VERSION, &tables::by_version(wrap.version, disk.id), &[])?;
+            self.put(DISKS_BY_SET, &tables::by_set(set.id, wrap.version, disk.id), &[])?;
+        }
+        Ok(())
+    }
+
+    fn unindex(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
+        for wrap in &disk.wraps {
+            self.remove(DISKS_BY_VERSION, &tables::by_version(wrap.version, disk.id))?;
+            self.remove(DISKS_BY_SET, &tables::by_set(set.id, wrap.version, disk.id))?;
+        }
         Ok(())
     }
 

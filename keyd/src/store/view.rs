@@ -1,14 +1,22 @@
 //! Reading the state, the same way inside a transaction and in a snapshot.
 
-use keyd_client::{DesName, DiskId, KeyName, KeyVersion, ids::DesId};
+use std::collections::BTreeSet;
+
+use keyd_client::{
+    DesName, DiskId, KeyId, KeyVersion, Principal, VaultName, ids::DesId, message::UnixMillis,
+    permission::Permission,
+};
 use redb::{ReadTransaction, ReadableTable};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::tables::{self, DISKS, DISKS_BY_SET, DISKS_BY_VERSION, KEYS, SETS, Table};
+use super::tables::{
+    self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, GRANTS, KEYS, KEYS_DELETED,
+    KEYS_WATCHED, SETS, Table, VAULTS,
+};
 use crate::{
     error::{Failure, Fault, Refused},
-    model::{des::Des, disk::Disk, key::Key},
+    model::{des::Des, disk::Disk, key::Key, vault::Vault},
 };
 
 /// Rows to look at: those with a prefix, after one of them, so many at most.
@@ -40,28 +48,115 @@ pub trait View {
     /// [`Fault::Database`].
     fn rows(&self, table: Table, range: Range<'_>) -> Result<Vec<Row>, Fault>;
 
-    /// A key, if there is one.
+    /// A vault, if there is one.
     ///
     /// # Errors
     /// [`Fault`].
-    fn find_key(&self, name: &KeyName) -> Result<Option<Key>, Fault> {
-        decode(self.value(KEYS, name.as_str().as_bytes())?)
+    fn find_vault(&self, name: &VaultName) -> Result<Option<Vault>, Fault> {
+        decode(self.value(VAULTS, name.as_str().as_bytes())?)
     }
 
-    /// A key.
+    /// A vault.
+    ///
+    /// # Errors
+    /// [`Refused::NoVault`].
+    fn vault(&self, name: &VaultName) -> Result<Vault, Failure> {
+        self.find_vault(name)?.ok_or_else(|| Refused::NoVault(name.clone()).into())
+    }
+
+    /// All vaults, in order of name.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn vaults(&self) -> Result<Vec<Vault>, Fault> {
+        decode_all(&self.rows(VAULTS, Range::ALL)?)
+    }
+
+    /// A key, deleted or not, if there is one.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn find_key(&self, id: &KeyId) -> Result<Option<Key>, Fault> {
+        decode(self.value(KEYS, &tables::key(id))?)
+    }
+
+    /// A key, deleted or not.
     ///
     /// # Errors
     /// [`Refused::NoKey`].
-    fn key(&self, name: &KeyName) -> Result<Key, Failure> {
-        self.find_key(name)?.ok_or_else(|| Refused::NoKey(name.clone()).into())
+    fn key(&self, id: &KeyId) -> Result<Key, Failure> {
+        self.find_key(id)?.ok_or_else(|| Refused::NoKey(id.clone()).into())
     }
 
-    /// All keys, in order of name.
+    /// At most `limit` keys, deleted ones included, in order of vault and name, after one.
     ///
     /// # Errors
     /// [`Fault`].
-    fn keys(&self) -> Result<Vec<Key>, Fault> {
-        decode_all(&self.rows(KEYS, Range::ALL)?)
+    fn keys(&self, after: Option<&KeyId>, limit: usize) -> Result<Vec<Key>, Fault> {
+        let after = after.map(tables::key);
+        decode_all(&self.rows(KEYS, Range { after: after.as_deref(), limit, ..Range::ALL })?)
+    }
+
+    /// The same of one vault.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn keys_of(
+        &self,
+        vault: &VaultName,
+        after: Option<&KeyId>,
+        limit: usize,
+    ) -> Result<Vec<Key>, Fault> {
+        let (prefix, after) = (tables::keys_of(vault), after.map(tables::key));
+        decode_all(&self.rows(KEYS, Range { prefix: &prefix, after: after.as_deref(), limit })?)
+    }
+
+    /// Deleted keys whose time is over.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn keys_to_purge(&self, now: UnixMillis) -> Result<Vec<KeyId>, Fault> {
+        let rows = self.rows(KEYS_DELETED, Range::ALL)?;
+        let over = |(_, purge_at): &&Row| **purge_at <= now.to_be_bytes()[..];
+        rows.iter().filter(over).map(|(key, _)| key_id(key)).collect()
+    }
+
+    /// Keys with a rotation policy or an end.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn keys_watched(&self) -> Result<Vec<KeyId>, Fault> {
+        self.rows(KEYS_WATCHED, Range::ALL)?.iter().map(|(key, _)| key_id(key)).collect()
+    }
+
+    /// How many keys a vault has, deleted ones included.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn count_keys(&self, vault: &VaultName) -> Result<u64, Fault> {
+        self.count(KEYS, &tables::keys_of(vault))
+    }
+
+    /// What a principal may do in the daemon as a whole.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn grants_to(&self, who: &Principal) -> Result<BTreeSet<Permission>, Fault> {
+        Ok(decode(self.value(GRANTS, who.to_string().as_bytes())?)?.unwrap_or_default())
+    }
+
+    /// What all principals may do in the daemon as a whole.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn grants(&self) -> Result<Vec<(Principal, BTreeSet<Permission>)>, Fault> {
+        let rows = self.rows(GRANTS, Range::ALL)?;
+        let one = |(key, value): &Row| -> Result<_, Fault> {
+            let who = String::from_utf8_lossy(key).parse();
+            let who = who.map_err(|_| Fault::Dangling("a grant to nobody".to_owned()))?;
+            Ok((who, serde_json::from_slice(value)?))
+        };
+        rows.iter().map(one).collect()
     }
 
     /// A set, if there is one.
@@ -96,27 +191,50 @@ pub trait View {
         decode(self.value(DISKS, id.0.as_bytes())?)?.ok_or_else(|| Refused::NoDisk(id).into())
     }
 
-    /// A disk with its set and its set's key.
+    /// A disk with its set.
     ///
     /// # Errors
     /// [`Refused::NoDisk`]; [`Fault::Dangling`].
-    fn disk_whole(&self, id: DiskId) -> Result<(Disk, Des, Key), Failure> {
+    fn disk_and_set(&self, id: DiskId) -> Result<(Disk, Des), Failure> {
         let disk = self.disk(id)?;
-        let (set, key) = self.set_of(&disk)?;
-        Ok((disk, set, key))
+        let set = self.set_of(&disk)?;
+        Ok((disk, set))
     }
 
-    /// A disk's set and the set's key.
+    /// A disk's set.
     ///
     /// # Errors
     /// [`Fault::Dangling`].
-    fn set_of(&self, disk: &Disk) -> Result<(Des, Key), Fault> {
-        let set = self
-            .find_set(&disk.des)?
-            .ok_or_else(|| Fault::Dangling(format!("disk {}", disk.id)))?;
-        let key =
-            self.find_key(&set.key)?.ok_or_else(|| Fault::Dangling(format!("set {}", set.name)))?;
-        Ok((set, key))
+    fn set_of(&self, disk: &Disk) -> Result<Des, Fault> {
+        self.find_set(&disk.des)?.ok_or_else(|| Fault::Dangling(format!("disk {}", disk.id)))
+    }
+
+    /// The key that a version which wraps DEKs of a set is of; none if it was destroyed.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn key_of(&self, set: &Des, version: KeyVersion) -> Result<Option<Key>, Fault> {
+        let platform = KeyId::platform();
+        for id in std::iter::once(&set.key).chain(&set.previous_keys).chain([&platform]) {
+            if let Some(key) = self.find_key(id)?.filter(|key| key.version(version).is_ok()) {
+                return Ok(Some(key));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sets that wrap, or still have wraps, under a key.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn sets_on(&self, key: &KeyId) -> Result<Vec<Des>, Fault> {
+        let platform = *key == KeyId::platform();
+        let on = |set: &Des| {
+            set.key == *key
+                || set.previous_keys.contains(key)
+                || (platform && set.platform_version.is_some())
+        };
+        Ok(self.sets()?.into_iter().filter(on).collect())
     }
 
     /// At most `limit` disks in order of id, after one.
@@ -131,21 +249,21 @@ pub trait View {
         )?)
     }
 
-    /// At most `limit` disks whose DEK a key version wraps.
+    /// At most `limit` disks whose DEK, or a share of it, a key version wraps, after one.
     ///
     /// # Errors
     /// [`Fault`].
-    fn disks_under(&self, version: KeyVersion, limit: usize) -> Result<Vec<DiskId>, Fault> {
+    fn disks_under(
+        &self,
+        version: KeyVersion,
+        after: Option<DiskId>,
+        limit: usize,
+    ) -> Result<Vec<DiskId>, Fault> {
         let prefix = version.to_string().into_bytes();
-        let range = Range { prefix: &prefix, limit, ..Range::ALL };
-        let rows = self.rows(DISKS_BY_VERSION, range)?;
-        let id = |key: &[u8]| Uuid::from_slice(&key[prefix.len()..]).map(DiskId);
-        rows.iter()
-            .map(|(key, _)| id(key).map_err(|_| Fault::Dangling(format!("version {version}"))))
-            .collect()
+        self.indexed(DISKS_BY_VERSION, &prefix, after, limit)
     }
 
-    /// How many DEKs a key version wraps.
+    /// How many DEKs, or shares of them, a key version wraps.
     ///
     /// # Errors
     /// [`Fault`].
@@ -153,25 +271,111 @@ pub trait View {
         self.count(DISKS_BY_VERSION, version.to_string().as_bytes())
     }
 
-    /// Whether a key version wraps the DEK of any disk of a set.
+    /// At most `limit` disks of a set that are not under its active versions.
     ///
     /// # Errors
     /// [`Fault`].
-    fn wraps_in(&self, version: KeyVersion, set: DesId) -> Result<bool, Fault> {
-        for id in self.disks_under(version, usize::MAX)? {
-            if self.value(DISKS_BY_SET, &tables::by_set(set, id))?.is_some() {
-                return Ok(true);
+    fn disks_behind(&self, set: &Des, limit: usize) -> Result<Vec<DiskId>, Fault> {
+        let mut found: Vec<DiskId> = Vec::new();
+        for version in self.versions_in(set)? {
+            if !set.is_active(version) {
+                let prefix = tables::in_set(set.id, version);
+                let wanted = limit.saturating_sub(found.len());
+                found.extend(self.indexed(DISKS_BY_SET, &prefix, None, wanted)?);
             }
         }
-        Ok(false)
+        // Under platform and customer keys a disk can be behind with both.
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
     }
 
-    /// How many disks a set has.
+    /// The key versions that wrap DEKs of a set, or shares of them. One look at the index each.
     ///
     /// # Errors
     /// [`Fault`].
-    fn count_in(&self, set: DesId) -> Result<u64, Fault> {
-        self.count(DISKS_BY_SET, set.0.as_bytes())
+    fn versions_in(&self, set: &Des) -> Result<Vec<KeyVersion>, Fault> {
+        let prefix = set.id.0.as_bytes();
+        let mut versions: Vec<KeyVersion> = Vec::new();
+        loop {
+            // Behind every disk under the version seen last.
+            let last = versions
+                .last()
+                .map(|version| tables::by_set(set.id, *version, DiskId(Uuid::max())));
+            let range = Range { prefix, after: last.as_deref(), limit: 1 };
+            let Some((key, _)) = self.rows(DISKS_BY_SET, range)?.pop() else {
+                return Ok(versions);
+            };
+            let text = String::from_utf8_lossy(&key[16..key.len() - 16]).into_owned();
+            let dangling = |_| Fault::Dangling(format!("set {}", set.name));
+            versions.push(text.parse().map_err(dangling)?);
+        }
+    }
+
+    /// How many DEKs of a set, or shares of them, a key version wraps.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn count_in_under(&self, set: DesId, version: KeyVersion) -> Result<u64, Fault> {
+        self.count(DISKS_BY_SET, &tables::in_set(set, version))
+    }
+
+    /// How many disks, snapshots and images a set has.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn count_in(&self, set: &Des) -> Result<u64, Fault> {
+        let wraps = self.count(DISKS_BY_SET, set.id.0.as_bytes())?;
+        // A disk under platform and customer keys has two.
+        Ok(if set.platform_version.is_some() { wraps / 2 } else { wraps })
+    }
+
+    /// At most `limit` disks, snapshots and images of a set in order of id, after one.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn disks_in(
+        &self,
+        set: &Des,
+        after: Option<DiskId>,
+        limit: usize,
+    ) -> Result<Vec<DiskId>, Fault> {
+        let mut found = Vec::new();
+        for version in self.versions_in(set)? {
+            let prefix = tables::in_set(set.id, version);
+            found.extend(self.indexed(DISKS_BY_SET, &prefix, after, limit)?);
+        }
+        found.sort_unstable();
+        found.dedup();
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// Snapshots, images and disks that were made from a disk, snapshot or image.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn made_from(&self, source: DiskId) -> Result<Vec<DiskId>, Fault> {
+        self.indexed(DISKS_BY_SOURCE, source.0.as_bytes(), None, usize::MAX)
+    }
+
+    /// Disks of an index whose keys are a prefix and the disk's id.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn indexed(
+        &self,
+        table: Table,
+        prefix: &[u8],
+        after: Option<DiskId>,
+        limit: usize,
+    ) -> Result<Vec<DiskId>, Fault> {
+        let after = after.map(|id| [prefix, id.0.as_bytes()].concat());
+        let rows = self.rows(table, Range { prefix, after: after.as_deref(), limit })?;
+        let id = |key: &[u8]| Uuid::from_slice(&key[prefix.len()..]).map(DiskId);
+        rows.iter()
+            .map(|(key, _)| id(key).map_err(|_| Fault::Dangling("an index".to_owned())))
+            .collect()
     }
 
     /// How many rows have a prefix.
@@ -247,6 +451,12 @@ pub(super) fn count(table: &impl ReadableTable<Bytes, Bytes>, prefix: &[u8]) -> 
         counted += 1;
     }
     Ok(counted)
+}
+
+/// A key's vault and name from its row's key.
+fn key_id(row: &[u8]) -> Result<KeyId, Fault> {
+    let id = String::from_utf8_lossy(row).parse();
+    id.map_err(|_| Fault::Dangling("a key without a name".to_owned()))
 }
 
 fn decode<T: DeserializeOwned>(value: Option<Vec<u8>>) -> Result<Option<T>, Fault> {

@@ -10,11 +10,12 @@ use std::{
 };
 
 use keyd_client::{
-    Client, ClientError, Dek, DiskId,
+    Client, ClientError, Dek, DiskId, KeyId,
     lease::Lease,
     message::{
-        Attached, AuditRecord, DiskStatus, Event, FenceReport, Geometry, Holes, KeyStatus, Refusal,
-        Reply, Request,
+        Attached, AuditRecord, AuditRequest, Consent, DesRequest, DiskRequest, DiskStatus,
+        EncryptionType, Event, FenceReport, Geometry, Holes, KeyChange, KeyRequest, KeyStatus,
+        OnExpiry, OnRevoke, Refusal, Reply, Request, Terms,
     },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -91,15 +92,15 @@ impl Keyd {
         self.child.wait().unwrap().code()
     }
 
-    pub(crate) fn call(&self, request: &Request) -> Result<Reply, ClientError> {
+    pub(crate) fn call(&self, request: impl Into<Request>) -> Result<Reply, ClientError> {
         Client::connect(&self.socket())?.call(request)
     }
 
-    pub(crate) fn ask(&self, request: &Request) -> Reply {
+    pub(crate) fn ask(&self, request: impl Into<Request>) -> Reply {
         self.call(request).unwrap()
     }
 
-    pub(crate) fn refused(&self, request: &Request) -> Refusal {
+    pub(crate) fn refused(&self, request: impl Into<Request>) -> Refusal {
         match self.call(request) {
             Err(ClientError::Refused(refusal)) => refusal,
             other => panic!("{other:?}"),
@@ -108,44 +109,47 @@ impl Keyd {
 
     /// Key `k` of 2048 bits and set `s` on it.
     pub(crate) fn make_key_and_set(&self, lease_ms: u64) {
-        self.ask(&Request::KeyCreate { name: "k".parse().unwrap(), bits: 2048 });
-        self.ask(&Request::DesCreate {
+        self.ask(KeyRequest::Create { name: "k".parse().unwrap(), bits: 2048, hsm: false });
+        self.ask(DesRequest::Create {
             name: "s".parse().unwrap(),
             key: "k".parse().unwrap(),
-            on_revoke: Default::default(),
-            lease_ms,
+            version: None,
+            encryption: EncryptionType::CustomerKey,
+            terms: terms(lease_ms),
+            auto_rotate: true,
+            permit: true,
         });
     }
 
     pub(crate) fn make_disk(&self, des: Option<&str>) -> DiskId {
         let des = des.map(|name| name.parse().unwrap());
-        let Reply::Disk(disk) = self.ask(&Request::DiskCreate { des, geometry: geometry() }) else {
+        let Reply::Disk(disk) = self.ask(DiskRequest::Create { des, geometry: geometry() }) else {
             panic!("no disk");
         };
         disk.record.id
     }
 
     pub(crate) fn disk(&self, id: DiskId) -> DiskStatus {
-        let Reply::Disk(disk) = self.ask(&Request::DiskShow { id }) else { panic!("no disk") };
+        let Reply::Disk(disk) = self.ask(DiskRequest::Show { id }) else { panic!("no disk") };
         *disk
     }
 
     pub(crate) fn key(&self, name: &str) -> KeyStatus {
         let name = name.parse().unwrap();
-        let Reply::Key(key) = self.ask(&Request::KeyShow { name }) else { panic!("no key") };
+        let Reply::Key(key) = self.ask(KeyRequest::Show { name }) else { panic!("no key") };
         key
     }
 
     pub(crate) fn switch(&self, enabled: bool) -> u32 {
         let name = "k".parse().unwrap();
-        match self.ask(&Request::KeySetEnabled { name, enabled }) {
-            Reply::KeySwitched { notified, .. } => notified,
+        match self.ask(switching(name, enabled)) {
+            Reply::KeyChanged { revocation, granted, .. } => revocation.told + granted,
             other => panic!("{other:?}"),
         }
     }
 
     pub(crate) fn audit(&self) -> Vec<AuditRecord> {
-        let Reply::Audit(records) = self.ask(&Request::AuditTail { count: 500 }) else {
+        let Reply::Audit(records) = self.ask(AuditRequest::Tail { count: 500 }) else {
             panic!("no audit");
         };
         records
@@ -169,7 +173,7 @@ impl Keyd {
     }
 
     pub(crate) fn verify(&self) -> u64 {
-        match self.ask(&Request::AuditVerify) {
+        match self.ask(AuditRequest::Verify) {
             Reply::AuditWhole { records, .. } => records,
             other => panic!("{other:?}"),
         }
@@ -178,7 +182,7 @@ impl Keyd {
     /// The plaintext DEK, by break-glass.
     pub(crate) fn release(&self, id: DiskId) -> Dek {
         let mut client = Client::connect(&self.socket()).unwrap();
-        client.call_for_dek(&Request::DiskReleaseKey { id }).unwrap().1
+        client.call_for_dek(DiskRequest::ReleaseKey { id }).unwrap().1
     }
 
     /// The command line.
@@ -230,6 +234,17 @@ pub(crate) fn fails_to_serve(state: &Path, socket: &Path) -> (Option<i32>, Strin
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
+/// Terms with this lease, parking at once.
+pub(crate) fn terms(lease_ms: u64) -> Terms {
+    Terms { on_revoke: OnRevoke::Park, lease_ms, grace_ms: 0, on_expiry: OnExpiry::RefuseNew }
+}
+
+/// Every version of a key on or off, whatever it hits.
+pub(crate) fn switching(name: KeyId, enabled: bool) -> KeyRequest {
+    let change = KeyChange { enabled: Some(enabled), ..KeyChange::default() };
+    KeyRequest::Update { name, version: None, change, consent: Consent::Force, wait_ms: 0 }
+}
+
 pub(crate) fn geometry() -> Geometry {
     Geometry { sector_size: 512, data_offset: 16 << 20, size: 1 << 30, holes: Holes::Zeros }
 }
@@ -273,7 +288,7 @@ impl Held {
 
     pub(crate) fn expect_revoked(&mut self) -> String {
         match self.hear(Duration::from_secs(5)).expect("an event").0 {
-            Event::Revoked { reason } => reason,
+            Event::Revoked { reason, .. } => reason,
             other => panic!("{other:?}"),
         }
     }

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use keyd_client::message::{FenceReport, UnixMillis};
+use keyd_client::message::{FenceReport, Reaction, UnixMillis};
 
 use super::{Keeper, LeaseError};
 use crate::{
@@ -15,8 +15,12 @@ use crate::{
 
 impl Keeper {
     /// Fences, and confirms it to the daemon.
-    pub(super) fn fence_and_report(&mut self, reason: &str) -> Result<(), LeaseError> {
-        let report = self.fence(reason);
+    pub(super) fn fence_and_report(
+        &mut self,
+        reason: &str,
+        reaction: Reaction,
+    ) -> Result<(), LeaseError> {
+        let report = self.fence(reason, reaction);
         match &mut self.lease {
             Some(lease) => Ok(lease.fenced(report)?),
             None => Ok(()),
@@ -24,11 +28,11 @@ impl Keeper {
     }
 
     /// Takes the key away from every queue. When this returns no copy of it is left, or the process is gone.
-    pub(super) fn fence(&mut self, reason: &str) -> FenceReport {
+    pub(super) fn fence(&mut self, reason: &str, reaction: Reaction) -> FenceReport {
         let (ordered, began) = (SystemTime::now(), Instant::now());
         let (reply, replies) = mpsc::channel();
         for queue in &self.queues {
-            queue.tell(Command::Fence(self.terms.on_revoke, reply.clone()));
+            queue.tell(Command::Fence(reaction, reply.clone()));
         }
         let deadline = began + FENCE_TIME;
         let mut queues = Vec::with_capacity(self.queues.len());

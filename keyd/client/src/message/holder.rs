@@ -1,0 +1,70 @@
+//! What is said during a lease.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DiskRecord, Reaction, Refusal, UnixMillis};
+use crate::ids::LeaseId;
+
+/// A lease, granted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attached {
+    /// The lease.
+    pub lease: LeaseId,
+    /// The disk it is for.
+    pub record: DiskRecord,
+    /// What to do when the lease runs out unheard.
+    pub on_revoke: Reaction,
+    /// Its length, milliseconds, counted from the moment the holder asked.
+    pub lease_ms: u64,
+}
+
+/// What a holder says during its lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+pub enum HolderMessage {
+    /// Still here; prolong the lease.
+    Renew,
+    /// After [`Event::Revoked`]: I/O has stopped and the key is gone.
+    Fenced(FenceReport),
+    /// After [`Event::Granted`]: the DEK again, please.
+    Reclaim,
+}
+
+/// How a fence went, by the holder's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FenceReport {
+    /// When the fence was ordered here.
+    pub ordered: UnixMillis,
+    /// When the last I/O was completed to the guest; none was if the disk had been idle.
+    pub last_io: Option<UnixMillis>,
+    /// When the last copy of the key was wiped.
+    pub wiped: UnixMillis,
+    /// Microseconds from the order to the wipe.
+    pub took_us: u64,
+    /// Requests held unanswered.
+    pub held: u64,
+}
+
+/// What the daemon says during a lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// Answer to [`HolderMessage::Renew`].
+    Renewed {
+        /// Length of the lease from now on, milliseconds, counted from the moment the holder asked.
+        lease_ms: u64,
+    },
+    /// Let go of the key now, then say [`HolderMessage::Fenced`].
+    Revoked {
+        /// Why, for the log.
+        reason: String,
+        /// What the guest's requests get until the key is back.
+        on_revoke: Reaction,
+    },
+    /// The key is back: say [`HolderMessage::Reclaim`].
+    Granted,
+    /// Answer to [`HolderMessage::Reclaim`]; the DEK follows the frame.
+    Reclaimed,
+    /// The reclaim was refused (the key went again); wait for the next [`Event::Granted`].
+    StillRevoked(Refusal),
+}

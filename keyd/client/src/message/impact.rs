@@ -1,0 +1,111 @@
+//! What a verb that takes keys away would hit, and what it did hit.
+
+use serde::{Deserialize, Serialize};
+
+use super::{DiskKind, FenceReport, UnixMillis};
+use crate::ids::{DesName, DiskId, LeaseId};
+
+/// How sure the asker of a verb that takes keys away is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Consent {
+    /// Refuse if anything would be hit.
+    #[default]
+    IfUnused,
+    /// Only tell what would be hit.
+    DryRun,
+    /// Whatever is hit.
+    Force,
+    /// What the dry run with this token told, and nothing else.
+    Token(String),
+}
+
+/// What a verb would hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Impact {
+    /// The verb.
+    pub verb: String,
+    /// On what.
+    pub subject: String,
+    /// Disks whose DEK could not be had after it.
+    pub disks: u64,
+    /// Snapshots, likewise.
+    pub snapshots: u64,
+    /// Images, likewise.
+    pub images: u64,
+    /// Processes that would have to let go of a DEK.
+    pub held: u64,
+    /// How many of all those could never be read again.
+    pub lost_for_ever: u64,
+    /// One row each, a limited number of them.
+    pub listed: Vec<Affected>,
+    /// Whether there are more than are listed.
+    pub more: bool,
+    /// Says yes to exactly this.
+    pub token: String,
+}
+
+/// A disk, snapshot or image that a verb would hit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Affected {
+    /// Which.
+    pub id: DiskId,
+    /// What it is.
+    pub kind: DiskKind,
+    /// Its set.
+    pub des: DesName,
+    /// Processes that hold its DEK.
+    pub processes: Vec<u32>,
+}
+
+/// What taking a key away did to those who held DEKs.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Revocation {
+    /// Holders that were told to let go.
+    pub told: u32,
+    /// What each has answered, if that was waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub holders: Vec<HolderAnswer>,
+}
+
+/// A holder's answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HolderAnswer {
+    /// The disk.
+    pub disk: DiskId,
+    /// The lease.
+    pub lease: LeaseId,
+    /// Its process.
+    pub pid: u32,
+    /// And user.
+    pub uid: u32,
+    /// What is known.
+    pub answer: Answer,
+}
+
+/// What is known of a holder that was told to let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Answer {
+    /// It has let go, and said when.
+    Confirmed(FenceReport),
+    /// It closed its connection without a word; its process holds nothing beyond the end of its lease.
+    HungUp {
+        /// When that was.
+        at: UnixMillis,
+    },
+    /// It has not said anything; it holds nothing after this time.
+    Unconfirmed {
+        /// End of its lease.
+        lease_ends: UnixMillis,
+    },
+}
+
+impl Revocation {
+    /// Whether every holder has confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> bool {
+        self.holders.iter().all(|holder| matches!(holder.answer, Answer::Confirmed(_)))
+            && self.holders.len() == self.told as usize
+    }
+}

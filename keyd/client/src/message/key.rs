@@ -1,0 +1,232 @@
+//! Keys and their versions, as they are told and asked for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Consent, UnixMillis};
+use crate::ids::{DesName, KeyId, KeyVersion};
+
+/// Seconds since 1970-01-01 UTC: Key Vault counts attributes in them (RFC 7519, NumericDate).
+pub type UnixSeconds = u64;
+
+/// What a key may be used for (RFC 7517, section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum KeyOperation {
+    /// Encrypt.
+    Encrypt,
+    /// Decrypt.
+    Decrypt,
+    /// Sign.
+    Sign,
+    /// Verify.
+    Verify,
+    /// Wrap a key.
+    WrapKey,
+    /// Unwrap a key.
+    UnwrapKey,
+}
+
+impl KeyOperation {
+    /// All of them, in the order in which Key Vault tells them.
+    pub const ALL: [Self; 6] =
+        [Self::Encrypt, Self::Decrypt, Self::Sign, Self::Verify, Self::WrapKey, Self::UnwrapKey];
+
+    /// Its name in a JSON Web Key.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Encrypt => "encrypt",
+            Self::Decrypt => "decrypt",
+            Self::Sign => "sign",
+            Self::Verify => "verify",
+            Self::WrapKey => "wrapKey",
+            Self::UnwrapKey => "unwrapKey",
+        }
+    }
+}
+
+/// A change of a key version's attributes; what is missing stays.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KeyChange {
+    /// On or off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Not before; 0 takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<UnixSeconds>,
+    /// Expiry; 0 takes it away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<UnixSeconds>,
+    /// What it may be used for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<BTreeSet<KeyOperation>>,
+    /// Tags, all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tags: Option<BTreeMap<String, String>>,
+}
+
+/// When a key is rotated by itself, and when that is said before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotationPolicy {
+    /// Rotate so long after a version was made, or before it expires.
+    pub rotate: Option<Trigger>,
+    /// Tell so long before a version expires or after it was made.
+    pub notify: Option<Trigger>,
+    /// New versions expire so long after they are made, days.
+    pub expires_after_days: Option<u32>,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// When it was last changed.
+    pub updated: UnixMillis,
+}
+
+/// A moment in the life of a key version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trigger {
+    /// So many days after it was made.
+    AfterCreate(u32),
+    /// So many days before it expires.
+    BeforeExpiry(u32),
+}
+
+/// A key as `key show` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyStatus {
+    /// The key.
+    pub name: KeyId,
+    /// Whether the daemon made it for disks without a key of the customer's.
+    pub platform: bool,
+    /// Whether its newest version is enabled.
+    pub enabled: bool,
+    /// Set while it is deleted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<DeletedStatus>,
+    /// Its versions, newest first.
+    pub versions: Vec<KeyVersionStatus>,
+    /// Disk encryption sets that use it.
+    pub sets: Vec<DesName>,
+    /// When it is rotated by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation_policy: Option<RotationPolicy>,
+}
+
+/// A deleted key's time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedStatus {
+    /// When it was deleted.
+    pub at: UnixMillis,
+    /// When it will be destroyed.
+    pub purge_at: UnixMillis,
+}
+
+/// One version of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyVersionStatus {
+    /// The version.
+    pub version: KeyVersion,
+    /// RSA modulus length, bits.
+    pub bits: u32,
+    /// Whether its private part is in a hardware security module.
+    pub hsm: bool,
+    /// Whether it may be used at all.
+    pub enabled: bool,
+    /// From when it may wrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<UnixSeconds>,
+    /// Until when it may wrap.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<UnixSeconds>,
+    /// What it may be used for.
+    pub operations: BTreeSet<KeyOperation>,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// DEKs that are wrapped under it now.
+    pub wrapped_deks: u64,
+    /// Whether nothing is wrapped under it and no set wraps with it: it can be disabled without effect.
+    pub retirable: bool,
+}
+
+/// What is asked of keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum KeyRequest {
+    /// Make an RSA key.
+    Create {
+        /// The key, its name not in use yet.
+        name: KeyId,
+        /// Modulus length: 2048, 3072 or 4096.
+        bits: u32,
+        /// Whether its private part is made, and stays, in the hardware security module.
+        #[serde(default)]
+        hsm: bool,
+    },
+    /// A page of keys in order of vault and name.
+    List {
+        /// Only those after this one.
+        #[serde(default)]
+        after: Option<KeyId>,
+    },
+    /// One key with its versions.
+    Show {
+        /// Which.
+        name: KeyId,
+    },
+    /// Change attributes of a version of a key, or of every version. What takes the key away halts I/O on every disk
+    /// under it.
+    Update {
+        /// Which.
+        name: KeyId,
+        /// One version, or all.
+        #[serde(default)]
+        version: Option<KeyVersion>,
+        /// What.
+        change: KeyChange,
+        /// How sure the asker is.
+        #[serde(default)]
+        consent: Consent,
+        /// Wait so long for the holders' confirmations, milliseconds; 0 does not.
+        #[serde(default)]
+        wait_ms: u64,
+    },
+    /// Delete a key with all its versions; it can be recovered while its vault's retention lasts.
+    Delete {
+        /// Which.
+        name: KeyId,
+        /// How sure the asker is.
+        #[serde(default)]
+        consent: Consent,
+        /// As in [`KeyRequest::Update`].
+        #[serde(default)]
+        wait_ms: u64,
+    },
+    /// Bring a deleted key back.
+    Recover {
+        /// Which.
+        name: KeyId,
+    },
+    /// Destroy a deleted key. While it wraps anything, two principals must ask.
+    Purge {
+        /// Which.
+        name: KeyId,
+        /// How sure the asker is.
+        #[serde(default)]
+        consent: Consent,
+    },
+    /// Make a new version and re-wrap every DEK under the key's DESs.
+    Rotate {
+        /// Which.
+        name: KeyId,
+    },
+    /// Set, or take away, when a key is rotated by itself.
+    RotationPolicy {
+        /// Which.
+        name: KeyId,
+        /// None takes it away. Its times of making and changing are the daemon's to say.
+        policy: Option<RotationPolicy>,
+    },
+}

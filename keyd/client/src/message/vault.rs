@@ -1,0 +1,99 @@
+//! Vaults and who may do what in them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Consent, UnixMillis};
+use crate::{
+    ids::{Principal, VaultName},
+    permission::{KeyPermission, Permission},
+};
+
+/// A vault as `vault show` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultStatus {
+    /// Its name.
+    pub name: VaultName,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// Days a deleted key can be recovered: 7 to 90.
+    pub retention_days: u16,
+    /// Whether deleted keys cannot be purged before their time; never switched off again.
+    pub purge_protection: bool,
+    /// Keys in it, deleted ones included.
+    pub keys: u64,
+    /// Who may do what.
+    pub policies: BTreeMap<Principal, BTreeSet<KeyPermission>>,
+}
+
+/// What a principal may do in the daemon as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantStatus {
+    /// Who.
+    pub principal: Principal,
+    /// What.
+    pub permissions: BTreeSet<Permission>,
+}
+
+/// What is asked of vaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum VaultRequest {
+    /// Make a vault.
+    Create {
+        /// Its name, not in use yet.
+        name: VaultName,
+        /// Days a deleted key can be recovered: 7 to 90; fixed for good.
+        retention_days: u16,
+        /// Whether deleted keys cannot be purged before their time.
+        purge_protection: bool,
+    },
+    /// All vaults.
+    List,
+    /// One vault.
+    Show {
+        /// Which.
+        name: VaultName,
+    },
+    /// Switch a vault's purge protection on, for good.
+    Protect {
+        /// Which.
+        name: VaultName,
+    },
+    /// Say what a principal may do in a vault; nothing takes all away.
+    Policy {
+        /// Which.
+        name: VaultName,
+        /// Who.
+        principal: Principal,
+        /// What, instead of what it was.
+        permissions: BTreeSet<KeyPermission>,
+        /// How sure the asker is.
+        #[serde(default)]
+        consent: Consent,
+        /// As in [`super::KeyRequest::Update`].
+        #[serde(default)]
+        wait_ms: u64,
+    },
+    /// Forget a vault that has no keys, deleted ones included.
+    Delete {
+        /// Which.
+        name: VaultName,
+    },
+}
+
+/// What is asked of permissions in the daemon as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum GrantRequest {
+    /// What principals may do in the daemon as a whole.
+    List,
+    /// Say what a principal may do in the daemon as a whole; nothing takes all away.
+    Set {
+        /// Who.
+        principal: Principal,
+        /// What, instead of what it was.
+        permissions: BTreeSet<Permission>,
+    },
+}

@@ -1,0 +1,83 @@
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::{
+    model::vault::Vault,
+    store::{Store, testing},
+};
+
+fn may<O: Op>(auth: &Auth, store: &Store, who: &str, vault: Option<&str>) -> bool {
+    let caller = Caller::remote(who.parse().unwrap());
+    let vault = vault.map(|name| name.parse().unwrap());
+    auth.authorize::<O>(&caller, vault.as_ref(), &store.snapshot().unwrap()).is_ok()
+}
+
+/// What somebody may, by permission, one operation of each.
+fn all(auth: &Auth, store: &Store, who: &str) -> [bool; 8] {
+    [
+        may::<op::Attach>(auth, store, who, None),
+        may::<op::DiskCreate>(auth, store, who, None),
+        may::<op::KeyList>(auth, store, who, None),
+        may::<op::KeyUpdate>(auth, store, who, Some("bank")),
+        may::<op::KeyPurge>(auth, store, who, Some("bank")),
+        may::<op::DiskReleaseKey>(auth, store, who, None),
+        may::<op::AuditTail>(auth, store, who, None),
+        may::<op::GrantSet>(auth, store, who, None),
+    ]
+}
+
+const NOTHING: [bool; 8] = [false; 8];
+
+#[test]
+fn nothing_is_allowed_that_was_not_granted() {
+    let grants =
+        ["10=attach", "11=create-disk,read", "12=manage-keys", "13=release-key", "14=audit"];
+    let grants = grants.iter().chain(&["15=administer"]).map(|text| text.parse().unwrap());
+    let (auth, store) = (Auth::new(7, grants.collect()), testing::store());
+    assert_eq!(all(&auth, &store, "uid:7"), [true; 8]);
+    assert_eq!(all(&auth, &store, "uid:15"), [true; 8]);
+    assert_eq!(all(&auth, &store, "uid:0"), NOTHING, "root is not the owner here");
+    let only = |at: &[usize]| std::array::from_fn(|n| at.contains(&n));
+    assert_eq!(all(&auth, &store, "uid:10"), only(&[0]));
+    assert_eq!(all(&auth, &store, "uid:11"), only(&[1, 2]));
+    assert_eq!(all(&auth, &store, "uid:12"), only(&[3]), "who manages keys does not purge them");
+    assert_eq!(all(&auth, &store, "uid:13"), only(&[5]));
+    assert_eq!(all(&auth, &store, "uid:14"), only(&[6]));
+    assert_eq!(all(&auth, &store, "uid:16"), NOTHING);
+    assert_eq!(all(&auth, &store, "app:7"), NOTHING, "an application is not the user of its name");
+}
+
+#[test]
+fn grants_of_the_command_line_and_of_the_store_add_up() {
+    let store = testing::store();
+    let auth = Auth::new(7, vec!["10=attach".parse().unwrap()]);
+    testing::change(&store, |txn| {
+        txn.put_grant(&"uid:10".parse().unwrap(), &BTreeSet::from([Permission::Read]))
+    });
+    assert!(may::<op::Attach>(&auth, &store, "uid:10", None));
+    assert!(may::<op::KeyList>(&auth, &store, "uid:10", None));
+    testing::change(&store, |txn| txn.put_grant(&"uid:10".parse().unwrap(), &BTreeSet::new()));
+    assert!(!may::<op::KeyList>(&auth, &store, "uid:10", None));
+}
+
+#[test]
+fn a_vaults_policy_counts_in_that_vault_alone() {
+    let (auth, store) = (Auth::new(7, vec![]), testing::store());
+    let mut vault = Vault::new("bank".parse().unwrap(), 7, false, 0).unwrap();
+    let who: Principal = "app:ci".parse().unwrap();
+    vault.permit(who, [KeyPermission::Update, KeyPermission::Purge].into()).unwrap();
+    testing::change(&store, |txn| txn.put_vault(&vault));
+    assert!(may::<op::KeyUpdate>(&auth, &store, "app:ci", Some("bank")));
+    assert!(may::<op::KeyPurge>(&auth, &store, "app:ci", Some("bank")));
+    assert!(!may::<op::KeyUpdate>(&auth, &store, "app:ci", Some("other")));
+    assert!(!may::<op::KeyDelete>(&auth, &store, "app:ci", Some("bank")));
+    assert!(!may::<op::KeyUpdate>(&auth, &store, "app:ci", None));
+}
+
+#[test]
+fn the_platforms_vault_is_its_administrators_alone() {
+    let auth = Auth::new(7, vec!["12=manage-keys".parse().unwrap()]);
+    let store = testing::store();
+    assert!(may::<op::KeyUpdate>(&auth, &store, "uid:7", Some("platform")));
+    assert!(!may::<op::KeyUpdate>(&auth, &store, "uid:12", Some("platform")));
+}

@@ -1,0 +1,251 @@
+//! Refusals: the asker's to mend, told in full.
+
+use keyd_client::{
+    DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
+    limits::{LEASE_MAX, LEASE_MIN},
+    message::{KeyOperation, Refusal, RefusalCode},
+    permission::{KeyPermission, Permission},
+};
+use thiserror::Error;
+
+use crate::{
+    audit::Finding,
+    limits::{
+        DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX, POLICIES_MAX, RETENTION_DAYS_MAX,
+        RETENTION_DAYS_MIN, ROTATION_DAYS_MIN, SETS_MAX, VAULTS_MAX, VERSION_LIFE_DAYS_MIN,
+        VERSIONS_MAX,
+    },
+};
+
+/// Why the daemon will not. The text is one line that says what to do next.
+#[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the texts say it")]
+pub enum Refused {
+    #[error(
+        "{who} may not do this: it needs the permission '{permission}', given by 'keyd grant {who} {permission}'"
+    )]
+    Forbidden { who: Principal, permission: Permission },
+    #[error(
+        "{who} may not do this: it needs the permission '{permission}' in vault '{vault}', given by 'keyd vault permit {vault} {who} {permission}'"
+    )]
+    ForbiddenIn { who: Principal, vault: VaultName, permission: KeyPermission },
+    #[error(
+        "disk {0} was made by another user: its maker or an administrator confirms or abandons it"
+    )]
+    NotYours(DiskId),
+    #[error("no vault '{0}': 'keyd vault list' shows the vaults")]
+    NoVault(VaultName),
+    #[error("no key '{0}': 'keyd key list' shows the keys")]
+    NoKey(KeyId),
+    #[error("key '{0}' has no version {1}: 'keyd key show {0}' shows them")]
+    NoVersion(KeyId, KeyVersion),
+    #[error("no disk encryption set '{0}': 'keyd des list' shows them")]
+    NoSet(DesName),
+    #[error("no disk {0}: 'keyd disk list' shows the disks")]
+    NoDisk(DiskId),
+    #[error("there is a vault '{0}' already: choose another name")]
+    VaultExists(VaultName),
+    #[error("there is a key '{0}' already: choose another name, or 'keyd key rotate {0}'")]
+    KeyExists(KeyId),
+    #[error("there is a disk encryption set '{0}' already: choose another name")]
+    SetExists(DesName),
+    #[error("RSA keys have 2048, 3072 or 4096 bits, not {0}")]
+    KeyBits(u32),
+    #[error("there are {KEYS_MAX} keys in vault '{0}', as many as can be: use another vault")]
+    TooManyKeys(VaultName),
+    #[error("key '{0}' has {VERSIONS_MAX} versions, as many as can be: make another key")]
+    TooManyVersions(KeyId),
+    #[error("there are {SETS_MAX} disk encryption sets, as many as can be: use one of them")]
+    TooManySets,
+    #[error("there are {VAULTS_MAX} vaults, as many as can be: use one of them")]
+    TooManyVaults,
+    #[error("vault '{0}' has {POLICIES_MAX} access policies, as many as can be: take one away")]
+    TooManyPolicies(VaultName),
+    #[error("there are {GRANTS_MAX} grants, as many as can be: take one away")]
+    TooManyGrants,
+    #[error(
+        "a vault keeps deleted keys for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days, not {0}"
+    )]
+    Retention(u16),
+    #[error("vault '{0}' has keys, deleted ones included: purge them first")]
+    VaultInUse(VaultName),
+    #[error("vault '{0}' is keyd's own: it stays as it is")]
+    OwnVault(VaultName),
+    #[error("key '{0}' is keyd's own, for disks without a key of yours: it cannot be deleted")]
+    PlatformKey(KeyId),
+    #[error(
+        "key '{0}' is keyd's own and has its set already: make a key of yours with 'keyd key create NAME'"
+    )]
+    PlatformSet(KeyId),
+    #[error("key '{0}' is disabled: 'keyd key enable {0}' brings it back")]
+    KeyDisabled(KeyId),
+    #[error("key '{0}' is deleted: 'keyd key recover {0}' brings it back")]
+    KeyDeleted(KeyId),
+    #[error("key '{0}' is not deleted: 'keyd key delete {0}' comes first")]
+    NotDeleted(KeyId),
+    #[error("key '{0}' may not {op}: 'keyd key set {0} --operations ...' permits it", op = .1.name())]
+    Operation(KeyId, KeyOperation),
+    #[error("key '{0}' is not valid yet: 'keyd key set {0} --not-before ...' changes that")]
+    NotYetValid(KeyId),
+    #[error(
+        "key '{0}' has expired: 'keyd key rotate {0}' makes a new version, 'keyd key set {0} --expires ...' prolongs this one"
+    )]
+    Expired(KeyId),
+    #[error(
+        "vault '{0}' protects its deleted keys: they are destroyed by themselves when their time is over"
+    )]
+    PurgeProtection(VaultName),
+    #[error(
+        "{deks} DEKs are wrapped under key '{key}' and could never be unwrapped again: another principal with the permission 'purge' must ask for it too"
+    )]
+    SecondPrincipal { key: KeyId, deks: u64 },
+    #[error(
+        "the identity des:{set} has no permission '{permission}' in vault '{vault}': 'keyd vault permit {vault} des:{set} get,wrapKey,unwrapKey' gives it"
+    )]
+    IdentityLacks { set: DesName, vault: VaultName, permission: KeyPermission },
+    #[error(
+        "{verb} {subject} would hit {hit}: 'keyd {verb} {subject} --dry-run' lists them, --force does it all the same"
+    )]
+    InUseBy { verb: &'static str, subject: String, hit: String },
+    #[error(
+        "what {verb} {subject} would hit has changed since token {token} was printed: look again with --dry-run"
+    )]
+    StaleToken { verb: &'static str, subject: String, token: String },
+    #[error(
+        "the rotation of disk encryption set '{0}' stopped half way, every disk still has a working key: it goes on by itself when the cause is gone"
+    )]
+    RotationStopped(DesName),
+    #[error("a rotation policy: {0}")]
+    RotationPolicy(&'static str),
+    #[error(
+        "a version lives at least {VERSION_LIFE_DAYS_MIN} days, and is rotated at least {ROTATION_DAYS_MIN} days after it was made and before it expires"
+    )]
+    RotationTimes,
+    #[error(
+        "disk encryption set '{0}' has {1} disks, snapshots and images: move or erase them first"
+    )]
+    SetInUse(DesName, u64),
+    #[error("disk encryption set '{0}' is keyd's own: it stays as it is")]
+    OwnSet(DesName),
+    #[error(
+        "disk {disk} has snapshots or images, or was made from one, and those stay in one set, '{set}': copy its data to a new disk of the other set"
+    )]
+    OneSet { disk: DiskId, set: DesName },
+    #[error("{0} is not confirmed yet: nothing is made from it")]
+    Unconfirmed(DiskId),
+    #[error(
+        "a snapshot is taken of a disk, an image of a disk or a snapshot, and a disk is made from either; not this from that"
+    )]
+    Derivation,
+    #[error("{0} is a snapshot or an image: it is attached read-only")]
+    ReadOnly(DiskId),
+    #[error("a sector has 512 or 4096 bytes, not {0}")]
+    SectorSize(u32),
+    #[error(
+        "a disk of {size} bytes is not 1 or more whole sectors of {sector_size}: round the size up"
+    )]
+    DiskSize { size: u64, sector_size: u32 },
+    #[error("a disk has at most {DISK_SIZE_MAX} bytes, not {0}")]
+    DiskTooLarge(u64),
+    #[error("a data offset of {0} bytes is not a multiple of 4096 between 32 KiB and 1 GiB")]
+    DataOffset(u64),
+    #[error(
+        "a lease of {0} ms is out of range: choose {min} ms to {max} ms",
+        min = LEASE_MIN.as_millis(),
+        max = LEASE_MAX.as_millis()
+    )]
+    LeaseLength(u64),
+    #[error("a grace of {0} ms is too long: choose at most {GRACE_MS_MAX} ms")]
+    Grace(u64),
+    #[error("disk {0} is confirmed: its key is not forgotten, its image may hold data")]
+    Confirmed(DiskId),
+    #[error(
+        "disk {disk} is held by process {pid}: stop it, or attach read-only beside other read-only holders"
+    )]
+    InUse { disk: DiskId, pid: u32 },
+    #[error("the key was taken away before it could be handed over: wait for it to be enabled")]
+    Withheld,
+    #[error("the lease is not parked: say that the key is gone first, then ask for it again")]
+    NotParked,
+    #[error(
+        "{0}: keyd hands out no key until audit.log is what it was; restore it from a copy, then start keyd again"
+    )]
+    AuditBroken(Finding),
+    #[error("the answer is longer than a frame: ask for less at once")]
+    AnswerTooLong,
+}
+
+impl Refused {
+    /// The refusal as the wire tells it.
+    #[must_use]
+    pub fn told(&self) -> Refusal {
+        Refusal { code: self.code(), message: self.to_string() }
+    }
+
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> RefusalCode {
+        match self {
+            Self::Forbidden { .. }
+            | Self::ForbiddenIn { .. }
+            | Self::NotYours(_)
+            | Self::PurgeProtection(_)
+            | Self::SecondPrincipal { .. } => RefusalCode::Forbidden,
+            Self::NoVault(_)
+            | Self::NoKey(_)
+            | Self::NoVersion(..)
+            | Self::NoSet(_)
+            | Self::NoDisk(_) => RefusalCode::NotFound,
+            Self::KeyBits(_)
+            | Self::Retention(_)
+            | Self::RotationPolicy(_)
+            | Self::RotationTimes
+            | Self::Derivation
+            | Self::ReadOnly(_)
+            | Self::SectorSize(_)
+            | Self::DiskSize { .. }
+            | Self::DiskTooLarge(_)
+            | Self::DataOffset(_)
+            | Self::LeaseLength(_)
+            | Self::Grace(_)
+            | Self::NotParked
+            | Self::AnswerTooLong => RefusalCode::BadRequest,
+            Self::VaultExists(_)
+            | Self::KeyExists(_)
+            | Self::SetExists(_)
+            | Self::TooManyKeys(_)
+            | Self::TooManyVersions(_)
+            | Self::TooManySets
+            | Self::TooManyVaults
+            | Self::TooManyPolicies(_)
+            | Self::TooManyGrants
+            | Self::VaultInUse(_)
+            | Self::OwnVault(_)
+            | Self::PlatformKey(_)
+            | Self::PlatformSet(_)
+            | Self::NotDeleted(_)
+            | Self::RotationStopped(_)
+            | Self::SetInUse(..)
+            | Self::OwnSet(_)
+            | Self::OneSet { .. }
+            | Self::Unconfirmed(_)
+            | Self::Confirmed(_)
+            | Self::AuditBroken(_) => RefusalCode::Conflict,
+            Self::KeyDisabled(_)
+            | Self::KeyDeleted(_)
+            | Self::Operation(..)
+            | Self::NotYetValid(_)
+            | Self::Expired(_)
+            | Self::IdentityLacks { .. }
+            | Self::Withheld => RefusalCode::KeyDisabled,
+            Self::InUseBy { .. } | Self::StaleToken { .. } => RefusalCode::NeedsConsent,
+            Self::InUse { .. } => RefusalCode::InUse,
+        }
+    }
+
+    /// Whether it says that a key, or the right to it, is gone for now: a holder waits for such a one.
+    #[must_use]
+    pub fn is_loss(&self) -> bool {
+        self.code() == RefusalCode::KeyDisabled
+    }
+}

@@ -1,0 +1,69 @@
+//! The threads that do what is due by the clock: see [`crate::ops::due`].
+
+use std::{
+    sync::{Arc, mpsc},
+    thread::{self, JoinHandle},
+};
+
+use crate::{core::Core, error::Failure, limits::TICK, log, ops::due};
+
+type Duty = fn(&Core) -> Result<(), Failure>;
+
+/// What must not wait for anything.
+const PROMPT: &[Duty] = &[due::enforce, due::purge];
+
+/// What may take minutes: wrapping ten thousand DEKs anew must not keep a grace from its end.
+const LONG: &[Duty] = &[due::rotate, due::catch_up];
+
+/// The running keeper; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Keeper(Vec<Worker>);
+
+#[derive(Debug)]
+struct Worker {
+    /// Dropped to stop it.
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts it.
+    #[must_use]
+    pub fn start(core: &Arc<Core>) -> Self {
+        let start = |duties: &'static [Duty]| {
+            let (stop, stopped) = mpsc::channel();
+            let core = core.clone();
+            let thread = thread::spawn(move || run(&core, duties, &stopped));
+            Worker { stop: Some(stop), thread: Some(thread) }
+        };
+        Self([PROMPT, LONG].into_iter().map(start).collect())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(|worker| drop(worker.stop.take()));
+        for thread in self.0.iter_mut().filter_map(|worker| worker.thread.take()) {
+            // A keeper that panicked has said so on standard error.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// One duty after the other, until it is told to stop; what fails is told once, not every second.
+fn run(core: &Core, duties: &[Duty], stopped: &mpsc::Receiver<()>) {
+    let mut before = None;
+    while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
+        let failed = duties
+            .iter()
+            .filter(|_| !core.stopping() && core.store.writable().is_ok())
+            .find_map(|duty| duty(core).err())
+            .map(|failure| log::chain(&failure));
+        if failed != before
+            && let Some(failed) = &failed
+        {
+            log::line(format_args!("what is due by the clock failed: {failed}"));
+        }
+        before = failed;
+    }
+}

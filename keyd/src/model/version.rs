@@ -1,0 +1,149 @@
+//! One version of a key: its two parts, its attributes, and what they allow.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyd_client::{
+    KeyId, KeyVersion,
+    message::{KeyChange, KeyOperation, UnixMillis, UnixSeconds},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    error::Refused,
+    kek::{Material, PublicKey},
+};
+
+/// A version as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its id.
+    pub version: KeyVersion,
+    /// RSA modulus length, bits.
+    pub bits: u32,
+    /// The private part: sealed, or in a hardware security module.
+    pub material: Material,
+    /// The public part.
+    pub public: PublicKey,
+    /// Whether it may be used at all.
+    pub enabled: bool,
+    /// From when it may wrap, encrypt and sign (RFC 7517 via Key Vault: `nbf`).
+    pub not_before: Option<UnixSeconds>,
+    /// Until when, exclusively (`exp`).
+    pub expires: Option<UnixSeconds>,
+    /// What it may be used for (`key_ops`).
+    pub operations: BTreeSet<KeyOperation>,
+    /// The customer's own words.
+    pub tags: BTreeMap<String, String>,
+    /// When it was made.
+    pub created: UnixMillis,
+    /// When its attributes last changed.
+    pub updated: UnixMillis,
+    /// Whether its private part came from outside.
+    pub imported: bool,
+    /// Whether its coming end was told.
+    #[serde(default)]
+    pub end_told: bool,
+}
+
+/// Where a moment lies to a version's validity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// Before `nbf`.
+    NotYet,
+    /// Inside.
+    Valid,
+    /// At or after `exp`.
+    Over,
+}
+
+impl Version {
+    /// A new version with default attributes: enabled, every operation, no end.
+    #[must_use]
+    pub fn new(
+        version: KeyVersion,
+        (material, public): (Material, PublicKey),
+        now: UnixMillis,
+    ) -> Self {
+        Self {
+            version,
+            bits: public.bits(),
+            material,
+            public,
+            enabled: true,
+            not_before: None,
+            expires: None,
+            operations: KeyOperation::ALL.into(),
+            tags: BTreeMap::new(),
+            created: now,
+            updated: now,
+            imported: false,
+            end_told: false,
+        }
+    }
+
+    /// Changes attributes; what is missing stays.
+    pub fn change(&mut self, change: &KeyChange, now: UnixMillis) {
+        let moment = |seconds: UnixSeconds| (seconds != 0).then_some(seconds);
+        self.enabled = change.enabled.unwrap_or(self.enabled);
+        self.not_before = change.not_before.map_or(self.not_before, moment);
+        if let Some(expires) = change.expires {
+            self.expires = moment(expires);
+            self.end_told = false;
+        }
+        if let Some(operations) = &change.operations {
+            self.operations.clone_from(operations);
+        }
+        if let Some(tags) = &change.tags {
+            self.tags.clone_from(tags);
+        }
+        self.updated = now;
+    }
+
+    /// Where now lies.
+    #[must_use]
+    pub fn validity(&self, now: UnixMillis) -> Validity {
+        let seconds = now / 1000;
+        match self {
+            _ if self.not_before.is_some_and(|from| seconds < from) => Validity::NotYet,
+            _ if self.expires.is_some_and(|until| seconds >= until) => Validity::Over,
+            _ => Validity::Valid,
+        }
+    }
+
+    /// Whether now lies inside its validity.
+    ///
+    /// # Errors
+    /// [`Refused::NotYetValid`], [`Refused::Expired`].
+    pub fn valid(&self, key: &KeyId, now: UnixMillis) -> Result<(), Refused> {
+        match self.validity(now) {
+            Validity::Valid => Ok(()),
+            Validity::NotYet => Err(Refused::NotYetValid(key.clone())),
+            Validity::Over => Err(Refused::Expired(key.clone())),
+        }
+    }
+
+    /// Whether it may be used so now. Outside its validity a version still decrypts and unwraps: data stays
+    /// recoverable (Key Vault's own rule).
+    ///
+    /// # Errors
+    /// [`Refused::KeyDisabled`], [`Refused::Operation`], [`Refused::NotYetValid`], [`Refused::Expired`].
+    pub fn usable(
+        &self,
+        key: &KeyId,
+        operation: KeyOperation,
+        now: UnixMillis,
+    ) -> Result<(), Refused> {
+        if !self.enabled {
+            return Err(Refused::KeyDisabled(key.clone()));
+        }
+        if !self.operations.contains(&operation) {
+            return Err(Refused::Operation(key.clone(), operation));
+        }
+        match operation {
+            KeyOperation::Encrypt | KeyOperation::WrapKey | KeyOperation::Sign => {
+                self.valid(key, now)
+            }
+            KeyOperation::Decrypt | KeyOperation::UnwrapKey | KeyOperation::Verify => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Moves a disk to another set, while it runs: its DEK is wrapped anew, its data stays as it is.
+
+use keyd_client::{
+    DesName, DiskId,
+    message::{DiskKind, Reply},
+};
+
+use super::{enforce, rewrap};
+use crate::{
+    auth::{Permit, op},
+    clock,
+    core::Core,
+    envelope,
+    error::{Failure, Refused},
+    model::{disk::Disk, right::Use},
+    standing,
+    store::View,
+};
+
+/// Moves a disk. From the commit on its holder's right is that of the new set, whose terms it hears with its next
+/// renewal.
+///
+/// # Errors
+/// [`Refused::NoDisk`], [`Refused::NoSet`], [`Refused::OneSet`], those of [`standing::opening`] and of
+/// [`rewrap::wrappers`].
+pub fn run(
+    core: &Core,
+    permit: Permit<op::DiskMove>,
+    id: DiskId,
+    des: &DesName,
+) -> Result<Reply, Failure> {
+    core.store.commit(|txn| {
+        let (disk, from) = txn.disk_and_set(id)?;
+        let (to, now) = (txn.set(des)?, clock::now());
+        movable(txn, &disk)?;
+        let versions = standing::opening(txn, &disk, &from, Use::Keep, now)?;
+        let wrappers = rewrap::wrappers(txn, &to, now)?;
+        let wraps = envelope::reseal(&core.keyring, (&from, &disk, &versions), (&to, &wrappers))?;
+        let moved = Disk { des: to.name, wraps, ..disk };
+        txn.replace_disk(&moved)?;
+        let wrap = moved.first_wrap();
+        let detail =
+            format!("from={} to={des} key={} version={}", from.name, wrap.key, wrap.version);
+        Ok(((), permit.entry(id).detail(detail)))
+    })?;
+    enforce::run(core)?;
+    Ok(Reply::Rewrapped { rewrapped: 1 })
+}
+
+/// A disk and what was made from it share one set (Azure: a disk and all its incremental snapshots).
+fn movable(view: &impl View, disk: &Disk) -> Result<(), Failure> {
+    let alone = disk.kind == DiskKind::Disk && disk.source.is_none();
+    if !alone || !view.made_from(disk.id)?.is_empty() {
+        return Err(Refused::OneSet { disk: disk.id, set: disk.des.clone() }.into());
+    }
+    Ok(())
+}

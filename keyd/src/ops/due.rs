@@ -1,0 +1,151 @@
+//! What is done because its time has come, by nobody's wish of the moment. Each is found in the state, so that none is
+//! forgotten over a restart.
+
+use keyd_client::{
+    KeyId,
+    message::{OnExpiry, Trigger, UnixMillis},
+};
+
+use super::{des_follow, enforce, key_purge, key_rotate, rewrap};
+use crate::{
+    audit::Entry,
+    clock,
+    core::Core,
+    error::Failure,
+    limits::{MILLIS_PER_DAY, NOTICE_DAYS, ROTATION_RETRY_MS},
+    log,
+    model::{des::Des, key::Key, version::Version},
+    standing,
+    store::View,
+};
+
+/// Destroys deleted keys whose vault's retention is over (Key Vault: automatic purge).
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub fn purge(core: &Core) -> Result<(), Failure> {
+    let now = clock::now();
+    for id in core.store.snapshot()?.keys_to_purge(now)? {
+        core.store.commit(|txn| {
+            let key = txn.key(&id)?;
+            let over = key.deleted().is_some_and(|deleted| deleted.purge_at <= now);
+            let entry = Entry::by_daemon("key-purge", &id);
+            if !over {
+                return Ok(((), entry.outcome("recovered meanwhile")));
+            }
+            let detail = key_purge::destroy(txn, &key)?;
+            Ok(((), entry.detail(format!("retention over {detail}"))))
+        })?;
+        log::line(format_args!("key {id} destroyed: its retention is over"));
+    }
+    Ok(())
+}
+
+/// Rotates keys whose policy says so (Key Vault: `KeyRotateIfDue`), and tells of ends that come near.
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub fn rotate(core: &Core) -> Result<(), Failure> {
+    let now = clock::now();
+    for id in core.store.snapshot()?.keys_watched()? {
+        let key = core.store.snapshot()?.key(&id)?;
+        if key.alive().is_err() || !key.enabled() {
+            continue;
+        }
+        if rotation_due(&key, now) {
+            let entry = |detail| Entry::by_daemon("key-rotate-if-due", &id).detail(detail);
+            // The sets' own catching up wraps the DEKs anew.
+            match key_rotate::new_version(core, &id, entry) {
+                Ok(_) => log::line(format_args!("key {id} rotated by its policy")),
+                Err(failure) => {
+                    log::line(format_args!("key {id} is due: {}", log::chain(&failure)));
+                }
+            }
+        } else if notice_due(&key, now) {
+            tell_end(core, &id)?;
+        }
+    }
+    Ok(())
+}
+
+fn rotation_due(key: &Key, now: UnixMillis) -> bool {
+    let trigger = key.rotation_policy.as_ref().and_then(|policy| policy.rotate);
+    trigger.is_some_and(|trigger| reached(trigger, key.newest(), now))
+}
+
+/// An end is told once, a month before if no policy says otherwise.
+fn notice_due(key: &Key, now: UnixMillis) -> bool {
+    let notify = key.rotation_policy.as_ref().and_then(|policy| policy.notify);
+    let trigger = notify.unwrap_or(Trigger::BeforeExpiry(NOTICE_DAYS));
+    !key.newest().end_told && reached(trigger, key.newest(), now)
+}
+
+fn reached(trigger: Trigger, version: &Version, now: UnixMillis) -> bool {
+    match trigger {
+        Trigger::AfterCreate(days) => now >= version.created + u64::from(days) * MILLIS_PER_DAY,
+        Trigger::BeforeExpiry(days) => version.expires.is_some_and(|expires| {
+            now + u64::from(days) * MILLIS_PER_DAY >= expires.saturating_mul(1000)
+        }),
+    }
+}
+
+fn tell_end(core: &Core, id: &KeyId) -> Result<(), Failure> {
+    core.store.commit(|txn| {
+        let mut key = txn.key(id)?;
+        key.end_was_told();
+        txn.put_key(&key)?;
+        let newest = key.newest();
+        let end = newest.expires.map_or_else(String::new, |s| clock::text(s * 1000));
+        let detail = format!("version={} expires={}", newest.version, end.replace(' ', "T"));
+        log::line(format_args!("key {id} is near its end: {detail}"));
+        Ok(((), Entry::by_daemon("key-near-expiry", id).detail(detail)))
+    })
+}
+
+/// Sets that have something to catch up with, and were not tried a moment ago.
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub fn catch_up(core: &Core) -> Result<(), Failure> {
+    let (view, now) = (core.store.snapshot()?, clock::now());
+    for set in view.sets()? {
+        if des_follow::due(&view, &set)? && ready(&view, &set, now)? && !core.stopping() {
+            des_follow::catch_up(core, &set.name);
+        }
+    }
+    Ok(())
+}
+
+/// What failed is tried again after a while, or as soon as the set has lost nothing any more.
+fn ready(view: &impl View, set: &Des, now: UnixMillis) -> Result<bool, Failure> {
+    let Some(error) = &set.rotation_error else {
+        return Ok(true);
+    };
+    let mended = error.code != rewrap::DAMAGED
+        && standing::set_lost(view, set, now)?.is_none()
+        && rewrap::wrappers(view, set, now).is_ok();
+    Ok(mended || now >= error.tried + ROTATION_RETRY_MS)
+}
+
+/// Holders whose right depends on the time: graces that run, keys whose end is a revocation.
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub fn enforce(core: &Core) -> Result<(), Failure> {
+    let sets = core.store.snapshot()?.sets()?;
+    let timed = |set: &Des| {
+        set.terms.on_expiry == OnExpiry::Revoke || set.halts_after().is_some_and(|ms| ms > 0)
+    };
+    if !sets.iter().any(timed) {
+        return Ok(());
+    }
+    let enforced = enforce::run(core)?;
+    let told = enforced.told.count();
+    if told + enforced.granted > 0 {
+        log::line(format_args!(
+            "by the clock: {told} holders were told to let go, {} that their key is back",
+            enforced.granted
+        ));
+    }
+    Ok(())
+}

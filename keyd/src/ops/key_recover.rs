@@ -1,0 +1,32 @@
+//! Brings a deleted key back, as it was.
+
+use keyd_client::{
+    KeyId,
+    message::{Reply, Revocation},
+};
+
+use super::{
+    enforce,
+    status::{self, Versions},
+};
+use crate::{
+    auth::{Permit, op},
+    core::Core,
+    error::Failure,
+    store::View,
+};
+
+/// Recovers a key and tells every parked holder under it.
+///
+/// # Errors
+/// [`crate::error::Refused::NoKey`], [`crate::error::Refused::NotDeleted`].
+pub fn run(core: &Core, permit: Permit<op::KeyRecover>, id: &KeyId) -> Result<Reply, Failure> {
+    let key = core.store.commit(|txn| {
+        let mut key = txn.key(id)?;
+        key.recover()?;
+        txn.put_key(&key)?;
+        Ok((status::key(txn, &key, Versions::All)?, permit.entry(id)))
+    })?;
+    let granted = enforce::run(core)?.granted;
+    Ok(Reply::KeyChanged { key, revocation: Revocation::default(), granted })
+}

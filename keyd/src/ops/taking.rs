@@ -1,0 +1,76 @@
+//! The one way in which keys are taken away on request: weigh, ask for consent, commit, enforce, wait for the holders.
+
+use std::time::Duration;
+
+use keyd_client::message::{Consent, Impact, Revocation};
+
+use super::{enforce, impact};
+use crate::{
+    auth::{Op, Permit},
+    core::Core,
+    error::Failure,
+    limits::WAIT_MS_MAX,
+    store::Txn,
+};
+
+/// What is asked, in words, and how.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    /// The verb as the command line has it.
+    pub verb: &'static str,
+    /// On what.
+    pub subject: String,
+    /// How sure the asker is.
+    pub consent: &'a Consent,
+    /// Wait so long for the holders' confirmations, milliseconds.
+    pub wait_ms: u64,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Taken {
+    /// A dry run: this would be hit.
+    Would(Impact),
+    /// Done.
+    Done {
+        /// Holders that were told to let go.
+        revocation: Revocation,
+        /// Parked holders that were told that their key is back.
+        granted: u32,
+    },
+}
+
+/// Makes `change`, which may take keys away. From the commit on no unwrap succeeds; then every holder is told.
+///
+/// # Errors
+/// Those of `change`; [`crate::error::Refused::InUseBy`], [`crate::error::Refused::StaleToken`].
+pub fn run<O: Op>(
+    core: &Core,
+    permit: Permit<O>,
+    ask: &Ask<'_>,
+    change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
+) -> Result<Taken, Failure> {
+    if *ask.consent == Consent::DryRun {
+        let weighed = core.store.rehearse(|txn| {
+            impact::weigh(core, txn, ask.verb, &ask.subject, |txn| change(txn).map(drop))
+        })?;
+        let detail = format!("would hit {}", impact::summary(&weighed));
+        core.store.record(permit.entry(&ask.subject).outcome("dry run").detail(detail))?;
+        return Ok(Taken::Would(weighed));
+    }
+    core.store.commit(|txn| {
+        let mut said = String::new();
+        let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
+            said = change(txn)?;
+            Ok(())
+        })?;
+        impact::check(ask.consent, ask.verb, &weighed)?;
+        let hit = impact::summary(&weighed);
+        let detail = if hit.is_empty() { said } else { format!("{said} hit={hit}") };
+        Ok(((), permit.entry(&ask.subject).detail(detail)))
+    })?;
+    let enforced = enforce::run(core)?;
+    let granted = enforced.granted;
+    let revocation = enforced.told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
+    Ok(Taken::Done { revocation, granted })
+}
