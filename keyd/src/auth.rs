@@ -121,6 +121,7 @@ impl Auth {
         let permit = || Permit { caller: caller.clone(), administrator, op: PhantomData };
         match (O::NEEDS, vault) {
             _ if administrator => Ok(permit()),
+            (Needs::Oneself, _) => Ok(permit()),
             (Needs::Daemon(permission), _) if self.has(who, permission, view)? => Ok(permit()),
             (Needs::Daemon(permission), _) => {
                 Err(Refused::Forbidden { who: who.clone(), permission }.into())

@@ -6,26 +6,25 @@
 //! to 2025-07-01) and of replies of the service that the SDKs' tests have recorded.
 
 pub mod api_version;
-pub mod attributes;
+mod attributes;
 pub mod base64url;
 mod body;
 pub mod crypto;
 pub mod new_key;
-pub mod operation;
 pub mod origin;
-pub mod period;
+mod period;
 pub mod problem;
 pub mod query;
 pub mod render;
 pub mod reply;
 pub mod request;
-pub mod rotation;
+mod rotation;
 pub mod tags;
 pub mod target;
 
 pub use api_version::ApiVersion;
 pub use base64url::Octets;
-pub use operation::KeyOperation;
+pub use crypto::Use;
 pub use origin::Origin;
 pub use problem::{Kind, Problem};
 pub use query::Query;

@@ -6,6 +6,7 @@
 //! both or neither, and [`crate::audit::recover`] says which. After a write error nothing on disk is trusted any more:
 //! the store refuses everything until the daemon is started again (as databases do since the fsync findings of 2018).
 
+mod apps;
 mod create;
 mod tables;
 mod txn;
@@ -18,6 +19,7 @@ use std::{
 
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
+pub use apps::Apps;
 pub use create::database;
 pub use txn::Txn;
 pub use view::{Snapshot, View};

@@ -9,6 +9,8 @@ pub enum Needs {
     Daemon(Permission),
     /// In the vault it is done in.
     Vault(KeyPermission),
+    /// Nowhere: it is done for the caller itself, who has proved to be somebody.
+    Oneself,
 }
 
 /// An operation.
@@ -20,17 +22,18 @@ pub trait Op {
 }
 
 macro_rules! operations {
-    ($($(#[$doc:meta])* $op:ident = $name:literal needs $scope:ident $permission:ident;)*) => {$(
+    ($($(#[$doc:meta])* $op:ident = $name:literal needs $scope:ident $($permission:ident)?;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $op;
 
         impl Op for $op {
             const NAME: &'static str = $name;
-            const NEEDS: Needs = operations!(@ $scope $permission);
+            const NEEDS: Needs = operations!(@ $scope $($permission)?);
         }
     )*};
     (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
+    (@ oneself) => { Needs::Oneself };
     (@ vault $permission:ident) => { Needs::Vault(KeyPermission::$permission) };
 }
 
@@ -71,6 +74,26 @@ operations! {
     GrantList = "grant-list" needs daemon Administer;
     /// Grant.
     GrantSet = "grant-set" needs daemon Administer;
+    /// Make an application.
+    AppCreate = "principal-create" needs daemon Administer;
+    /// List applications.
+    AppList = "principal-list" needs daemon Administer;
+    /// Show an application.
+    AppShow = "principal-show" needs daemon Administer;
+    /// Forget an application and what it has.
+    AppRemove = "principal-remove" needs daemon Administer;
+    /// Say which client certificates are an application's.
+    AppCertificates = "principal-certificates" needs daemon Administer;
+    /// Let an application fetch tokens, or not.
+    AppIdentity = "principal-identity" needs daemon Administer;
+    /// Make a token.
+    TokenCreate = "token-create" needs daemon Administer;
+    /// List an application's tokens.
+    TokenList = "token-list" needs daemon Administer;
+    /// Let a token be good no more.
+    TokenRevoke = "token-revoke" needs daemon Administer;
+    /// Fetch a token at the identity endpoint.
+    IdentityToken = "identity-token" needs oneself;
     /// Make a set.
     DesCreate = "des-create" needs daemon ManageKeys;
     /// List sets.

@@ -1,9 +1,42 @@
 //! wrapkey, unwrapkey, encrypt, decrypt: an algorithm and a value.
 
+use keyd_client::message::KeyOperation;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Octets, Problem, body};
 use crate::kek::{Algorithm, MODULUS_LEN_MAX};
+
+/// What is done with a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// wrapkey.
+    Wrap,
+    /// unwrapkey.
+    Unwrap,
+    /// encrypt.
+    Encrypt,
+    /// decrypt.
+    Decrypt,
+}
+
+impl Use {
+    /// The use that the last segment of a path names; Azure's own clients write it in lower case.
+    pub(super) fn of(verb: &str) -> Option<Self> {
+        let uses = [Self::Wrap, Self::Unwrap, Self::Encrypt, Self::Decrypt];
+        uses.into_iter().find(|one| one.operation().name().eq_ignore_ascii_case(verb))
+    }
+
+    /// What the key must be for.
+    #[must_use]
+    pub fn operation(self) -> KeyOperation {
+        match self {
+            Self::Wrap => KeyOperation::WrapKey,
+            Self::Unwrap => KeyOperation::UnwrapKey,
+            Self::Encrypt => KeyOperation::Encrypt,
+            Self::Decrypt => KeyOperation::Decrypt,
+        }
+    }
+}
 
 /// What is to be done to which bytes.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,16 +1,10 @@
 //! Bodies that make or change a key: create, import, update.
 
-use std::collections::BTreeSet;
-
+use keyd_client::message::KeyChange;
 use serde::{Deserialize, de::IgnoredAny};
 use zeroize::Zeroizing;
 
-use super::{
-    KeyOperation, Octets, Problem,
-    attributes::{self, Attributes},
-    body,
-    tags::{self, Tags},
-};
+use super::{Octets, Problem, attributes, body, tags::Tags};
 use crate::kek::{KeyBits, PrivateJwk, Provider};
 
 /// Modulus length of a key that is made without saying one, bits (the service's own).
@@ -19,17 +13,6 @@ const BITS: u32 = 2048;
 /// The one public exponent of keys that are made here (NIST SP 800-56B, 6.2.1 allows others; AWS-LC makes this one).
 const EXPONENT: u64 = 65_537;
 
-/// What a key's version is to have beside its material. What is not there stays as it is, or is as new keys have it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Settings {
-    /// Uses it is for.
-    pub operations: Option<BTreeSet<KeyOperation>>,
-    /// Switch and times.
-    pub attributes: Attributes,
-    /// Tags.
-    pub tags: Option<Tags>,
-}
-
 /// A key to be made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Create {
@@ -37,8 +20,8 @@ pub struct Create {
     pub provider: Provider,
     /// Modulus length.
     pub bits: KeyBits,
-    /// The rest.
-    pub settings: Settings,
+    /// What it has beside; what is not there is as new keys have it.
+    pub settings: KeyChange,
 }
 
 /// A key to be imported.
@@ -46,8 +29,8 @@ pub struct Create {
 pub struct Import {
     /// Its numbers, not yet judged.
     pub key: PrivateJwk,
-    /// The rest.
-    pub settings: Settings,
+    /// What it has beside; what is not there is as new keys have it.
+    pub settings: KeyChange,
 }
 
 #[derive(Deserialize)]
@@ -77,7 +60,7 @@ impl Create {
             return Err(Problem::bad(format!("public_exponent is {EXPONENT}: leave it out")));
         }
         not_released(wire.release_policy)?;
-        let settings = settings(wire.key_ops, wire.attributes, wire.tags)?;
+        let settings = attributes::judge(wire.key_ops, wire.attributes, wire.tags)?;
         Ok(Self { provider, bits, settings })
     }
 }
@@ -132,7 +115,7 @@ impl Import {
             dq: number("dq", dq)?,
             qi: number("qi", qi)?,
         };
-        let settings = settings(key_ops, wire.attributes, wire.tags)?;
+        let settings = attributes::judge(key_ops, wire.attributes, wire.tags)?;
         Ok(Self { key, settings })
     }
 }
@@ -145,29 +128,14 @@ struct WireUpdate {
     release_policy: Option<IgnoredAny>,
 }
 
-impl Settings {
-    /// Judges the body of an update.
-    ///
-    /// # Errors
-    /// [`super::Kind::BadParameter`].
-    pub(super) fn parse(text: &[u8]) -> Result<Self, Problem> {
-        let wire: WireUpdate = body::parse(text)?;
-        not_released(wire.release_policy)?;
-        settings(wire.key_ops, wire.attributes, wire.tags)
-    }
-}
-
-fn settings(
-    operations: Option<Vec<String>>,
-    attributes: Option<attributes::Wire>,
-    tags: Option<Tags>,
-) -> Result<Settings, Problem> {
-    let parse = |names: Vec<String>| names.iter().map(|name| KeyOperation::parse(name)).collect();
-    Ok(Settings {
-        operations: operations.map(parse).transpose()?,
-        attributes: attributes.unwrap_or_default().judge()?,
-        tags: tags.map(tags::judge).transpose()?,
-    })
+/// Judges the body of an update.
+///
+/// # Errors
+/// [`super::Kind::BadParameter`].
+pub(super) fn update(text: &[u8]) -> Result<KeyChange, Problem> {
+    let wire: WireUpdate = body::parse(text)?;
+    not_released(wire.release_policy)?;
+    attributes::judge(wire.key_ops, wire.attributes, wire.tags)
 }
 
 fn provider(kty: &str) -> Result<Provider, Problem> {
@@ -197,6 +165,10 @@ fn not_released(policy: Option<IgnoredAny>) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use keyd_client::message::KeyOperation;
+
     use super::*;
 
     fn create(body: &str) -> Result<Create, Problem> {
@@ -207,7 +179,7 @@ mod tests {
     fn the_shortest_request_makes_an_rsa_key_of_2048_bits() {
         let made = create(r#"{"kty":"RSA"}"#).unwrap();
         assert_eq!((made.bits, made.provider), (KeyBits::Rsa2048, Provider::Software));
-        assert_eq!(made.settings, Settings::default());
+        assert_eq!(made.settings, KeyChange::default());
     }
 
     #[test]
@@ -220,11 +192,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!((made.bits, made.provider), (KeyBits::Rsa4096, Provider::Hsm));
-        let operations = BTreeSet::from([KeyOperation::WrapKey, KeyOperation::UnwrapKey]);
-        assert_eq!(made.settings.operations, Some(operations));
-        let attributes = Attributes { enabled: Some(false), not_before: Some(1), expires: Some(2) };
-        assert_eq!(made.settings.attributes, attributes);
-        assert_eq!(made.settings.tags, Some(Tags::from([("a".into(), "b".into())])));
+        let expected = KeyChange {
+            enabled: Some(false),
+            not_before: Some(1),
+            expires: Some(2),
+            operations: Some(BTreeSet::from([KeyOperation::WrapKey, KeyOperation::UnwrapKey])),
+            tags: Some(Tags::from([("a".into(), "b".into())])),
+        };
+        assert_eq!(made.settings, expected);
     }
 
     #[test]
@@ -240,6 +215,7 @@ mod tests {
             r#"{"kty":"RSA","key_ops":["launch"]}"#,
             r#"{"kty":"RSA","attributes":{"nbf":2,"exp":2}}"#,
             r#"{"kty":"RSA","attributes":{"exp":-1}}"#,
+            r#"{"kty":"RSA","attributes":{"exp":0}}"#,
             r#"{"kty":"RSA","attributes":{"exp":253402300800}}"#,
             r#"{"kty":"RSA","attributes":{"exportable":true}}"#,
             r#"{"kty":"RSA","release_policy":{"data":"x"}}"#,

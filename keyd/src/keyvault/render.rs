@@ -1,11 +1,13 @@
 //! Answers as JSON.
 
+use keyd_client::message::KeyOperation;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::{
-    KeyOperation, Origin, Query, Reply, base64url,
+    Origin, Query, Reply, base64url,
     reply::{Deletion, KeyView, Listed, Recovery},
+    rotation,
 };
 use crate::kek::Provider;
 
@@ -50,7 +52,7 @@ pub fn render(reply: Reply, origin: &Origin, query: &Query) -> Rendered {
         Reply::Backup(blob) => json!({ "value": base64url::encode(&blob) }),
         Reply::RotationPolicy(view) => {
             let id = origin.rotation_policy(&view.name);
-            view.policy.json(&id, view.created, view.updated)
+            rotation::json(&view.policy, &id)
         }
     };
     Rendered { status: 200, body: Zeroizing::new(value.to_string()) }
@@ -149,10 +151,12 @@ fn level(recovery: Recovery) -> &'static str {
 mod tests {
     use std::collections::BTreeSet;
 
+    use keyd_client::message::RotationPolicy;
+
     use super::*;
     use crate::{
         kek::{Plaintext, PublicKey},
-        keyvault::{reply::PolicyView, rotation::RotationPolicy, tags::Tags},
+        keyvault::{reply::PolicyView, tags::Tags},
     };
 
     const VERSION: &str = "0123456789abcdef0123456789abcdef";
@@ -250,14 +254,18 @@ mod tests {
 
     #[test]
     fn a_policy_that_was_never_set_has_no_actions() {
-        let view = PolicyView {
-            name: view().name,
-            policy: RotationPolicy::default(),
-            created: 1,
-            updated: 2,
+        let policy = RotationPolicy {
+            rotate: None,
+            notify: None,
+            expires_after_days: None,
+            created: 1999,
+            updated: 2000,
         };
+        let view = PolicyView { name: view().name, policy };
         let answer = rendered(Reply::RotationPolicy(Box::new(view)));
         assert_eq!(answer["lifetimeActions"], json!([]));
+        let attributes = json!({ "expiryTime": null, "created": 1, "updated": 2 });
+        assert_eq!(answer["attributes"], attributes);
         assert_eq!(answer["id"], "https://v.localhost:8443/keys/prod/rotationpolicy");
     }
 }

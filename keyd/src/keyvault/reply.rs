@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use keyd_client::{KeyName, KeyVersion};
+use keyd_client::{
+    KeyName, KeyVersion,
+    message::{KeyOperation, RotationPolicy, UnixSeconds},
+};
 
-use super::{KeyOperation, attributes::UnixSeconds, rotation::RotationPolicy, tags::Tags};
+use super::tags::Tags;
 use crate::kek::{Plaintext, Provider, PublicKey};
 
 /// A version of a key as others may see it. What the API calls KeyBundle, KeyItem and their deleted forms are parts of
@@ -96,8 +99,4 @@ pub struct PolicyView {
     pub name: KeyName,
     /// The policy.
     pub policy: RotationPolicy,
-    /// When it was set first; the key's making if never.
-    pub created: UnixSeconds,
-    /// When it was set last.
-    pub updated: UnixSeconds,
 }

@@ -1,12 +1,15 @@
 //! A request as a whole: target, query and body, judged. Behind it nothing is looked at again.
 
-use keyd_client::{KeyName, KeyVersion};
+use keyd_client::{
+    KeyName, KeyVersion,
+    message::{KeyChange, RotationPolicy},
+};
 use serde::Deserialize;
 
 use super::{
-    KeyOperation, KeyRef, Octets, Problem, Query, Target, body, crypto,
-    new_key::{Create, Import, Settings},
-    rotation::{self, RotationPolicy},
+    KeyRef, Octets, Problem, Query, Target, Use, body, crypto,
+    new_key::{self, Create, Import},
+    rotation,
 };
 
 /// Which part of a list.
@@ -26,7 +29,7 @@ pub enum Request {
     Import { name: KeyName, key: Box<Import> },
     Rotate { name: KeyName },
     Get { key: KeyRef },
-    Update { key: KeyRef, settings: Settings },
+    Update { key: KeyRef, change: KeyChange },
     List { page: Page<KeyName> },
     Versions { name: KeyName, page: Page<KeyVersion> },
     Delete { name: KeyName },
@@ -36,7 +39,7 @@ pub enum Request {
     Purge { name: KeyName },
     Backup { name: KeyName },
     Restore { blob: Octets },
-    Use { key: KeyRef, operation: KeyOperation, ask: crypto::Ask },
+    Use { key: KeyRef, usage: Use, ask: crypto::Ask },
     GetRotationPolicy { name: KeyName },
     SetRotationPolicy { name: KeyName, policy: RotationPolicy },
 }
@@ -57,7 +60,7 @@ impl Request {
             Target::Import(name) => Self::Import { name, key: Box::new(Import::parse(body)?) },
             Target::Rotate(name) => Self::Rotate { name },
             Target::Get(key) => Self::Get { key },
-            Target::Update(key) => Self::Update { key, settings: Settings::parse(body)? },
+            Target::Update(key) => Self::Update { key, change: new_key::update(body)? },
             Target::List => Self::List { page: page(query)? },
             Target::Versions(name) => Self::Versions { name, page: page(query)? },
             Target::Delete(name) => Self::Delete { name },
@@ -67,9 +70,7 @@ impl Request {
             Target::Purge(name) => Self::Purge { name },
             Target::Backup(name) => Self::Backup { name },
             Target::Restore => Self::Restore { blob: body::parse::<Restore>(body)?.value },
-            Target::Use(key, operation) => {
-                Self::Use { key, operation, ask: crypto::Ask::parse(body)? }
-            }
+            Target::Use(key, usage) => Self::Use { key, usage, ask: crypto::Ask::parse(body)? },
             Target::GetRotationPolicy(name) => Self::GetRotationPolicy { name },
             Target::SetRotationPolicy(name) => {
                 let policy = body::parse::<rotation::Wire>(body)?.judge()?;
@@ -106,9 +107,9 @@ mod tests {
     fn update_takes_null_for_what_stays() {
         let body = br#"{"attributes":{"enabled":true,"exp":null},"tags":null,"key_ops":null}"#;
         let request = parse("PATCH", "/keys/k/", "api-version=7.4", body);
-        let Ok(Request::Update { settings, .. }) = request else { panic!("{request:?}") };
-        assert_eq!(settings.attributes.enabled, Some(true));
-        assert_eq!((settings.attributes.expires, settings.tags), (None, None));
+        let Ok(Request::Update { change, .. }) = request else { panic!("{request:?}") };
+        assert_eq!(change.enabled, Some(true));
+        assert_eq!((change.expires, change.tags), (None, None));
     }
 
     proptest! {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use keyd_client::{KeyName, KeyVersion};
 
-use super::{KeyOperation, Problem};
+use super::{Problem, Use};
 use crate::limits::{BODY_LEN_MAX, RESTORE_LEN_MAX};
 
 /// A key, and which version of it; none means the newest.
@@ -44,7 +44,7 @@ pub enum Target {
     Purge(KeyName),
     Backup(KeyName),
     Restore,
-    Use(KeyRef, KeyOperation),
+    Use(KeyRef, Use),
     GetRotationPolicy(KeyName),
     SetRotationPolicy(KeyName),
 }
@@ -74,15 +74,21 @@ impl Target {
             ("GET", ["keys", key, version]) => Self::Get(key_ref(key, version)?),
             ("PATCH", ["keys", key]) => Self::Update(newest(key)?),
             ("PATCH", ["keys", key, version]) => Self::Update(key_ref(key, version)?),
-            ("POST", ["keys", key, verb]) => Self::Use(newest(key)?, operation(verb)?),
+            ("POST", ["keys", key, verb]) => Self::Use(newest(key)?, usage(verb)?),
             ("POST", ["keys", key, version, verb]) => {
-                Self::Use(key_ref(key, version)?, operation(verb)?)
+                Self::Use(key_ref(key, version)?, usage(verb)?)
             }
             ("GET", ["deletedkeys", key]) => Self::GetDeleted(name(key)?),
             ("POST", ["deletedkeys", key, "recover"]) => Self::Recover(name(key)?),
             ("DELETE", ["deletedkeys", key]) => Self::Purge(name(key)?),
             _ => return Err(no_such_operation()),
         })
+    }
+
+    /// Whether an RSA key is made, which takes its time.
+    #[must_use]
+    pub fn makes_key(&self) -> bool {
+        matches!(self, Self::Create(_) | Self::Rotate(_))
     }
 
     /// Longest body it can have, bytes.
@@ -109,9 +115,8 @@ fn key_ref(key: &str, version: &str) -> Result<KeyRef, Problem> {
     Ok(KeyRef { name: name(key)?, version: Some(version) })
 }
 
-fn operation(verb: &str) -> Result<KeyOperation, Problem> {
-    let found = KeyOperation::ALL.into_iter().find(|o| o.name().eq_ignore_ascii_case(verb));
-    found.ok_or_else(|| match verb {
+fn usage(verb: &str) -> Result<Use, Problem> {
+    Use::of(verb).ok_or_else(|| match verb {
         "sign" | "verify" | "release" => Problem::bad(format!(
             "keys here wrap, unwrap, encrypt and decrypt: {verb} is not among their operations"
         )),
@@ -158,10 +163,10 @@ mod tests {
             ("DELETE", "/deletedkeys/k", Target::Purge(name())),
             ("POST", "/keys/k/backup", Target::Backup(name())),
             ("POST", "/keys/restore", Target::Restore),
-            ("POST", "/keys/k/wrapkey", Target::Use(key(None), KeyOperation::WrapKey)),
-            ("POST", &used, Target::Use(key(Some(VERSION)), KeyOperation::UnwrapKey)),
-            ("POST", "/keys/k/encrypt", Target::Use(key(None), KeyOperation::Encrypt)),
-            ("POST", "/keys/k/decrypt", Target::Use(key(None), KeyOperation::Decrypt)),
+            ("POST", "/keys/k/wrapkey", Target::Use(key(None), Use::Wrap)),
+            ("POST", &used, Target::Use(key(Some(VERSION)), Use::Unwrap)),
+            ("POST", "/keys/k/encrypt", Target::Use(key(None), Use::Encrypt)),
+            ("POST", "/keys/k/decrypt", Target::Use(key(None), Use::Decrypt)),
             ("GET", "/keys/k/rotationpolicy", Target::GetRotationPolicy(name())),
             ("PUT", "/keys/k/rotationpolicy", Target::SetRotationPolicy(name())),
         ];
@@ -175,7 +180,7 @@ mod tests {
         assert_eq!(Target::parse("GET", "/keys/k/"), Ok(Target::Get(key(None))));
         assert_eq!(Target::parse("PATCH", "/keys/k/"), Ok(Target::Update(key(None))));
         assert_eq!(Target::parse("POST", "//keys//restore"), Ok(Target::Restore));
-        let wrap = Target::Use(key(None), KeyOperation::WrapKey);
+        let wrap = Target::Use(key(None), Use::Wrap);
         assert_eq!(Target::parse("POST", "/keys/k//wrapkey"), Ok(wrap));
     }
 
