@@ -1,5 +1,6 @@
 //! How requests come in: a listener, and what a connection is allowed to cost.
 
+pub mod http;
 pub mod native;
 pub mod session;
 pub mod socket;

@@ -139,6 +139,9 @@ pub const TOKEN_LABEL_LEN_MAX: usize = 64;
 /// Life of tokens from the identity endpoint, milliseconds: clients fetch another half way.
 pub const IDENTITY_TOKEN_MS: u64 = 3600 * 1000;
 
+/// Records of unknown credentials in the audit log, a minute: enough to see that somebody tries.
+pub const STRANGERS_PER_MINUTE: u32 = 30;
+
 /// Connections by HTTPS at once; more wait in the kernel's queue. A connection takes at most two buffers of
 /// [`HTTP_HEAD_LEN_MAX`], those of TLS of about 32 KiB, and a body of [`BODY_LEN_MAX`].
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;

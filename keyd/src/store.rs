@@ -8,6 +8,7 @@
 
 mod apps;
 mod create;
+mod key_lists;
 mod tables;
 mod txn;
 mod view;
@@ -21,6 +22,7 @@ use redb::{Database, ReadableDatabase, WriteTransaction};
 
 pub use apps::Apps;
 pub use create::database;
+pub use key_lists::KeyLists;
 pub use txn::Txn;
 pub use view::{Snapshot, View};
 

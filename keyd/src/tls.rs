@@ -2,7 +2,6 @@
 //! operator's), and who a client certificate says its holder is.
 
 pub mod ca;
-pub mod client;
 pub mod config;
 pub mod issue;
 pub mod names;
@@ -11,3 +10,15 @@ pub mod operator;
 pub use ca::{Ca, CaError};
 pub use config::{TlsError, TlsOptions, server};
 pub use names::{DnsName, Host, Names};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use keyd_client::Fingerprint;
+use rustls::pki_types::CertificateDer;
+
+/// The fingerprint of a certificate: who shows it is known by it.
+#[must_use]
+pub fn fingerprint(certificate: &CertificateDer<'_>) -> Fingerprint {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest(&SHA256, certificate).as_ref());
+    Fingerprint(bytes)
+}

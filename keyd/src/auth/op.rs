@@ -58,6 +58,26 @@ operations! {
     KeyRotate = "key-rotate" needs vault Rotate;
     /// Say when a key is rotated by itself.
     KeyRotationPolicy = "key-rotation-policy-set" needs vault SetRotationPolicy;
+    /// Tell of a key over HTTPS.
+    VaultKeyGet = "key-get" needs vault Get;
+    /// List a vault's keys, a key's versions, or a vault's deleted keys.
+    VaultKeyList = "key-list" needs vault List;
+    /// Bring a key's private part.
+    KeyImport = "key-import" needs vault Import;
+    /// Take a key out, sealed.
+    KeyBackup = "key-backup" needs vault Backup;
+    /// Bring that back.
+    KeyRestore = "key-restore" needs vault Restore;
+    /// Wrap under a key.
+    KeyWrap = "key-wrap" needs vault WrapKey;
+    /// Unwrap.
+    KeyUnwrap = "key-unwrap" needs vault UnwrapKey;
+    /// Encrypt under a key.
+    KeyEncrypt = "key-encrypt" needs vault Encrypt;
+    /// Decrypt.
+    KeyDecrypt = "key-decrypt" needs vault Decrypt;
+    /// Tell when a key is rotated by itself.
+    VaultKeyPolicyGet = "key-rotation-policy-get" needs vault GetRotationPolicy;
     /// Make a vault.
     VaultCreate = "vault-create" needs daemon ManageKeys;
     /// List vaults.

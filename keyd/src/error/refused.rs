@@ -12,9 +12,10 @@ use crate::{
     audit::Finding,
     kek::{ImportError, KekError},
     limits::{
-        APP_CERTIFICATES_MAX, APPS_MAX, TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN, TOKENS_PER_APP_MAX, DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX, POLICIES_MAX, RETENTION_DAYS_MAX,
-        RETENTION_DAYS_MIN, ROTATION_DAYS_MIN, SETS_MAX, VAULTS_MAX, VERSION_LIFE_DAYS_MIN,
-        VERSIONS_MAX,
+        APP_CERTIFICATES_MAX, APPS_MAX, DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX,
+        POLICIES_MAX, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN, ROTATION_DAYS_MIN, SETS_MAX,
+        TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN, TOKENS_PER_APP_MAX, VAULTS_MAX,
+        VERSION_LIFE_DAYS_MIN, VERSIONS_MAX,
     },
 };
 
@@ -86,7 +87,9 @@ pub enum Refused {
         "there is no identity endpoint: start keyd with --identity-listen, such as --identity-listen 127.0.0.1:8444"
     )]
     NoIdentityEndpoint,
-    #[error("keyd makes no certificates of its own: start it with --listen, and without --tls-cert")]
+    #[error(
+        "keyd makes no certificates of its own: start it with --listen, and without --tls-cert"
+    )]
     NoCa,
     #[error(
         "the value cannot be decrypted: it is damaged, or was encrypted under another key or by another algorithm"
@@ -98,7 +101,9 @@ pub enum Refused {
     Import(#[from] ImportError),
     #[error("there is no HSM here: start keyd with --hsm-module, or make the key with kty RSA")]
     NoHsm,
-    #[error("the backup is damaged, or of another daemon: a key is restored by the daemon that backed it up")]
+    #[error(
+        "the backup is damaged, or of another daemon: a key is restored by the daemon that backed it up"
+    )]
     Backup,
     #[error(
         "a vault keeps deleted keys for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days, not {0}"

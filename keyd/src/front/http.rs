@@ -17,6 +17,7 @@ mod workers;
 
 use std::{fmt, io, net::SocketAddr, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
+use keyd_client::Fingerprint;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 
@@ -27,7 +28,7 @@ use crate::{
     limits::{HTTP_THREADS, HTTP_WORKERS, THREAD_STACK_LEN},
     log,
     service::Service,
-    tls::{Names, client::Fingerprint},
+    tls::Names,
 };
 use workers::Workers;
 
@@ -127,7 +128,9 @@ impl Http {
                 .set_nonblocking(true)
                 .and_then(|()| tokio::net::UnixStream::from_std(stream));
             match adopted {
-                Ok(stream) => connection::local(shared, Peer::Local(caller), beginning, stream).await,
+                Ok(stream) => {
+                    connection::local(shared, Peer::Local(caller), beginning, stream).await
+                }
                 Err(error) => log::line(format_args!("a connection was closed: {error}")),
             }
         });

@@ -125,6 +125,15 @@ impl Problem {
         Self::new(Kind::BadParameter, message)
     }
 
+    /// 500: of a fault nobody is told more than that there was one.
+    #[must_use]
+    pub fn internal() -> Self {
+        Self::new(
+            Kind::Internal,
+            "keyd could not do this because of a fault of its own: its log says which",
+        )
+    }
+
     /// The body of the answer.
     #[must_use]
     pub fn json(&self) -> Value {

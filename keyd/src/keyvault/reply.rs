@@ -69,6 +69,16 @@ pub struct Listed {
     pub more: bool,
 }
 
+impl Listed {
+    /// A part of so many entries, made of one more than that if there is one.
+    #[must_use]
+    pub fn cut(mut items: Vec<KeyView>, limit: usize) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        Self { items, more }
+    }
+}
+
 /// What is answered.
 #[derive(Debug)]
 pub enum Reply {

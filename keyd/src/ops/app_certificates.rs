@@ -27,7 +27,8 @@ pub fn run(
         app.trust(certificates.clone())?;
         txn.put_app(&app)?;
         // Fingerprints are public, and say afterwards who was trusted.
-        let told: Vec<String> = certificates.iter().map(|one| one.to_string()[..16].into()).collect();
+        let told: Vec<String> =
+            certificates.iter().map(|one| one.to_string()[..16].into()).collect();
         let status = app.status(txn.count_tokens(name)?);
         Ok((status, permit.entry(name).detail(format!("certificates={}", told.join(",")))))
     })

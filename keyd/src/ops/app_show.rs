@@ -13,7 +13,11 @@ use crate::{
 ///
 /// # Errors
 /// [`crate::error::Refused::NoApp`].
-pub fn one(core: &Core, _permit: Permit<op::AppShow>, name: &AppName) -> Result<AppStatus, Failure> {
+pub fn one(
+    core: &Core,
+    _permit: Permit<op::AppShow>,
+    name: &AppName,
+) -> Result<AppStatus, Failure> {
     let view = core.store.snapshot()?;
     Ok(view.app(name)?.status(view.count_tokens(name)?))
 }

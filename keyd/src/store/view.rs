@@ -454,7 +454,7 @@ pub(super) fn count(table: &impl ReadableTable<Bytes, Bytes>, prefix: &[u8]) -> 
 }
 
 /// A key's vault and name from its row's key.
-fn key_id(row: &[u8]) -> Result<KeyId, Fault> {
+pub(super) fn key_id(row: &[u8]) -> Result<KeyId, Fault> {
     let id = String::from_utf8_lossy(row).parse();
     id.map_err(|_| Fault::Dangling("a key without a name".to_owned()))
 }

@@ -63,7 +63,8 @@ fn split(authority: &str) -> Result<(Host, &str), Problem> {
         _ => authority.len(),
     };
     let (host, port) = authority.split_at(colon);
-    let is_port = port.is_empty() || port[1..].parse::<u16>().is_ok_and(|_| !port.starts_with(":+"));
+    let is_port =
+        port.is_empty() || port[1..].parse::<u16>().is_ok_and(|_| !port.starts_with(":+"));
     let host = host.parse().ok().filter(|_| is_port).ok_or_else(foreign)?;
     Ok((host, port))
 }
@@ -99,7 +100,10 @@ mod tests {
         for host in hosts {
             headers.append(HOST, host.parse().unwrap());
         }
-        let names = Names::new(&["keys.example.org".parse().unwrap()], &["kv.example.org".parse().unwrap()]);
+        let names = Names::new(
+            &["keys.example.org".parse().unwrap()],
+            &["kv.example.org".parse().unwrap()],
+        );
         Asked::parse("https", &uri.parse().unwrap(), &headers, &names)
     }
 
@@ -137,9 +141,22 @@ mod tests {
         assert!(asked("/keys", &[]).is_err());
         assert!(asked("/keys", &["prod.localhost", "prod.localhost"]).is_err());
         for wrong in [
-            "", "example.org", "a.b.localhost", "localhost.", ".localhost", "prod.localhost:", "prod.localhost:x",
-            "prod.localhost:99999", "prod.localhost:+1", "prod.localhost:1:2", "x@prod.localhost", "[::1", "::1",
-            "ab.localhost", "prod_.localhost", "-.localhost",
+            "",
+            "example.org",
+            "a.b.localhost",
+            "localhost.",
+            ".localhost",
+            "prod.localhost:",
+            "prod.localhost:x",
+            "prod.localhost:99999",
+            "prod.localhost:+1",
+            "prod.localhost:1:2",
+            "x@prod.localhost",
+            "[::1",
+            "::1",
+            "ab.localhost",
+            "prod_.localhost",
+            "-.localhost",
         ] {
             assert!(asked("/keys", &[wrong]).is_err(), "{wrong}");
         }

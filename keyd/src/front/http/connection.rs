@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Peer, Shared, exchange, replay::Replay, stall::Stall};
 use crate::{
     limits::{HTTP_HEAD_LEN_MAX, HTTP_HEAD_TIMEOUT, HTTP_HEADERS_MAX, TLS_HANDSHAKE_TIMEOUT},
-    tls::client::Fingerprint,
+    tls::fingerprint,
 };
 
 /// Serves a connection by TCP.
@@ -26,17 +26,12 @@ pub(super) async fn remote(shared: Arc<Shared>, tls: TlsAcceptor, stream: TcpStr
     // Scanners, and clients that do not trust the certificate: there is nothing to do about them.
     let Ok(Ok(stream)) = handshake else { return };
     let certificates = stream.get_ref().1.peer_certificates();
-    let certificate = certificates.and_then(<[_]>::first).map(Fingerprint::of);
+    let certificate = certificates.and_then(<[_]>::first).map(fingerprint);
     serve(shared, Peer::Remote { address, certificate }, stream).await;
 }
 
 /// Serves a connection on the Unix socket of which `beginning` was read.
-pub(super) async fn local(
-    shared: Arc<Shared>,
-    peer: Peer,
-    beginning: Vec<u8>,
-    stream: UnixStream,
-) {
+pub(super) async fn local(shared: Arc<Shared>, peer: Peer, beginning: Vec<u8>, stream: UnixStream) {
     serve(shared, peer, Stall::new(Replay::new(beginning, stream))).await;
 }
 

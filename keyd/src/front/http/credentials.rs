@@ -4,15 +4,16 @@ use hyper::{
     HeaderMap,
     header::{AUTHORIZATION, HeaderValue},
 };
+use keyd_client::Fingerprint;
 
 use super::Peer;
-use crate::{auth::Caller, model::token::TokenHash, tls::client::Fingerprint};
+use crate::{auth::Caller, model::token::SecretHash};
 
 /// Proof of a principal, still to be looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credentials {
     /// A token, of which nobody here needs more than its hash.
-    Token(TokenHash),
+    Token(SecretHash),
     /// A client certificate; TLS has seen that its holder has the key.
     Certificate(Fingerprint),
     /// A process of this host, known to the kernel.
@@ -33,7 +34,7 @@ impl Credentials {
     }
 }
 
-fn bearer(value: &HeaderValue) -> Option<TokenHash> {
+fn bearer(value: &HeaderValue) -> Option<SecretHash> {
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| TokenHash::of(token.trim_start()))
+    scheme.eq_ignore_ascii_case("bearer").then(|| SecretHash::of(token.trim_start()))
 }

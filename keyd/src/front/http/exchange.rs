@@ -14,7 +14,10 @@ use zeroize::Zeroizing;
 
 use super::{Peer, Shared, authority::Asked, body, credentials::Credentials, headers::Ids};
 use crate::{
-    keyvault::{self, Kind, Problem, Query, Target, render::{Rendered, render}},
+    keyvault::{
+        self, Kind, Problem, Query, Target,
+        render::{Rendered, render},
+    },
     log,
 };
 
@@ -57,8 +60,8 @@ async fn exchange(
 ) -> Result<Rendered, Problem> {
     let caller = {
         let credentials = Credentials::of(peer, &head.headers).ok_or_else(no_token)?;
-        let service = shared.service.clone();
-        shared.workers.run(false, move || service.identify(credentials)).await?
+        let (service, peer) = (shared.service.clone(), peer.clone());
+        shared.workers.run(false, move || service.identify(&credentials, &peer)).await?
     };
     let target = Target::parse(head.method.as_str(), head.uri.path())?;
     let query = Query::parse(head.uri.query().unwrap_or_default())?;

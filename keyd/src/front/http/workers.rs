@@ -54,8 +54,7 @@ impl Workers {
         &self,
         makes_key: bool,
     ) -> Result<[Option<OwnedSemaphorePermit>; 2], AcquireError> {
-        let maker =
-            if makes_key { Some(self.makers.clone().acquire_owned().await?) } else { None };
+        let maker = if makes_key { Some(self.makers.clone().acquire_owned().await?) } else { None };
         Ok([maker, Some(self.places.clone().acquire_owned().await?)])
     }
 }
