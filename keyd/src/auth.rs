@@ -4,7 +4,7 @@
 pub mod grants;
 pub mod op;
 
-use std::{fmt, marker::PhantomData};
+use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
 use keyd_client::{
     Principal, VaultName,
@@ -120,8 +120,8 @@ impl Auth {
         let administrator = self.has(who, Permission::Administer, view)?;
         let permit = || Permit { caller: caller.clone(), administrator, op: PhantomData };
         match (O::NEEDS, vault) {
+            (Needs::Lease | Needs::Identity, _) => Ok(permit()),
             _ if administrator => Ok(permit()),
-            (Needs::Oneself, _) => Ok(permit()),
             (Needs::Daemon(permission), _) if self.has(who, permission, view)? => Ok(permit()),
             (Needs::Daemon(permission), _) => {
                 Err(Refused::Forbidden { who: who.clone(), permission }.into())
@@ -142,18 +142,25 @@ impl Auth {
         }
     }
 
-    fn has(
+    /// Whether a principal has a permission in the daemon as a whole.
+    ///
+    /// # Errors
+    /// [`crate::error::Fault`].
+    pub fn has(
         &self,
         who: &Principal,
         permission: Permission,
         view: &impl View,
     ) -> Result<bool, Failure> {
+        let has = |all: &BTreeSet<Permission>| {
+            all.contains(&permission) || all.contains(&Permission::Administer)
+        };
         let owner = *who == Principal::User(self.administrator);
-        let granted = |grant: &Grant| grant.who == *who && grant.permissions.contains(&permission);
-        Ok(owner || self.grants.iter().any(granted) || view.grants_to(who)?.contains(&permission))
+        let granted = |grant: &Grant| grant.who == *who && has(&grant.permissions);
+        Ok(owner || self.grants.iter().any(granted) || has(&view.grants_to(who)?))
     }
 
-    /// Who manages all keys may everything in every vault but the platform's, except to destroy what was deleted: the
+    /// Who may read may look into every vault. Who manages all keys may everything in every vault but the platform's, except to destroy what was deleted: the
     /// defence against one rogue is that deleting and purging are two people's.
     fn has_in(
         &self,
@@ -162,6 +169,13 @@ impl Auth {
         permission: KeyPermission,
         view: &impl View,
     ) -> Result<bool, Failure> {
+        let reads = matches!(
+            permission,
+            KeyPermission::Get | KeyPermission::List | KeyPermission::GetRotationPolicy
+        );
+        if reads && self.has(who, Permission::Read, view)? {
+            return Ok(true);
+        }
         if vault.is_platform() {
             return Ok(false);
         }

@@ -11,6 +11,7 @@ use std::{
 use keyd_client::{DesName, KeyId, KeyVersion, message::UnixMillis};
 
 use crate::{
+    auth::Auth,
     clock,
     error::Fault,
     kek::{KeyBits, Provider},
@@ -28,6 +29,8 @@ pub struct Core {
     pub store: Store,
     /// Private keys.
     pub keyring: Keyring,
+    /// Who may do what.
+    pub auth: Auth,
     /// Holders.
     pub leases: Leases,
     /// Held while holders are compared with the state: what a holder is told follows the order of commits.
@@ -43,10 +46,11 @@ pub struct Core {
 impl Core {
     /// The parts, with nobody attached.
     #[must_use]
-    pub fn new(store: Store, keyring: Keyring) -> Self {
+    pub fn new(store: Store, keyring: Keyring, auth: Auth) -> Self {
         Self {
             store,
             keyring,
+            auth,
             leases: Leases::default(),
             enforcing: Mutex::default(),
             started: clock::now(),

@@ -203,11 +203,11 @@ impl Leases {
         told.sum()
     }
 
-    /// Every lease and its disk.
+    /// Every lease and what it is of.
     #[must_use]
-    pub fn all(&self) -> Vec<(LeaseId, DiskId)> {
+    pub fn all(&self) -> Vec<(LeaseId, Claim)> {
         let state = self.lock();
-        state.entries.iter().map(|(lease, entry)| (*lease, entry.claim.disk)).collect()
+        state.entries.iter().map(|(lease, entry)| (*lease, entry.claim.clone())).collect()
     }
 
     /// Changes a lease's length, from its next renewal on.

@@ -77,10 +77,10 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     harden::process();
     let stop = stop_signals().map_err(ServeError::Signals)?;
     let dir = StateDir::open(&config.state_dir)?;
-    let core = Arc::new(open(&dir)?);
-    let listener = socket::listen(&config.socket, config.socket_mode)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
-    let service = Arc::new(Service::new(auth, core.clone()));
+    let core = Arc::new(open(&dir, auth)?);
+    let listener = socket::listen(&config.socket, config.socket_mode)?;
+    let service = Arc::new(Service::new(core.clone()));
     log::line(format_args!(
         "ready: state {}, socket {}, administrator uid {}, process {}",
         config.state_dir.display(),
@@ -98,7 +98,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir) -> Result<Core, ServeError> {
+fn open(dir: &StateDir, auth: Auth) -> Result<Core, ServeError> {
     let store_exists = dir.store().exists();
     let root = RootKey::open(&dir.root_key(), store_exists)?;
     let log_path = dir.audit_log();
@@ -112,7 +112,7 @@ fn open(dir: &StateDir) -> Result<Core, ServeError> {
         .map_err(|error| ServeError::Open(log_path, error))?;
     let db = store::database(&dir.store())?;
     dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
-    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root));
+    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root), auth);
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }

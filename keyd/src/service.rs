@@ -18,17 +18,16 @@ use keyd_client::{
 };
 
 use crate::{
-    auth::{self, Auth, Caller, Op, Permit},
+    auth::{self, Caller, Op, Permit},
     core::Core,
     error::{Failure, Fault, Refused},
     log, ops,
 };
 use strangers::Strangers;
 
-/// The daemon's rules and parts.
+/// The daemon's parts, as those who ask meet them.
 #[derive(Debug)]
 pub struct Service {
-    auth: Auth,
     core: Arc<Core>,
     reach: Reach,
     strangers: Strangers,
@@ -68,10 +67,10 @@ pub enum LeaseOver {
 }
 
 impl Service {
-    /// A service by these rules.
+    /// A service of these parts.
     #[must_use]
-    pub fn new(auth: Auth, core: Arc<Core>, reach: Reach) -> Self {
-        Self { auth, core, reach, strangers: Strangers::default() }
+    pub fn new(core: Arc<Core>, reach: Reach) -> Self {
+        Self { core, reach, strangers: Strangers::default() }
     }
 
     /// The parts.
@@ -176,7 +175,7 @@ impl Service {
             .store
             .snapshot()
             .map_err(Failure::from)
-            .and_then(|view| self.auth.authorize::<O>(caller, vault, &view));
+            .and_then(|view| self.core.auth.authorize::<O>(caller, vault, &view));
         let result = permit.and_then(operation);
         match &result {
             Ok(_) => log::line(format_args!("{caller} {} {subject}: ok", O::NAME)),

@@ -9,8 +9,10 @@ pub enum Needs {
     Daemon(Permission),
     /// In the vault it is done in.
     Vault(KeyPermission),
-    /// Nowhere: it is done for the caller itself, who has proved to be somebody.
-    Oneself,
+    /// Nowhere: who has a lease may always say that it let go.
+    Lease,
+    /// Nowhere: an identity that has shown its secret may have a token of its own.
+    Identity,
 }
 
 /// An operation.
@@ -22,18 +24,19 @@ pub trait Op {
 }
 
 macro_rules! operations {
-    ($($(#[$doc:meta])* $op:ident = $name:literal needs $scope:ident $($permission:ident)?;)*) => {$(
+    ($($(#[$doc:meta])* $op:ident = $name:literal needs $scope:ident $permission:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $op;
 
         impl Op for $op {
             const NAME: &'static str = $name;
-            const NEEDS: Needs = operations!(@ $scope $($permission)?);
+            const NEEDS: Needs = operations!(@ $scope $permission);
         }
     )*};
+    (@ lease Holder) => { Needs::Lease };
+    (@ identity Itself) => { Needs::Identity };
     (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
-    (@ oneself) => { Needs::Oneself };
     (@ vault $permission:ident) => { Needs::Vault(KeyPermission::$permission) };
 }
 
@@ -113,7 +116,7 @@ operations! {
     /// Let a token be good no more.
     TokenRevoke = "token-revoke" needs daemon Administer;
     /// Fetch a token at the identity endpoint.
-    IdentityToken = "identity-token" needs oneself;
+    IdentityToken = "identity-token" needs identity Itself;
     /// Make a set.
     DesCreate = "des-create" needs daemon ManageKeys;
     /// List sets.
@@ -155,5 +158,5 @@ operations! {
     /// Take it again after the key came back.
     Reclaim = "reclaim" needs daemon Attach;
     /// Report that it is gone.
-    Fence = "lease-fenced" needs daemon Attach;
+    Fence = "lease-fenced" needs lease Holder;
 }

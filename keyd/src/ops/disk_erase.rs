@@ -31,7 +31,7 @@ pub fn run(
     }
     core.store.commit(|txn| {
         let weighed = impact::of_erasing(core, txn, ask.verb, id)?;
-        impact::check(ask.consent, ask.verb, &weighed)?;
+        impact::check(ask.consent, ask, &weighed)?;
         let wrap = txn.disk(id)?.first_wrap().clone();
         txn.remove_disk(id)?;
         let detail = format!("key={} version={}", wrap.key, wrap.version);

@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
-use keyd_client::{LeaseId, message::UnixMillis};
+use keyd_client::{
+    LeaseId,
+    message::{Reaction, UnixMillis},
+    permission::Permission,
+};
 
 use crate::{
     audit::Entry,
     clock,
     core::Core,
     error::Failure,
-    leases::{Loss, Told},
+    leases::{Claim, Loss, Told},
     lock::lock,
     model::des::Des,
     standing::{self, Standing, Verdict},
@@ -37,40 +41,64 @@ pub fn run(core: &Core) -> Result<Enforced<'_>, Failure> {
     let view = core.store.snapshot()?;
     let mut standing = Standing::new(&view, now);
     let (mut losses, mut usable) = (Vec::new(), Vec::new());
-    for (lease, disk) in core.leases.all() {
-        match judge(core, &mut standing, lease, disk, now)? {
-            Some(loss) => losses.extend(loss),
-            None => usable.push(lease),
+    for (lease, claim) in core.leases.all() {
+        match judge(core, &view, &mut standing, (lease, &claim), now)? {
+            Outcome::GoesOn => usable.push(lease),
+            Outcome::NotYet => {}
+            Outcome::Halts(loss) => losses.push(loss),
         }
     }
     let told = core.leases.revoke(&losses);
     let granted = core.leases.grant(&usable);
+    record(core, &losses, told.count(), granted)?;
     Ok(Enforced { told, granted })
 }
 
-/// None if it may go on; a loss, or nothing yet, if not.
+/// What a lease's holder is to do.
+enum Outcome {
+    GoesOn,
+    /// Its key is lost; its set's terms let it run on for now.
+    NotYet,
+    Halts(Loss),
+}
+
 fn judge(
     core: &Core,
+    view: &impl View,
     standing: &mut Standing<'_, impl View>,
-    lease: LeaseId,
-    disk: keyd_client::DiskId,
+    (lease, claim): (LeaseId, &Claim),
     now: UnixMillis,
-) -> Result<Option<Option<Loss>>, Failure> {
-    Ok(match standing.disk(disk)? {
-        Verdict::Usable(set) => {
+) -> Result<Outcome, Failure> {
+    let who = &claim.caller.principal;
+    let may_attach = core.auth.has(who, Permission::Attach, view)?;
+    Ok(match standing.disk(claim.disk)? {
+        Verdict::Usable(set) if may_attach => {
             core.leases.set_length(lease, Duration::from_millis(set.terms.lease_ms));
-            None
+            Outcome::GoesOn
         }
+        Verdict::Usable(set) => {
+            let reason = format!("{who} has no permission 'attach' any more");
+            Outcome::Halts(Loss { lease, reason, on_revoke: set.reaction() })
+        }
+        Verdict::Lost(set, _) if !set.halts_now(now) => Outcome::NotYet,
         Verdict::Lost(set, why) => {
-            let (reason, on_revoke) = (why.to_owned(), set.reaction());
-            Some(set.halts_now(now).then_some(Loss { lease, reason, on_revoke }))
+            Outcome::Halts(Loss { lease, reason: why.to_owned(), on_revoke: set.reaction() })
         }
-        Verdict::Erased => Some(Some(Loss {
-            lease,
-            reason: format!("disk {disk} was erased"),
-            on_revoke: keyd_client::message::Reaction::Fail,
-        })),
+        Verdict::Erased => {
+            let reason = format!("disk {} was erased", claim.disk);
+            Outcome::Halts(Loss { lease, reason, on_revoke: Reaction::Fail })
+        }
     })
+}
+
+/// What was said to holders, after it was said: their time is short, the state that it follows from is recorded.
+fn record(core: &Core, losses: &[Loss], told: u32, granted: u32) -> Result<(), Failure> {
+    if told + granted == 0 {
+        return Ok(());
+    }
+    let why = losses.first().map_or_else(String::new, |loss| format!(" first: {}", loss.reason));
+    let entry = Entry::by_daemon("enforce", "leases");
+    core.store.record(entry.detail(format!("told-to-let-go={told} granted={granted}{why}")))
 }
 
 /// Tells one holder that its key is back, if it is: one that was parked meanwhile has nobody else to say so.
@@ -83,7 +111,9 @@ pub fn grant_if_usable(core: &Core, lease: LeaseId) -> Result<(), Failure> {
         return Ok(());
     };
     let view = core.store.snapshot()?;
-    if let Verdict::Usable(_) = Standing::new(&view, clock::now()).disk(claim.disk)? {
+    let now = clock::now();
+    let mut standing = Standing::new(&view, now);
+    if let Outcome::GoesOn = judge(core, &view, &mut standing, (lease, &claim), now)? {
         core.leases.grant(&[lease]);
     }
     Ok(())

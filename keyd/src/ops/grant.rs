@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use keyd_client::{Principal, message::GrantStatus, permission::Permission};
 
+use super::enforce;
 use crate::{
     auth::{Permit, op},
     core::Core,
@@ -12,7 +13,7 @@ use crate::{
     store::View,
 };
 
-/// Replaces what a principal may; nothing takes all away. The owner of the state directory needs no grant, and cannot
+/// Replaces what a principal may; nothing takes all away. Who may not attach any more is told to let go. The owner of the state directory needs no grant, and cannot
 /// be locked out by one.
 ///
 /// # Errors
@@ -31,7 +32,9 @@ pub fn set(
         txn.put_grant(who, permissions)?;
         let names: Vec<&str> = permissions.iter().map(|permission| permission.name()).collect();
         Ok(((), permit.entry(who).detail(names.join(","))))
-    })
+    })?;
+    enforce::run(core)?;
+    Ok(())
 }
 
 /// All grants of the store; those of `keyd serve --grant` are its command line's.

@@ -9,6 +9,7 @@ use keyd_client::{
     message::{Affected, Consent, DiskKind, HolderState, Impact, UnixMillis},
 };
 
+use super::taking::Ask;
 use crate::{
     audit::chain,
     clock,
@@ -175,9 +176,9 @@ fn count<T>(rows: impl Iterator<Item = T>) -> u64 {
 ///
 /// # Errors
 /// [`Refused::InUseBy`], [`Refused::StaleToken`].
-pub fn check(consent: &Consent, verb: &'static str, impact: &Impact) -> Result<(), Refused> {
+pub fn check(consent: &Consent, ask: &Ask<'_>, impact: &Impact) -> Result<(), Refused> {
     let nothing = impact.disks + impact.snapshots + impact.images == 0;
-    let subject = impact.subject.clone();
+    let (verb, subject) = (ask.verb, format!("{}{}", ask.subject, ask.arguments));
     match consent {
         Consent::Force => Ok(()),
         Consent::Token(token) if *token == impact.token => Ok(()),

@@ -75,7 +75,7 @@ fn consented(
         let key = txn.key(id)?;
         impact::weigh(core, txn, ask.verb, &ask.subject, |txn| destroy(txn, &key).map(drop))
     })?;
-    impact::check(ask.consent, ask.verb, &weighed)?;
+    impact::check(ask.consent, ask, &weighed)?;
     core.store.commit(|txn| {
         let mut key = txn.key(id)?;
         key.ask_purge(who, true)?;

@@ -20,6 +20,8 @@ pub struct Ask<'a> {
     pub verb: &'static str,
     /// On what.
     pub subject: String,
+    /// What the command line says behind that.
+    pub arguments: String,
     /// How sure the asker is.
     pub consent: &'a Consent,
     /// Wait so long for the holders' confirmations, milliseconds.
@@ -38,6 +40,27 @@ pub enum Taken {
         /// Parked holders that were told that their key is back.
         granted: u32,
     },
+}
+
+/// Makes the change and says what was done. Who does not care what is hit does not wait for it to be counted: ten
+/// thousand disks take longer to look through than to halt.
+fn made(
+    core: &Core,
+    txn: &Txn<'_>,
+    ask: &Ask<'_>,
+    change: &impl Fn(&Txn<'_>) -> Result<String, Failure>,
+) -> Result<String, Failure> {
+    if *ask.consent == Consent::Force {
+        return change(txn);
+    }
+    let mut said = String::new();
+    let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
+        said = change(txn)?;
+        Ok(())
+    })?;
+    impact::check(ask.consent, ask, &weighed)?;
+    let hit = impact::summary(&weighed);
+    Ok(if hit.is_empty() { said } else { format!("{said} hit={hit}") })
 }
 
 /// Makes `change`, which may take keys away. From the commit on no unwrap succeeds; then every holder is told.
@@ -59,14 +82,7 @@ pub fn run<O: Op>(
         return Ok(Taken::Would(weighed));
     }
     core.store.commit(|txn| {
-        let mut said = String::new();
-        let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
-            said = change(txn)?;
-            Ok(())
-        })?;
-        impact::check(ask.consent, ask.verb, &weighed)?;
-        let hit = impact::summary(&weighed);
-        let detail = if hit.is_empty() { said } else { format!("{said} hit={hit}") };
+        let detail = made(core, txn, ask, &change)?;
         Ok(((), permit.entry(&ask.subject).detail(detail)))
     })?;
     let enforced = enforce::run(core)?;

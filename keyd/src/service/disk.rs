@@ -39,7 +39,9 @@ impl Service {
             }
             DiskRequest::Erase { id, consent } => {
                 let subject = id.to_string();
-                let ask = Ask { verb: "disk erase", subject, consent: &consent, wait_ms: 0 };
+                let arguments = String::new();
+                let ask =
+                    Ask { verb: "disk erase", subject, arguments, consent: &consent, wait_ms: 0 };
                 let taken =
                     self.act(by, None, id, |permit| ops::disk_erase::run(core, permit, id, &ask))?;
                 match taken {

@@ -69,7 +69,7 @@ impl Service {
 }
 
 fn ask<'a>(verb: &'static str, key: &KeyId, consent: &'a Consent, wait_ms: u64) -> Ask<'a> {
-    Ask { verb, subject: key.to_string(), consent, wait_ms }
+    Ask { verb, subject: key.to_string(), arguments: String::new(), consent, wait_ms }
 }
 
 /// The command of which it is a part, so that a refusal can name it.

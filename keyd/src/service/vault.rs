@@ -1,6 +1,11 @@
 //! The table of what is asked of vaults and of permissions on the native socket.
 
-use keyd_client::message::{GrantRequest, Reply, VaultRequest};
+use std::collections::BTreeSet;
+
+use keyd_client::{
+    message::{GrantRequest, Reply, VaultRequest},
+    permission::KeyPermission,
+};
 
 use super::Service;
 use crate::{
@@ -36,7 +41,9 @@ impl Service {
             }
             VaultRequest::Policy { name, principal, permissions, consent, wait_ms } => {
                 let subject = name.to_string();
-                let ask = Ask { verb: "vault permit", subject, consent: &consent, wait_ms };
+                let arguments = format!(" {principal} {}", names(&permissions));
+                let verb = "vault permit";
+                let ask = Ask { verb, subject, arguments, consent: &consent, wait_ms };
                 self.act(by, None, &name, |permit| {
                     let policy = (&principal, &permissions);
                     ops::vault_policy::run(core, permit, &name, policy, &ask)
@@ -65,4 +72,12 @@ impl Service {
             }
         }
     }
+}
+
+/// Permissions as the command line takes them.
+fn names(permissions: &BTreeSet<KeyPermission>) -> String {
+    if permissions.is_empty() {
+        return "none".to_owned();
+    }
+    permissions.iter().map(|permission| permission.name()).collect::<Vec<_>>().join(",")
 }
