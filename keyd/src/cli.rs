@@ -1,12 +1,18 @@
 //! The command line. `keyd serve` runs the daemon; everything else asks a running one.
 
 pub mod args;
+pub mod args_http;
+pub mod args_principal;
+pub mod args_root;
 mod ask;
 mod audit;
+mod ca;
 mod des;
 mod disk;
 mod key;
+mod principal;
 mod release;
+mod root;
 mod serve;
 mod table;
 
@@ -36,6 +42,11 @@ pub fn main() -> ExitCode {
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
         Verb::Audit(verb) => audit::run(&ask, &verb),
+        Verb::Principal(verb) => principal::principal(&ask, verb),
+        Verb::Token(verb) => principal::token(&ask, verb),
+        Verb::Identity(verb) => principal::identity(&ask, verb),
+        Verb::Ca(verb) => ca::run(&ask, verb),
+        Verb::Root(verb) => root::run(&ask, verb),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

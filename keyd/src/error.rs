@@ -10,7 +10,7 @@ use thiserror::Error;
 
 pub use refused::Refused;
 
-use crate::{kek::KekError, root::RootError};
+use crate::{hsm::HsmError, kek::KekError, root::RootError};
 
 /// What went wrong inside.
 #[derive(Debug, Error)]
@@ -51,6 +51,9 @@ pub enum Fault {
     /// A key operation.
     #[error(transparent)]
     Kek(#[from] KekError),
+    /// The HSM.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
     /// Sealing or opening a private key.
     #[error(transparent)]
     Root(#[from] RootError),
@@ -101,4 +104,4 @@ macro_rules! failure_from_fault {
     )*};
 }
 
-failure_from_fault!(KekError, RootError, DekError, PageError, serde_json::Error);
+failure_from_fault!(HsmError, KekError, RootError, DekError, PageError, serde_json::Error);

@@ -2,6 +2,7 @@
 
 pub mod http;
 pub mod native;
+pub mod opening;
 pub mod session;
 pub mod socket;
 pub mod timed;

@@ -9,7 +9,6 @@ pub mod bound;
 mod encryptor;
 mod jwk;
 mod material;
-mod opened;
 mod public;
 pub mod shares;
 mod software;
@@ -30,13 +29,17 @@ pub use algorithm::{Algorithm, UnknownAlgorithm};
 pub use bound::{Binding, Mismatch, Purpose};
 pub use jwk::{ImportError, ImportedKey, PrivateJwk};
 pub use material::{HsmObject, Material, Provider, SealedKey};
-pub use opened::Opened;
 pub use public::PublicKey;
 pub use software::PrivateDer;
 
-use crate::error::Refused;
-use encryptor::Encryptor;
+pub(crate) use encryptor::Encryptor;
 use software::Software;
+
+use crate::{
+    error::Refused,
+    hsm::{HsmError, HsmKey},
+    opened::Opened,
+};
 
 /// Longest RSA modulus here, bytes: RSA-4096.
 pub const MODULUS_LEN_MAX: usize = 512;
@@ -80,6 +83,9 @@ pub enum KekError {
         "a key is in a hardware security module, and keyd has none: start it with --hsm-module, --hsm-token and --hsm-pin-file"
     )]
     NoHsm,
+    /// The HSM.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
     /// The DEK inside is none.
     #[error(transparent)]
     Dek(#[from] DekError),
@@ -126,8 +132,14 @@ impl TryFrom<u32> for KeyBits {
 
 /// A key that encrypts and decrypts.
 pub struct Kek {
-    private: Software,
+    private: Private,
     encryptor: Encryptor,
+}
+
+/// Where the private half is.
+enum Private {
+    Software(Software),
+    Hsm(HsmKey),
 }
 
 impl fmt::Debug for Kek {
@@ -144,7 +156,7 @@ impl Kek {
     pub fn generate(bits: KeyBits) -> Result<(Self, PrivateDer), KekError> {
         let (private, der) = Software::generate(bits)?;
         scrub_stack();
-        Ok((Self::new(private)?, der))
+        Ok((Self::new(Private::Software(private))?, der))
     }
 
     /// Loads a key from PKCS#8.
@@ -154,10 +166,18 @@ impl Kek {
     pub fn load(pkcs8: &[u8]) -> Result<Self, KekError> {
         let private = Software::load(pkcs8)?;
         scrub_stack();
-        Self::new(private)
+        Self::new(Private::Software(private))
     }
 
-    fn new(private: Software) -> Result<Self, KekError> {
+    /// A key whose private half is in an HSM.
+    ///
+    /// # Errors
+    /// [`KekError::Load`]: its public half is no RSA key of 2048 bits or more.
+    pub fn in_hsm(key: HsmKey) -> Result<Self, KekError> {
+        Self::new(Private::Hsm(key))
+    }
+
+    fn new(private: Private) -> Result<Self, KekError> {
         let encryptor = Encryptor::new(private.public())?;
         Ok(Self { private, encryptor })
     }
@@ -181,9 +201,12 @@ impl Kek {
     /// Decrypts, straight into a locked page (Key Vault: unwrapkey and decrypt).
     ///
     /// # Errors
-    /// [`KekError::Unwrap`], [`KekError::Page`].
+    /// [`KekError::Unwrap`], [`KekError::Page`], [`KekError::Hsm`].
     pub fn decrypt(&self, algorithm: Algorithm, cipher: &[u8]) -> Result<Plaintext, KekError> {
-        let plain = Opened::fill_with(|page| self.private.decrypt(algorithm, cipher, page));
+        let plain = Opened::fill_with(|page| match &self.private {
+            Private::Software(key) => key.decrypt(algorithm, cipher, page),
+            Private::Hsm(key) => key.decrypt(algorithm, cipher, page),
+        });
         scrub_stack();
         plain
     }
@@ -228,5 +251,14 @@ impl Kek {
     }
 }
 
+impl Private {
+    fn public(&self) -> &PublicKey {
+        match self {
+            Self::Software(key) => key.public(),
+            Self::Hsm(key) => key.public(),
+        }
+    }
+}
+
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

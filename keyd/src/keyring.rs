@@ -1,4 +1,5 @@
-//! Private keys in use: opened once, kept for the life of the process or until their key is switched off.
+//! Private keys in use: opened once, kept for the life of the process or until their key is switched off. A sealed key is
+//! opened in memory, one of an HSM is found there.
 
 use std::{
     collections::HashMap,
@@ -6,34 +7,37 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use keyd_client::KeyVersion;
+use keyd_client::{KeyId, KeyVersion};
+use zeroize::Zeroizing;
 
 use crate::{
     error::Fault,
+    hsm::{Hsm, HsmKey},
     kek::{ImportedKey, Kek, KekError, KeyBits, Material, PrivateDer, Provider, PublicKey},
     lock::lock,
     model::{key::Key, version::Version},
-    root::{OpenedKey, RootKey},
+    root::{RootError, RootKey},
 };
 
 /// The opened keys, and the root key that opens them.
 #[derive(Debug)]
 pub struct Keyring {
     root: RootKey,
+    hsm: Option<Arc<Hsm>>,
     opened: Mutex<HashMap<KeyVersion, Arc<Kek>>>,
 }
 
 impl Keyring {
-    /// An empty keyring.
+    /// An empty keyring, without or with an HSM.
     #[must_use]
-    pub fn new(root: RootKey) -> Self {
-        Self { root, opened: Mutex::default() }
+    pub fn new(root: RootKey, hsm: Option<Arc<Hsm>>) -> Self {
+        Self { root, hsm, opened: Mutex::default() }
     }
 
     /// Makes the key pair of a version of the key `id`. It takes from tenths of a second to seconds: no lock is held.
     ///
     /// # Errors
-    /// [`Fault`]: no key, no random bytes, no page; [`KekError::NoHsm`].
+    /// [`Fault`]: no key, no random bytes, no page; [`KekError::NoHsm`], [`KekError::Hsm`].
     pub fn make(
         &self,
         id: &impl fmt::Display,
@@ -44,16 +48,19 @@ impl Keyring {
         match provider {
             Provider::Software => {
                 let (kek, der) = Kek::generate(bits)?;
-                self.keep(id, version, kek, &der)
+                self.keep_sealed(id, version, kek, &der)
             }
-            Provider::Hsm => Err(KekError::NoHsm.into()),
+            Provider::Hsm => {
+                let key = HsmKey::generate(self.hsm()?, bits, &label(id, version))?;
+                self.keep_in_hsm(version, key)
+            }
         }
     }
 
     /// Takes over a key pair from elsewhere as a version of the key `id`.
     ///
     /// # Errors
-    /// [`Fault`]: no random bytes, no page; [`KekError::NoHsm`].
+    /// [`Fault`]: no random bytes, no page; [`KekError::NoHsm`], [`KekError::Hsm`].
     pub fn import(
         &self,
         id: &impl fmt::Display,
@@ -64,13 +71,16 @@ impl Keyring {
         match provider {
             Provider::Software => {
                 let (kek, der) = key.into_parts();
-                self.keep(id, version, kek, &der)
+                self.keep_sealed(id, version, kek, &der)
             }
-            Provider::Hsm => Err(KekError::NoHsm.into()),
+            Provider::Hsm => {
+                let key = HsmKey::import(self.hsm()?, key.numbers(), &label(id, version))?;
+                self.keep_in_hsm(version, key)
+            }
         }
     }
 
-    fn keep(
+    fn keep_sealed(
         &self,
         id: &impl fmt::Display,
         version: KeyVersion,
@@ -78,41 +88,110 @@ impl Keyring {
         der: &PrivateDer,
     ) -> Result<(Material, PublicKey), Fault> {
         let material = Material::Sealed(self.root.seal(id, version, der)?);
-        let public = kek.public().clone();
-        lock(&self.opened).insert(version, Arc::new(kek));
-        Ok((material, public))
+        Ok((material, self.keep(version, kek).public().clone()))
+    }
+
+    fn keep_in_hsm(
+        &self,
+        version: KeyVersion,
+        key: HsmKey,
+    ) -> Result<(Material, PublicKey), Fault> {
+        let material = Material::Hsm(key.object().clone());
+        let kek = self.keep(version, Kek::in_hsm(key)?);
+        Ok((material, kek.public().clone()))
+    }
+
+    fn keep(&self, version: KeyVersion, kek: Kek) -> Arc<Kek> {
+        let kek = Arc::new(kek);
+        lock(&self.opened).insert(version, kek.clone());
+        kek
     }
 
     /// The opened key of a version.
     ///
     /// # Errors
-    /// [`Fault`]: the root key is another one, or the store was changed; [`KekError::NoHsm`].
+    /// [`Fault`]: the root key is another one, or the store was changed; [`KekError::NoHsm`], [`KekError::Hsm`].
     pub fn kek(&self, id: &impl fmt::Display, version: &Version) -> Result<Arc<Kek>, Fault> {
         if let Some(kek) = lock(&self.opened).get(&version.version) {
             return Ok(kek.clone());
         }
-        let kek = Kek::load(self.unseal(id, version)?.expose())?;
+        Ok(self.keep(version.version, self.open(id, version)?))
+    }
+
+    /// Whether a version can be opened; what was opened is wiped at once.
+    ///
+    /// # Errors
+    /// As [`Keyring::kek`].
+    pub fn check(&self, id: &impl fmt::Display, version: &Version) -> Result<(), Fault> {
+        self.open(id, version).map(drop)
+    }
+
+    fn open(&self, id: &impl fmt::Display, version: &Version) -> Result<Kek, Fault> {
+        let kek = match &version.material {
+            Material::Sealed(sealed) => {
+                Kek::load(self.root.unseal(id, version.version, sealed)?.expose())?
+            }
+            Material::Hsm(object) => Kek::in_hsm(HsmKey::open(self.hsm()?, object)?)?,
+        };
         // What wraps is public and lies unsealed in the store: another one there would wrap for somebody else.
         if *kek.public() != version.public {
             return Err(KekError::Public.into());
         }
-        let kek = Arc::new(kek);
-        lock(&self.opened).insert(version.version, kek.clone());
         Ok(kek)
     }
 
-    /// Whether the root key opens a version; what it opened is wiped at once.
-    ///
-    /// # Errors
-    /// [`Fault`]: the root key is another one, or the store was changed; [`KekError::NoHsm`].
-    pub fn check(&self, id: &impl fmt::Display, version: &Version) -> Result<(), Fault> {
-        self.unseal(id, version).map(drop)
+    fn hsm(&self) -> Result<&Arc<Hsm>, KekError> {
+        self.hsm.as_ref().ok_or(KekError::NoHsm)
     }
 
-    fn unseal(&self, id: &impl fmt::Display, version: &Version) -> Result<OpenedKey, Fault> {
+    /// Destroys the key pairs of a purged key, or of a version that came to nothing, in the HSM. A sealed key is gone
+    /// with its record.
+    ///
+    /// # Errors
+    /// [`KekError::NoHsm`], [`KekError::Hsm`]; the key pair is still there then.
+    pub fn destroy(&self, material: &Material) -> Result<(), Fault> {
+        if let Material::Hsm(object) = material {
+            HsmKey::destroy(self.hsm()?, object)?;
+        }
+        Ok(())
+    }
+
+    /// Seals what only this daemon is to read. `purpose` is the protocol's name.
+    ///
+    /// # Errors
+    /// [`Fault::Root`].
+    pub fn seal_blob(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(self.root.seal_blob(purpose, plain)?)
+    }
+
+    /// Opens what [`Keyring::seal_blob`] sealed for the same purpose; nothing if it is not that.
+    ///
+    /// # Errors
+    /// [`Fault::Root`].
+    pub fn open_blob(
+        &self,
+        purpose: &str,
+        blob: &[u8],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+        match self.root.open_blob(purpose, blob) {
+            Ok(plain) => Ok(Some(plain)),
+            Err(RootError::Sealed(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Seals a private key anew, for a key of another id. One in an HSM is bound to none.
+    ///
+    /// # Errors
+    /// [`Fault::Root`].
+    pub fn reseal(&self, from_to: (&KeyId, &KeyId), version: &Version) -> Result<Material, Fault> {
         match &version.material {
-            Material::Sealed(sealed) => Ok(self.root.unseal(id, version.version, sealed)?),
-            Material::Hsm(_) => Err(KekError::NoHsm.into()),
+            Material::Sealed(sealed) => {
+                let (from, to) = from_to;
+                let anew = self.root.reseal((from, to), version.version, sealed)?;
+                Ok(Material::Sealed(anew))
+            }
+            Material::Hsm(object) => Ok(Material::Hsm(object.clone())),
         }
     }
 
@@ -124,4 +203,9 @@ impl Keyring {
             opened.remove(&version.version);
         }
     }
+}
+
+/// What an administrator of the token sees.
+fn label(id: &impl fmt::Display, version: KeyVersion) -> String {
+    format!("keyd {id} {version}")
 }

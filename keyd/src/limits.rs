@@ -79,6 +79,42 @@ pub const AUDIT_LINE_MAX: usize = 8192;
 /// DEKs wrapped anew in one commit: a crash repeats no more than these, a commit's two fsyncs are shared by them.
 pub const REWRAP_BATCH: usize = 64;
 
+/// Argon2id's cost for a passphrase, as RFC 9106 (section 4) recommends where 2 GiB are too much: memory in KiB.
+pub const ARGON2_MEMORY_KIB: u32 = 64 << 10;
+
+/// Passes over it.
+pub const ARGON2_ITERATIONS: u32 = 3;
+
+/// Lanes, computed one after another here: the start waits a fraction of a second.
+pub const ARGON2_LANES: u32 = 4;
+
+/// Bounds of a cost read from a file, memory in KiB: below 8 MiB a guess is cheap, above 1 GiB a start may fail.
+pub const ARGON2_MEMORY_KIB_MIN: u32 = 8 << 10;
+/// See [`ARGON2_MEMORY_KIB_MIN`].
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 1 << 20;
+/// Most passes: with 1 GiB, about half a minute.
+pub const ARGON2_ITERATIONS_MAX: u32 = 16;
+/// Most lanes.
+pub const ARGON2_LANES_MAX: u32 = 16;
+
+/// Shortest new passphrase, bytes: guessed offline by who has `root.json`; twelve random letters are 56 bits.
+pub const PASSPHRASE_LEN_MIN: usize = 12;
+
+/// Longest passphrase, bytes: a sentence or a generated key, in a quarter of a page.
+pub const PASSPHRASE_LEN_MAX: usize = 1024;
+
+/// Longest `root.json`, bytes: a wrapped key of RSA-4096 in base64 has 700.
+pub const ROOT_DOCUMENT_LEN_MAX: u64 = 16 << 10;
+
+/// Sessions with a token at once: tokens have few, and do one thing at a time. Others wait their turn.
+pub const HSM_SESSIONS_MAX: usize = 8;
+
+/// How long a request waits for its turn at the token: a token that takes longer for the requests before it is stuck.
+pub const HSM_WAIT: Duration = Duration::from_secs(30);
+
+/// Longest PIN file, bytes: PINs of tokens have 4 to 255 characters, and there may be a line end.
+pub const HSM_PIN_LEN_MAX: usize = 256;
+
 /// Lease of disks in the platform set, milliseconds.
 pub const PLATFORM_LEASE_MS: u64 = 60_000;
 
@@ -173,6 +209,9 @@ pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A client that takes nothing of its answer for this long is gone.
 pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// At its end the daemon waits so long for what is worked on for HTTPS clients.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest head of a request, bytes: an SDK's is about 1 KiB with its token.
 pub const HTTP_HEAD_LEN_MAX: usize = 16 << 10;

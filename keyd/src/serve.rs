@@ -20,15 +20,21 @@ use crate::{
     core::Core,
     error::{Failure, Fault},
     front::{
+        http::{
+            Http,
+            doors::{DoorError, Doors, HttpOptions},
+        },
         native,
         socket::{self, SocketError},
     },
     harden,
+    hsm::{HsmConfig, HsmError},
     keeper::Keeper,
     keyring::Keyring,
+    limits::STOP_PATIENCE,
     log,
     ops::first_start,
-    root::{RootError, RootKey},
+    root::{Means, PassphraseSource, RootError, RootKind},
     service::Service,
     state_dir::{StateDir, StateDirError},
     store::{self, Store},
@@ -45,6 +51,14 @@ pub struct Config {
     pub socket_mode: u32,
     /// Who else may do what.
     pub grants: Vec<Grant>,
+    /// Of which kind the root key is, or is to be at the first start.
+    pub root: Option<RootKind>,
+    /// Where its passphrase comes from.
+    pub passphrase: PassphraseSource,
+    /// The token for keys, and for a root key that it wraps.
+    pub hsm: Option<HsmConfig>,
+    /// Where it listens beside its socket.
+    pub http: HttpOptions,
 }
 
 /// Why the daemon does not run.
@@ -56,7 +70,11 @@ pub enum ServeError {
     #[error(transparent)]
     Root(#[from] RootError),
     #[error(transparent)]
+    Hsm(#[from] HsmError),
+    #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error(transparent)]
+    Door(#[from] DoorError),
     #[error(transparent)]
     Failure(#[from] Failure),
     #[error(transparent)]
@@ -78,11 +96,14 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     let stop = stop_signals().map_err(ServeError::Signals)?;
     let dir = StateDir::open(&config.state_dir)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
-    let core = Arc::new(open(&dir, auth)?);
+    let core = Arc::new(open(&dir, config, auth)?);
     let listener = socket::listen(&config.socket, config.socket_mode)?;
-    let service = Arc::new(Service::new(core.clone()));
+    let doors = Doors::open(&config.http, &config.state_dir, &core.keyring)?;
+    let service = Arc::new(Service::new(core.clone(), doors.reach()));
+    let told = doors.told();
+    let http = Http::start(service.clone(), doors).map_err(ServeError::Listen)?;
     log::line(format_args!(
-        "ready: state {}, socket {}, administrator uid {}, process {}",
+        "ready: state {}, socket {}{told}, administrator uid {}, process {}",
         config.state_dir.display(),
         config.socket.display(),
         dir.owner(),
@@ -90,17 +111,43 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     ));
     notify_ready();
     let keeper = Keeper::start(&core);
-    let served = native::serve(&listener, &stop, &service).map_err(ServeError::Listen);
+    let served = native::serve(&listener, &stop, &service, &http.adopter());
     core.stop();
+    http.stop(STOP_PATIENCE);
     drop(keeper);
     finish(&core, &config.socket);
-    served
+    served.map_err(ServeError::Listen)
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir, auth: Auth) -> Result<Core, ServeError> {
-    let store_exists = dir.store().exists();
-    let root = RootKey::open(&dir.root_key(), store_exists)?;
+fn open(dir: &StateDir, config: &Config, auth: Auth) -> Result<Core, ServeError> {
+    let means = Means::new(config.passphrase.clone(), config.hsm.clone())?;
+    if let Some(Err(error)) = means.hsm.as_ref().map(|hsm| hsm.check()) {
+        log::line(format_args!("keys in the token cannot be used yet: {error}"));
+    }
+    let place = dir.root();
+    let root = place.open(config.root, dir.store().exists(), &means)?;
+    if place.is_moving()? {
+        log::line(format_args!(
+            "both root.key and root.json are there: a move of the root key stopped half way; 'keyd root move' finishes it"
+        ));
+    }
+    let core = Core::new(open_store(dir)?, Keyring::new(root, means.hsm), auth);
+    if let Some(recovered) = core.store.recovered() {
+        log::line(format_args!("the audit log was mended after a crash: {recovered}"));
+    }
+    match core.store.writable() {
+        Ok(()) => start(&core)?,
+        Err(why) => log::line(format_args!("no key is used: {why}")),
+    }
+    Ok(core)
+}
+
+/// The store and the audit log of a state directory, made at the first start.
+///
+/// # Errors
+/// [`ServeError`].
+pub(crate) fn open_store(dir: &StateDir) -> Result<Store, ServeError> {
     let log_path = dir.audit_log();
     let log = OpenOptions::new()
         .read(true)
@@ -112,15 +159,7 @@ fn open(dir: &StateDir, auth: Auth) -> Result<Core, ServeError> {
         .map_err(|error| ServeError::Open(log_path, error))?;
     let db = store::database(&dir.store())?;
     dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
-    let core = Core::new(Store::open(db, Arc::new(log))?, Keyring::new(root), auth);
-    if let Some(recovered) = core.store.recovered() {
-        log::line(format_args!("the audit log was mended after a crash: {recovered}"));
-    }
-    match core.store.writable() {
-        Ok(()) => start(&core)?,
-        Err(why) => log::line(format_args!("no key is used: {why}")),
-    }
-    Ok(core)
+    Ok(Store::open(db, Arc::new(log))?)
 }
 
 fn start(core: &Core) -> Result<(), Failure> {

@@ -10,6 +10,8 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 use thiserror::Error;
 
+use crate::root::Place;
+
 /// Why the directory cannot be used.
 #[derive(Debug, Error)]
 pub enum StateDirError {
@@ -31,6 +33,9 @@ pub enum StateDirError {
         /// Its permission bits.
         mode: u32,
     },
+    /// No store is in it.
+    #[error("{0} is not a state directory of keyd: it has no store")]
+    NotOne(PathBuf),
     /// Another daemon is on it.
     #[error("a keyd with process id {pid} runs on the state directory {path}: stop it first")]
     Locked {
@@ -41,6 +46,8 @@ pub enum StateDirError {
     },
 }
 
+const STORE: &str = "store.redb";
+
 /// The directory, locked while this exists.
 #[derive(Debug)]
 pub struct StateDir {
@@ -50,21 +57,30 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes it on the first start (mode 0700), and locks it.
+    /// Makes it at the first start (mode 0700), and locks it.
     ///
     /// # Errors
     /// [`StateDirError`].
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
-        let system = |path: &Path| {
-            let path = path.to_owned();
-            move |source| StateDirError::System { path, source }
-        };
         match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(system(path)(error));
-            }
-            _ => {}
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(system(path)(error)),
+            _ => Self::claim(path),
         }
+    }
+
+    /// Locks one that a daemon has used before.
+    ///
+    /// # Errors
+    /// [`StateDirError`].
+    pub fn open_existing(path: &Path) -> Result<Self, StateDirError> {
+        let store = path.join(STORE);
+        if !store.try_exists().map_err(system(&store))? {
+            return Err(StateDirError::NotOne(path.to_owned()));
+        }
+        Self::claim(path)
+    }
+
+    fn claim(path: &Path) -> Result<Self, StateDirError> {
         let about = fs::metadata(path).map_err(system(path))?;
         let mode = about.mode() & 0o7777;
         if mode & 0o077 != 0 {
@@ -83,14 +99,14 @@ impl StateDir {
 
     /// The root key, which seals private keys.
     #[must_use]
-    pub fn root_key(&self) -> PathBuf {
-        self.path.join("root.key")
+    pub fn root(&self) -> Place {
+        Place { key: self.path.join("root.key"), document: self.path.join("root.json") }
     }
 
     /// The database.
     #[must_use]
     pub fn store(&self) -> PathBuf {
-        self.path.join("store.redb")
+        self.path.join(STORE)
     }
 
     /// The audit log.
@@ -106,6 +122,11 @@ impl StateDir {
     pub fn sync(&self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
+}
+
+fn system(path: &Path) -> impl FnOnce(io::Error) -> StateDirError {
+    let path = path.to_owned();
+    move |source| StateDirError::System { path, source }
 }
 
 /// flock(2) ends with the process, however it ends; the file stays and means nothing by itself.

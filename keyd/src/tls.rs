@@ -10,6 +10,7 @@ pub mod operator;
 pub use ca::{Ca, CaError};
 pub use config::{TlsError, TlsOptions, server};
 pub use names::{DnsName, Host, Names};
+pub use operator::certificates;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use keyd_client::Fingerprint;

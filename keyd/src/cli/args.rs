@@ -8,7 +8,12 @@ use keyd_client::{
     message::{Consent, OnRevoke as Wire},
 };
 
-use crate::auth::Grant;
+use super::{
+    args_http::{CaVerb, HttpArgs},
+    args_principal::{IdentityVerb, PrincipalVerb, TokenVerb},
+    args_root::{OpenRoot, Root},
+};
+use crate::{auth::Grant, root::RootKind};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -62,6 +67,21 @@ pub enum Verb {
     /// The audit log: tail, verify
     #[command(subcommand)]
     Audit(Audit),
+    /// Applications: create, list, show, certificates, remove
+    #[command(subcommand)]
+    Principal(PrincipalVerb),
+    /// Bearer tokens of applications: create, list, revoke
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Managed identities of applications: create, remove
+    #[command(subcommand)]
+    Identity(IdentityVerb),
+    /// The certification authority that keyd made for HTTPS: show
+    #[command(subcommand)]
+    Ca(CaVerb),
+    /// The root key: show, move, change-passphrase
+    #[command(subcommand)]
+    Root(Root),
 }
 
 /// Options of the daemon.
@@ -73,7 +93,7 @@ Examples:
   keyd serve --state-dir /var/lib/keyd
   keyd serve --state-dir ./state --socket ./keyd.sock --grant libvirt-qemu=attach --grant 1000=read,audit")]
 pub struct Serve {
-    /// Directory of the root key, the store and the audit log; made on the first start
+    /// Directory of the root key, the store and the audit log; made at the first start
     #[arg(long, value_name = "DIR")]
     pub state_dir: PathBuf,
     /// Who may connect: the owner (0600), or the group of the daemon too (0660)
@@ -82,6 +102,15 @@ pub struct Serve {
     /// Permissions of a user other than the owner; may be given several times
     #[arg(long, value_name = "USER=PERM,PERM")]
     pub grant: Vec<Grant>,
+    /// Where the root key is put at the first start; later it is found
+    #[arg(long, value_enum, value_name = "KIND")]
+    pub root: Option<RootKind>,
+    /// How the root key is opened, and the token for keys.
+    #[command(flatten)]
+    pub open: OpenRoot,
+    /// Where it listens beside its socket.
+    #[command(flatten)]
+    pub http: HttpArgs,
 }
 
 /// Permission bits of the socket.
@@ -245,9 +274,9 @@ pub enum Audit {
     Verify,
 }
 
-/// A whole number and `ms`, `s`, `m` or `h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is no time: write it as 30s, 500ms, 5m or 1h");
+/// A whole number and `ms`, `s`, `m`, `h` or `d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is no time: write it as 30s, 500ms, 5m, 1h or 30d");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
     let (number, unit) = text.split_at(digits);
     let millis: u64 = match unit {
@@ -255,6 +284,7 @@ fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return Err(wrong()),
     };
     let number: u64 = number.parse().map_err(|_| wrong())?;
@@ -279,6 +309,7 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
         assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
         for wrong in ["", "30", "s", "-1s", "1.5s", "30 s", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

@@ -9,6 +9,7 @@ use super::{
 use crate::serve::{self, Config};
 
 pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
+    let (passphrase, hsm) = options.open.parts(None);
     let config = Config {
         state_dir: options.state_dir,
         socket: socket.to_owned(),
@@ -17,6 +18,10 @@ pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
             SocketMode::Group => 0o660,
         },
         grants: options.grant,
+        root: options.root,
+        passphrase,
+        hsm,
+        http: options.http.options(),
     };
     Ok(serve::run(&config)?)
 }

@@ -101,6 +101,8 @@ pub enum Refused {
     Import(#[from] ImportError),
     #[error("there is no HSM here: start keyd with --hsm-module, or make the key with kty RSA")]
     NoHsm,
+    #[error("key '{0}' has a version in an HSM: that is backed up with the HSM")]
+    InHsm(KeyId),
     #[error(
         "the backup is damaged, or of another daemon: a key is restored by the daemon that backed it up"
     )]
@@ -249,6 +251,7 @@ impl Refused {
             | Self::PlaintextTooLong(_)
             | Self::Import(_)
             | Self::NoHsm
+            | Self::InHsm(_)
             | Self::Backup
             | Self::RotationPolicy(_)
             | Self::RotationTimes

@@ -8,17 +8,28 @@ mod authority;
 mod body;
 mod connection;
 mod credentials;
+pub mod doors;
 mod exchange;
 mod headers;
+mod identity;
 mod listener;
 mod replay;
 mod stall;
 mod workers;
 
-use std::{fmt, io, net::SocketAddr, os::unix::net::UnixStream, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    os::unix::net::UnixStream,
+    sync::Arc,
+    time::Duration,
+};
 
 use keyd_client::Fingerprint;
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, Handle, Runtime},
+};
 use tokio_rustls::TlsAcceptor;
 
 pub use credentials::Credentials;
@@ -30,6 +41,7 @@ use crate::{
     service::Service,
     tls::Names,
 };
+use doors::Doors;
 use workers::Workers;
 
 /// Who is at the other end of a connection.
@@ -72,7 +84,7 @@ struct Shared {
     workers: Workers,
 }
 
-/// The front, until it is stopped.
+/// The threads of this front; they end when it is stopped.
 #[derive(Debug)]
 pub struct Http {
     runtime: Runtime,
@@ -80,11 +92,11 @@ pub struct Http {
 }
 
 impl Http {
-    /// Starts its threads. Nothing is served yet.
+    /// Starts them, and serves at these doors.
     ///
     /// # Errors
     /// The system's.
-    pub fn start(service: Arc<Service>, names: Names) -> io::Result<Self> {
+    pub fn start(service: Arc<Service>, doors: Doors) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(HTTP_THREADS)
             .max_blocking_threads(HTTP_WORKERS)
@@ -92,52 +104,73 @@ impl Http {
             .thread_stack_size(THREAD_STACK_LEN)
             .enable_all()
             .build()?;
-        let shared = Arc::new(Shared { service, names, workers: Workers::new() });
-        Ok(Self { runtime, shared })
+        let shared = Arc::new(Shared { service, names: doors.names, workers: Workers::new() });
+        let http = Self { runtime, shared };
+        if let Some((listener, tls)) = doors.https {
+            let (shared, tls) = (http.shared.clone(), TlsAcceptor::from(tls));
+            let serve = move |stream| connection::https(shared.clone(), tls.clone(), stream);
+            http.listen(listener, serve)?;
+        }
+        if let Some(listener) = doors.identity {
+            let shared = http.shared.clone();
+            http.listen(listener, move |stream| connection::plain(shared.clone(), stream))?;
+        }
+        Ok(http)
     }
 
-    /// Serves TLS connections of a listening socket, from now on.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn listen(
+    fn listen<S>(
         &self,
-        listener: std::net::TcpListener,
-        tls: Arc<rustls::ServerConfig>,
-    ) -> io::Result<()> {
+        listener: TcpListener,
+        serve: impl Fn(TcpStream) -> S + Send + Sync + 'static,
+    ) -> io::Result<()>
+    where
+        S: Future<Output = ()> + Send + 'static,
+    {
         listener.set_nonblocking(true)?;
         let _inside = self.runtime.enter();
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        let serving = listener::serve(self.shared.clone(), TlsAcceptor::from(tls), listener);
-        self.runtime.spawn(serving);
+        self.runtime.spawn(listener::accept(listener, serve));
         Ok(())
     }
 
-    /// Takes over a connection of the Unix socket that turned out to speak HTTP. `held` is dropped when it ends.
+    /// What takes over connections of the Unix socket.
+    #[must_use]
+    pub fn adopter(&self) -> Adopter {
+        Adopter { runtime: self.runtime.handle().clone(), shared: self.shared.clone() }
+    }
+
+    /// Ends every connection. What is being committed is committed, if it does not take longer than `patience`.
+    pub fn stop(self, patience: Duration) {
+        self.runtime.shutdown_timeout(patience);
+    }
+}
+
+/// Takes over connections of the Unix socket that turn out to speak HTTP.
+#[derive(Debug, Clone)]
+pub struct Adopter {
+    runtime: Handle,
+    shared: Arc<Shared>,
+}
+
+impl Adopter {
+    /// Takes one over of which `beginning` was read; `held` is dropped when it ends.
     pub fn adopt(
         &self,
         caller: Caller,
-        beginning: Vec<u8>,
+        beginning: &[u8],
         stream: UnixStream,
         held: impl Send + 'static,
     ) {
-        let shared = self.shared.clone();
+        let (shared, beginning) = (self.shared.clone(), beginning.to_vec());
         self.runtime.spawn(async move {
             let _held = held;
             let adopted = stream
                 .set_nonblocking(true)
                 .and_then(|()| tokio::net::UnixStream::from_std(stream));
             match adopted {
-                Ok(stream) => {
-                    connection::local(shared, Peer::Local(caller), beginning, stream).await
-                }
+                Ok(stream) => connection::local(shared, caller, beginning, stream).await,
                 Err(error) => log::line(format_args!("a connection was closed: {error}")),
             }
         });
-    }
-
-    /// Ends every connection. What is being committed is committed.
-    pub fn stop(self, patience: Duration) {
-        self.runtime.shutdown_timeout(patience);
     }
 }

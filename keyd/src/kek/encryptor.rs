@@ -8,7 +8,7 @@ use aws_lc_rs::rsa::{
 use super::{Algorithm, KekError, PublicKey};
 
 /// A public key, ready for use.
-pub(super) struct Encryptor {
+pub(crate) struct Encryptor {
     oaep: OaepPublicEncryptingKey,
     pkcs1: Pkcs1PublicEncryptingKey,
 }
@@ -16,7 +16,7 @@ pub(super) struct Encryptor {
 impl Encryptor {
     /// # Errors
     /// [`KekError::Load`]: not an RSA public key of 2048 bits or more.
-    pub(super) fn new(public: &PublicKey) -> Result<Self, KekError> {
+    pub(crate) fn new(public: &PublicKey) -> Result<Self, KekError> {
         let components = PublicKeyComponents { n: &public.n, e: &public.e };
         let key: PublicEncryptingKey = components.try_into().map_err(|_| KekError::Load)?;
         let pkcs1 = Pkcs1PublicEncryptingKey::new(key.clone()).map_err(|_| KekError::Load)?;
@@ -26,7 +26,7 @@ impl Encryptor {
 
     /// # Errors
     /// [`KekError::TooLong`], [`KekError::Wrap`].
-    pub(super) fn encrypt(&self, algorithm: Algorithm, plain: &[u8]) -> Result<Vec<u8>, KekError> {
+    pub(crate) fn encrypt(&self, algorithm: Algorithm, plain: &[u8]) -> Result<Vec<u8>, KekError> {
         let mut cipher = vec![0; self.oaep.ciphertext_size()];
         let limit = cipher.len() - algorithm.overhead();
         if plain.len() > limit {

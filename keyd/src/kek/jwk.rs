@@ -66,7 +66,7 @@ impl ImportedKey {
     ///
     /// # Errors
     /// [`ImportError`].
-    pub fn new(jwk: PrivateJwk) -> Result<Self, ImportError> {
+    pub fn new(mut jwk: PrivateJwk) -> Result<Self, ImportError> {
         let public = PublicKey { n: strip(&jwk.n).to_vec(), e: strip(&jwk.e).to_vec() };
         let bits =
             KeyBits::try_from(public.bits()).map_err(|_| ImportError::Bits(public.bits()))?;
@@ -74,6 +74,7 @@ impl ImportedKey {
         check_lengths(&jwk, public.bits())?;
         let (kek, der) = assemble(&jwk, &public).map_err(|_| ImportError::Inconsistent)?;
         try_out(&kek)?;
+        (jwk.n, jwk.e) = (public.n, public.e);
         Ok(Self { kek, der, bits, numbers: jwk })
     }
 

@@ -16,7 +16,7 @@ pub(super) struct Period(pub(super) u32);
 /// Not a duration of this form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("a duration is written in whole years, months and days: P90D, P3M, P1Y10D")]
-pub struct NoPeriod;
+pub(super) struct NoPeriod;
 
 impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
@@ -29,7 +29,7 @@ impl<'de> Deserialize<'de> for Period {
 ///
 /// # Errors
 /// [`NoPeriod`].
-pub fn days(text: &str) -> Result<u32, NoPeriod> {
+pub(super) fn days(text: &str) -> Result<u32, NoPeriod> {
     let mut rest = text.strip_prefix('P').filter(|rest| !rest.is_empty()).ok_or(NoPeriod)?;
     let mut sum = 0;
     for (unit, days) in [('Y', 365), ('M', 30), ('D', 1)] {
@@ -43,7 +43,7 @@ pub fn days(text: &str) -> Result<u32, NoPeriod> {
 
 /// The text of so many days.
 #[must_use]
-pub fn text(days: u32) -> String {
+pub(super) fn text(days: u32) -> String {
     format!("P{days}D")
 }
 

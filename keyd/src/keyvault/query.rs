@@ -1,5 +1,7 @@
 //! The query of a request: `api-version`, and for lists `maxresults` and `$skiptoken`.
 
+use std::collections::BTreeMap;
+
 use super::{ApiVersion, Octets, Problem, base64url};
 use crate::limits::{LIST_PAGE_MAX, QUERY_LEN_MAX};
 
@@ -20,25 +22,12 @@ impl Query {
     /// # Errors
     /// [`super::Kind::BadParameter`].
     pub fn parse(raw: &str) -> Result<Self, Problem> {
-        if raw.len() > QUERY_LEN_MAX {
-            return Err(Problem::bad("the query is too long"));
-        }
-        let (mut version, mut limit, mut after) = (None, None, None);
-        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let place = match decode(name)?.to_ascii_lowercase().as_str() {
-                "api-version" => &mut version,
-                "maxresults" => &mut limit,
-                "$skiptoken" => &mut after,
-                _ => continue,
-            };
-            if place.replace(decode(value)?).is_some() {
-                return Err(Problem::bad("a parameter of the query is given twice"));
-            }
-        }
+        let mut parameters = Parameters::parse(raw)?;
+        let version = parameters.take("api-version");
         let version = version.ok_or_else(|| {
             Problem::bad("api-version must be specified, such as api-version=7.4")
         })?;
+        let (limit, after) = (parameters.take("maxresults"), parameters.take("$skiptoken"));
         Ok(Self {
             api_version: ApiVersion::parse(&version)?,
             limit: limit.map_or(Ok(LIST_PAGE_MAX), |text| page_len(&text))?,
@@ -52,6 +41,36 @@ impl Query {
     /// [`super::Kind::BadParameter`]: the link was not made here, or for another list.
     pub fn after<T: std::str::FromStr>(&self) -> Result<Option<T>, Problem> {
         self.after.as_deref().map(|text| text.parse().map_err(|_| foreign_token())).transpose()
+    }
+}
+
+/// The parameters of a query, decoded; names in lower case. None comes twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parameters(BTreeMap<String, String>);
+
+impl Parameters {
+    /// Takes a query apart.
+    ///
+    /// # Errors
+    /// [`super::Kind::BadParameter`].
+    pub fn parse(raw: &str) -> Result<Self, Problem> {
+        if raw.len() > QUERY_LEN_MAX {
+            return Err(Problem::bad("the query is too long"));
+        }
+        let mut parameters = BTreeMap::new();
+        for pair in raw.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode(name)?.to_ascii_lowercase();
+            if parameters.insert(name, decode(value)?).is_some() {
+                return Err(Problem::bad("a parameter of the query is given twice"));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of one, if it was given.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.0.remove(name)
     }
 }
 

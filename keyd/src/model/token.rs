@@ -31,9 +31,9 @@ pub struct SecretHash([u8; 32]);
 impl SecretHash {
     /// The hash of what somebody shows.
     #[must_use]
-    pub fn of(secret: &str) -> Self {
+    pub fn of(secret: impl AsRef<[u8]>) -> Self {
         let mut bytes = [0; 32];
-        bytes.copy_from_slice(digest(&SHA256, secret.as_bytes()).as_ref());
+        bytes.copy_from_slice(digest(&SHA256, secret.as_ref()).as_ref());
         Self(bytes)
     }
 

@@ -21,10 +21,10 @@ pub fn run(
     core: &Core,
     permit: Permit<op::KeyImport>,
     id: &KeyId,
-    new: &Import,
+    new: Import,
 ) -> Result<KeyView, Failure> {
     vault_key_create::room(&core.store.snapshot()?, id)?;
-    let key = ImportedKey::new(&new.key).map_err(Refused::from)?;
+    let key = ImportedKey::new(new.key).map_err(Refused::from)?;
     let number = KeyVersion::random();
     let material = core.keyring.import(id, number, key, Provider::Software)?;
     let mut version = Version::new(number, material, clock::now());

@@ -9,20 +9,28 @@ fn names() -> (KeyName, KeyVersion) {
     ("k".parse().unwrap(), KeyVersion::random())
 }
 
+fn place(dir: &tempfile::TempDir) -> Place {
+    Place { key: dir.path().join("root.key"), document: dir.path().join("root.json") }
+}
+
+fn open(place: &Place, store_exists: bool) -> Result<RootKey, RootError> {
+    place.open(None, store_exists, &Means::default())
+}
+
 fn fresh() -> (tempfile::TempDir, PathBuf, RootKey) {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("root.key");
-    let root = RootKey::open(&path, false).unwrap();
+    let root = open(&place(&dir), false).unwrap();
+    let path = place(&dir).key;
     (dir, path, root)
 }
 
 #[test]
 fn a_sealed_key_opens_under_its_own_name_and_version_only() {
-    let (_dir, path, root) = fresh();
+    let (dir, _, root) = fresh();
     let (name, version) = names();
     let (_, der) = Kek::generate(KeyBits::Rsa4096).unwrap();
     let sealed = root.seal(&name, version, &der).unwrap();
-    let again = RootKey::open(&path, true).unwrap();
+    let again = open(&place(&dir), true).unwrap();
     let opened = again.unseal(&name, version, &sealed).unwrap();
     assert_eq!(opened.expose(), der.expose());
     let other: KeyName = "other".parse().unwrap();
@@ -71,24 +79,25 @@ fn the_file_is_the_owners_alone_and_random() {
 
 #[test]
 fn a_wrong_file_is_refused_by_what_is_wrong() {
-    let (_dir, path, _) = fresh();
+    let (dir, path, _) = fresh();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
-    let error = RootKey::open(&path, true).unwrap_err();
-    assert!(matches!(error, RootError::Mode { mode: 0o640, .. }));
+    let error = open(&place(&dir), true).unwrap_err();
+    let wrong = SecretFileError::Mode { path: path.clone(), mode: 0o640 };
+    assert_eq!(error.to_string(), RootError::Secret(wrong).to_string());
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     fs::write(&path, [7; 31]).unwrap();
-    assert!(matches!(RootKey::open(&path, true), Err(RootError::Form(_))));
+    assert!(matches!(open(&place(&dir), true), Err(RootError::Form(_))));
     fs::remove_file(&path).unwrap();
-    assert!(matches!(RootKey::open(&path, true), Err(RootError::Missing(_))));
+    assert!(matches!(open(&place(&dir), true), Err(RootError::Missing(_))));
 }
 
 /// What a first start that crashed leaves behind does not stop the next.
 #[test]
 fn an_unfinished_key_is_made_anew() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("root.key");
+    let path = place(&dir).key;
     fs::write(dir.path().join("root.new"), [1; 5]).unwrap();
-    RootKey::open(&path, false).unwrap();
+    open(&place(&dir), false).unwrap();
     assert_eq!(fs::read(&path).unwrap().len(), 32);
     assert!(!dir.path().join("root.new").exists());
 }
@@ -97,4 +106,18 @@ fn an_unfinished_key_is_made_anew() {
 fn a_root_key_shows_nothing_of_itself() {
     let (_dir, _, root) = fresh();
     assert_eq!(format!("{root:?}"), "RootKey(secret)");
+}
+
+/// A blob is for its purpose only, and never the same twice.
+#[test]
+fn a_sealed_blob_opens_for_its_purpose_only() {
+    let (_dir, _, root) = fresh();
+    let plain = vec![7; 100_000];
+    let blob = root.seal_blob("keyd/backup/v1", &plain).unwrap();
+    assert_eq!(*root.open_blob("keyd/backup/v1", &blob).unwrap(), plain);
+    assert_ne!(root.seal_blob("keyd/backup/v1", &plain).unwrap(), blob);
+    assert!(root.open_blob("keyd/backup/v2", &blob).is_err());
+    assert!(root.open_blob("keyd/backup/v1", &blob[1..]).is_err());
+    assert!(root.open_blob("keyd/backup/v1", &[]).is_err());
+    assert!(RootKey::generate().unwrap().open_blob("keyd/backup/v1", &blob).is_err());
 }

@@ -36,7 +36,7 @@ impl Service {
         let id = |name| KeyId::new(vault.clone(), name);
         match request {
             Request::Create { name, key } => self.create(by, &id(name), &key),
-            Request::Import { name, key } => self.import(by, &id(name), &key),
+            Request::Import { name, key } => self.import(by, &id(name), *key),
             Request::Rotate { name } => self.rotate(by, &id(name)),
             Request::Get { key } => self.get(by, &id(key.name), key.version),
             Request::Update { key, change } => self.update(by, &id(key.name), key.version, &change),

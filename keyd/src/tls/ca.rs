@@ -1,10 +1,11 @@
 //! The certification authority (CA) that keyd makes itself. Clients trust its certificate (`keyd ca show`); it can sign
-//! for the daemon's own names only (RFC 5280, section 4.2.1.10), so whoever takes its key gains no other host.
+//! for the daemon's own names only (RFC 5280, section 4.2.1.10), so whoever takes its key gains no other host. The key
+//! lies beside the store, sealed under the root key.
 
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -25,11 +26,12 @@ use rustls::{
 };
 use thiserror::Error;
 use time::OffsetDateTime;
-use zeroize::Zeroizing;
 
 use super::names::{Host, Names};
 use crate::{
     clock,
+    error::Fault,
+    keyring::Keyring,
     limits::{CA_LIFE, CERTIFICATE_LIFE, CLOCK_SKEW},
 };
 
@@ -47,16 +49,14 @@ pub enum CaError {
     /// There is none, and this is not the daemon to make it.
     #[error("there is no {0}: 'keyd serve --listen ADDRESS' makes it at its first start")]
     Missing(PathBuf),
-    /// Others may read its key.
+    /// Its key cannot be opened.
     #[error(
-        "{path} has mode {mode:04o}, so others may have read the certification authority's key: remove it and ca.pem, and keyd makes another, for clients to trust anew"
+        "{0} is damaged, or was sealed under another root key: put it back from its copy, or remove it and ca.pem, and keyd makes another authority, for clients to trust anew"
     )]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
+    Sealed(PathBuf),
+    /// The root key's.
+    #[error(transparent)]
+    Fault(#[from] Fault),
     /// It does not sign for a name: expired, made for other names, or not a pair.
     #[error(
         "the certification authority {path} cannot sign for {host} ({why}): put it back from its copy, or remove it and ca.key, and keyd makes another, for clients to trust anew"
@@ -86,14 +86,13 @@ impl std::fmt::Debug for Ca {
     }
 }
 
+/// For what its key is sealed under the root key.
+const PURPOSE: &str = "keyd/ca/v1";
+
 /// Where its certificate lies in the state directory.
 #[must_use]
 pub fn certificate_path(dir: &Path) -> PathBuf {
     dir.join("ca.pem")
-}
-
-fn key_path(dir: &Path) -> PathBuf {
-    dir.join("ca.key")
 }
 
 /// The certificate, as clients take it.
@@ -113,11 +112,12 @@ impl Ca {
     ///
     /// # Errors
     /// [`CaError`].
-    pub fn open(dir: &Path, names: &Names) -> Result<Self, CaError> {
-        let key = match File::open(key_path(dir)) {
-            Ok(file) => read_key(&key_path(dir), file)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(&key_path(dir))?,
-            Err(source) => return Err(CaError::File { path: key_path(dir), source }),
+    pub fn open(dir: &Path, keyring: &Keyring, names: &Names) -> Result<Self, CaError> {
+        let path = dir.join("ca.key");
+        let key = match fs::read(&path) {
+            Ok(sealed) => open_key(&path, keyring, &sealed)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(&path, keyring)?,
+            Err(error) => return Err(file_error(&path)(error)),
         };
         let params = params(&key, names);
         let certificate = match show(dir) {
@@ -131,6 +131,12 @@ impl Ca {
         let ca = Self { issuer: Issuer::new(params, key), certificate };
         ca.try_out(dir, names)?;
         Ok(ca)
+    }
+
+    /// Its certificate, PEM.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
     }
 
     /// A certificate for these hosts, from now on for [`CERTIFICATE_LIFE`].
@@ -247,21 +253,16 @@ fn serial() -> Result<SerialNumber, CaError> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn read_key(path: &Path, mut file: File) -> Result<KeyPair, CaError> {
-    let about = file.metadata().map_err(file_error(path))?;
-    let mode = about.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(CaError::Mode { path: path.to_owned(), mode });
-    }
-    let mut pem = Zeroizing::new(String::new());
-    io::Read::read_to_string(&mut file, &mut pem).map_err(file_error(path))?;
-    Ok(KeyPair::from_pem(&pem)?)
+fn open_key(path: &Path, keyring: &Keyring, sealed: &[u8]) -> Result<KeyPair, CaError> {
+    let der =
+        keyring.open_blob(PURPOSE, sealed)?.ok_or_else(|| CaError::Sealed(path.to_owned()))?;
+    Ok(KeyPair::try_from(der.as_slice())?)
 }
 
-fn make_key(path: &Path) -> Result<KeyPair, CaError> {
+fn make_key(path: &Path, keyring: &Keyring) -> Result<KeyPair, CaError> {
     let key = KeyPair::generate()?;
-    let pem = Zeroizing::new(key.serialize_pem());
-    write(path, pem.as_bytes(), 0o600)?;
+    let sealed = keyring.seal_blob(PURPOSE, key.serialized_der())?;
+    write(path, &sealed, 0o600)?;
     Ok(key)
 }
 

@@ -18,6 +18,7 @@ use super::{
     issue::Issuing,
     operator::{self, Operator},
 };
+use crate::keyring::Keyring;
 
 /// Why there is no TLS.
 #[derive(Debug, Error)]
@@ -67,16 +68,22 @@ pub struct TlsOptions {
     pub client_ca: Option<PathBuf>,
 }
 
-/// The server's side of TLS. The daemon's own CA lies in `dir`.
+/// The server's side of TLS, and the certificate of the daemon's own CA if it is that which clients are to trust. The CA
+/// lies in `dir`.
 ///
 /// # Errors
 /// [`TlsError`].
-pub fn server(options: &TlsOptions, dir: &Path) -> Result<Arc<ServerConfig>, TlsError> {
-    let certificates: Arc<dyn ResolvesServerCert> = match &options.certificate {
-        Some((chain, key)) => Arc::new(Operator::open(chain, key)?),
+pub fn server(
+    options: &TlsOptions,
+    dir: &Path,
+    keyring: &Keyring,
+) -> Result<(Arc<ServerConfig>, Option<String>), TlsError> {
+    let (certificates, ca): (Arc<dyn ResolvesServerCert>, _) = match &options.certificate {
+        Some((chain, key)) => (Arc::new(Operator::open(chain, key)?), None),
         None => {
-            let ca = Ca::open(dir, &options.names)?;
-            Arc::new(Issuing::new(ca, options.names.clone())?)
+            let ca = Ca::open(dir, keyring, &options.names)?;
+            let certificate = ca.certificate().to_owned();
+            (Arc::new(Issuing::new(ca, options.names.clone())?), Some(certificate))
         }
     };
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -89,7 +96,7 @@ pub fn server(options: &TlsOptions, dir: &Path) -> Result<Arc<ServerConfig>, Tls
         .with_client_cert_verifier(clients)
         .with_cert_resolver(certificates);
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+    Ok((Arc::new(config), ca))
 }
 
 /// A certificate is asked for, not demanded: those without one have a token.

@@ -104,7 +104,7 @@ fn load(chain: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
 ///
 /// # Errors
 /// [`TlsError::Pem`].
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| pem(path, &error))?;
     if certificates.is_empty() { Err(pem(path, &"no certificate in it")) } else { Ok(certificates) }

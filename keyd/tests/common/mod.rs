@@ -85,6 +85,12 @@ impl Keyd {
         self.wait_ready();
     }
 
+    /// With other arguments from now on.
+    pub(crate) fn resume_with(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        self.resume();
+    }
+
     /// SIGTERM, and the exit code.
     pub(crate) fn end(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);

@@ -80,7 +80,7 @@ fn no_token() -> Problem {
     Problem::new(Kind::Unauthorized, "AKV10000: Request is missing a Bearer or PoP token.")
 }
 
-fn respond(status: u16, body: Zeroizing<String>) -> Response<Full<Bytes>> {
+pub(super) fn respond(status: u16, body: Zeroizing<String>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_owner(body)));
     // Every status here is one; another would be a mistake of ours.
     *response.status_mut() =

@@ -23,7 +23,7 @@ use crate::{
 const CONSENT: &Consent = &Consent::Force;
 
 fn ask(verb: &'static str, id: &KeyId) -> Ask<'static> {
-    Ask { verb, subject: id.to_string(), consent: CONSENT, wait_ms: 0 }
+    Ask { verb, subject: id.to_string(), arguments: String::new(), consent: CONSENT, wait_ms: 0 }
 }
 
 fn key(view: KeyView) -> Reply {
@@ -36,7 +36,7 @@ impl Service {
         self.on(by, id, |permit| ops::vault_key_create::run(core, permit, id, new)).map(key)
     }
 
-    pub(super) fn import(&self, by: &Caller, id: &KeyId, new: &Import) -> Result<Reply, Failure> {
+    pub(super) fn import(&self, by: &Caller, id: &KeyId, new: Import) -> Result<Reply, Failure> {
         let core = self.core();
         self.on(by, id, |permit| ops::vault_key_import::run(core, permit, id, new)).map(key)
     }

@@ -23,6 +23,11 @@ impl<const MAX: usize> Opened<MAX> {
         Ok(Self { page, len })
     }
 
+    /// Leaves out what comes behind the first `len` bytes.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// The secret bytes.
     #[must_use]
     pub fn expose(&self) -> &[u8] {

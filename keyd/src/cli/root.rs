@@ -1,0 +1,86 @@
+//! `keyd root`: done on the state directory itself, while no daemon runs on it, and written into its audit log.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Error,
+    args_root::{self, OpenRoot},
+    ask::Ask,
+};
+use crate::{
+    audit::Entry,
+    error::Failure,
+    harden,
+    root::{Means, Moved, RootError, RootKind},
+    serve,
+    state_dir::StateDir,
+    store::Store,
+};
+
+pub(super) fn run(ask: &Ask, verb: args_root::Root) -> Result<(), Error> {
+    harden::process();
+    match verb {
+        args_root::Root::Show { state_dir } => show(ask, &state_dir),
+        args_root::Root::Move { to, state_dir, new_passphrase_file, open } => {
+            let (dir, store) = offline(&state_dir)?;
+            let means = means(open, new_passphrase_file)?;
+            let moved: Result<Moved, Failure> = dir.root().move_to(to, &means, |_, moved| {
+                store.record(entry("root-move").detail(moved.to_string()))
+            });
+            report(ask, "moved", moved?)
+        }
+        args_root::Root::ChangePassphrase { state_dir, new_passphrase_file, open } => {
+            let (dir, store) = offline(&state_dir)?;
+            let means = means(open, new_passphrase_file)?;
+            let changed: Result<(), Failure> = dir
+                .root()
+                .change_passphrase(&means, |_| store.record(entry("root-change-passphrase")));
+            changed?;
+            ask.print(&serde_json::json!({ "changed": true }), |_| {
+                "the root key has another passphrase; the old one opens older copies of root.json only"
+                    .to_owned()
+            })
+        }
+    }
+}
+
+fn show(ask: &Ask, state_dir: &Path) -> Result<(), Error> {
+    let place = StateDir::open_existing(state_dir)?.root();
+    let kind = place.kind()?.ok_or_else(|| RootError::Missing(place.key.clone()))?;
+    let moving = place.is_moving()?;
+    let value = serde_json::json!({ "kind": kind.to_string(), "moving": moving });
+    ask.print(&value, |_| match moving {
+        false => kind.to_string(),
+        true => format!("{kind}; a move stopped half way: 'keyd root move' finishes it"),
+    })
+}
+
+fn report(ask: &Ask, verb: &str, Moved { from, to }: Moved) -> Result<(), Error> {
+    let value = serde_json::json!({ verb: { "from": from.to_string(), "to": to.to_string() } });
+    ask.print(&value, |_| {
+        let left = match from {
+            RootKind::File => "; copies of root.key elsewhere still open the store: destroy them",
+            RootKind::Pkcs11 => "; the key 'keyd root' is still in the token",
+            RootKind::Passphrase => "",
+        };
+        format!("the root key was moved from {from} to {to}{left}")
+    })
+}
+
+fn means(open: OpenRoot, new_file: Option<PathBuf>) -> Result<Means, Error> {
+    let (passphrase, hsm) = open.parts(new_file);
+    Ok(Means::new(passphrase, hsm)?)
+}
+
+/// The state directory, locked, and its store.
+fn offline(path: &Path) -> Result<(StateDir, Store), Error> {
+    let dir = StateDir::open_existing(path)?;
+    let store = serve::open_store(&dir)?;
+    Ok((dir, store))
+}
+
+/// By whom, and what.
+fn entry(operation: &'static str) -> Entry {
+    let uid = rustix::process::getuid().as_raw();
+    Entry { who: format!("uid:{uid}"), ..Entry::by_daemon(operation, "root") }
+}
