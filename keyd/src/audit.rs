@@ -1,86 +1,83 @@
 //! The audit log: JSON lines, one a decision or a use of a key, each carrying the SHA-256 of the line before.
 //!
-//! The number, hash and end of the newest line (the [`Head`]) are committed in the store, in the transaction of the
-//! change that the line tells of. So an edit breaks the chain, and a cut breaks the head. A chain without a secret
-//! does not stop one who may write both files: for that, copy the log to another host.
+//! The lines lie in files, *segments*: `audit.log` grows; when it is long enough it becomes `audit-<first row>.log` and
+//! a new one begins. The chain goes on across them. Where it begins and ends ([`Begin`], [`Head`]) is committed in the
+//! store, the end in the transaction of the change that the newest line tells of. So an edit breaks the chain, a cut
+//! breaks the head. A chain without a secret does not stop one who may write both the log and the store: one of the [`copies`]
+//! elsewhere does.
 
+pub mod archive;
 pub mod chain;
-pub mod file;
+pub mod copies;
+pub mod entry;
+pub mod judge;
+pub mod lines;
 pub mod recover;
+pub mod segments;
 pub mod tail;
 pub mod verify;
+pub mod writer;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a record says, before it has a number and a time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Who: `uid:1000`, or `keyd` itself.
-    pub who: String,
-    /// What: a verb such as `key-disable`.
-    pub operation: &'static str,
-    /// On what: a name or an id.
-    pub subject: String,
-    /// `ok`, or the reason of the refusal.
-    pub outcome: String,
-    /// More. Never a secret.
-    pub detail: String,
+pub use entry::{Class, Entry};
+
+/// What stands for the hash of the row before the first.
+const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// Where the log begins: older rows were archived, or given up with a break.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begin {
+    /// Number of the oldest row.
+    pub seq: u64,
+    /// SHA-256 of the row before it, hexadecimal; zeros if there never was one.
+    pub previous: String,
 }
 
-impl Entry {
-    /// Something the daemon did of its own accord.
-    #[must_use]
-    pub fn by_daemon(operation: &'static str, subject: impl fmt::Display) -> Self {
-        Self {
-            who: "keyd".to_owned(),
-            operation,
-            subject: subject.to_string(),
-            outcome: "ok".to_owned(),
-            detail: String::new(),
-        }
-    }
-
-    /// The same with another outcome.
-    #[must_use]
-    pub fn outcome(mut self, outcome: impl Into<String>) -> Self {
-        self.outcome = outcome.into();
-        self
-    }
-
-    /// The same with a detail.
-    #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = detail.into();
-        self
+impl Default for Begin {
+    fn default() -> Self {
+        Self { seq: 1, previous: NO_HASH.to_owned() }
     }
 }
 
 /// Where the log ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Number of the newest record; 0 if there is none.
+    /// Number of the newest row; 0 if there is none.
     pub seq: u64,
     /// SHA-256 of its line, hexadecimal; zeros if there is none.
     pub hash: String,
-    /// Length of the log to its end, bytes.
+    /// Number of the first row of the segment it lies in.
+    pub segment: u64,
+    /// Length of that segment to the row's end, bytes.
     pub len: u64,
 }
 
 impl Default for Head {
     fn default() -> Self {
-        Self { seq: 0, hash: "0".repeat(64), len: 0 }
+        Self { seq: 0, hash: NO_HASH.to_owned(), segment: 1, len: 0 }
+    }
+}
+
+impl Head {
+    /// The same row, with the next one to come in a segment of its own.
+    #[must_use]
+    pub fn in_new_segment(&self) -> Self {
+        Self { segment: self.seq + 1, len: 0, ..self.clone() }
     }
 }
 
 /// What is wrong with a log, and where first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// The first bad record's number.
+    /// The first bad row's number.
     pub row: u64,
     /// What about it.
     pub what: Damage,
+    /// Where: `in audit.log`, or between which files.
+    pub place: String,
 }
 
 /// Kinds of damage.
@@ -92,7 +89,7 @@ pub enum Damage {
     NoRecord,
     /// It is not there.
     Missing,
-    /// It was never committed, yet is there.
+    /// It was never committed, yet is there: keyd did not write it, or the store is older than the log.
     Surplus,
 }
 
@@ -102,8 +99,8 @@ impl fmt::Display for Finding {
             Damage::Changed => "was changed",
             Damage::NoRecord => "is not a record",
             Damage::Missing => "is missing",
-            Damage::Surplus => "was not written by keyd",
+            Damage::Surplus => "was not committed by this store",
         };
-        write!(f, "row {} of the audit log {what}", self.row)
+        write!(f, "row {} of the audit log {what}, {}", self.row, self.place)
     }
 }

@@ -82,13 +82,7 @@ impl<O: Op> Permit<O> {
 
 /// The audit record of an operation.
 pub(crate) fn entry<O: Op>(caller: &Caller, subject: impl fmt::Display) -> Entry {
-    Entry {
-        who: caller.to_string(),
-        operation: O::NAME,
-        subject: subject.to_string(),
-        outcome: "ok".to_owned(),
-        detail: String::new(),
-    }
+    Entry::new(caller, O::NAME, subject)
 }
 
 /// The rules: who made the state directory, what `keyd serve --grant` said, what the store says.

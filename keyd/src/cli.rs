@@ -1,6 +1,7 @@
 //! The command line. `keyd serve` runs the daemon; everything else asks a running one.
 
 pub mod args;
+pub mod args_audit;
 pub mod args_http;
 pub mod args_principal;
 pub mod args_root;

@@ -3,14 +3,14 @@
 
 mod refused;
 
-use std::{io, path::PathBuf};
+use std::io;
 
 use keyd_client::dek::{DekError, page::PageError};
 use thiserror::Error;
 
 pub use refused::Refused;
 
-use crate::{hsm::HsmError, kek::KekError, root::RootError};
+use crate::{audit::copies::CopyError, hsm::HsmError, kek::KekError, root::RootError};
 
 /// What went wrong inside.
 #[derive(Debug, Error)]
@@ -18,14 +18,15 @@ pub enum Fault {
     /// The database.
     #[error("the store: {0}")]
     Database(#[source] Box<redb::Error>),
-    /// The database's file.
-    #[error("the store: {path}: {source}")]
-    DatabaseFile {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    /// A file of the state directory.
+    #[error("the state directory: {0}")]
+    StateFile(#[source] io::Error),
+    /// A store without a byte in it.
+    #[error("store.redb is empty, it was emptied by something else: put it back from its copy")]
+    EmptyStore,
+    /// A copy of the audit log.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// A stored record that is none.
     #[error("the store holds a record that cannot be read: {0}")]
     Stored(#[from] serde_json::Error),
@@ -104,4 +105,12 @@ macro_rules! failure_from_fault {
     )*};
 }
 
-failure_from_fault!(HsmError, KekError, RootError, DekError, PageError, serde_json::Error);
+failure_from_fault!(
+    CopyError,
+    HsmError,
+    KekError,
+    RootError,
+    DekError,
+    PageError,
+    serde_json::Error
+);

@@ -14,6 +14,7 @@ pub mod clock;
 pub mod core;
 pub mod envelope;
 pub mod error;
+pub mod files;
 pub mod front;
 pub mod harden;
 pub mod hsm;

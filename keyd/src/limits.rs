@@ -76,6 +76,33 @@ pub const AUDIT_DETAIL_MAX: usize = 512;
 /// Longest line of the audit log, bytes: more is not a record of ours.
 pub const AUDIT_LINE_MAX: usize = 8192;
 
+/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in well under a second, few
+/// enough files for years of uses.
+pub const AUDIT_SEGMENT_LEN: u64 = 64 << 20;
+
+/// Shortest segment that can be asked for, bytes: one row of the greatest length.
+pub const AUDIT_SEGMENT_LEN_MIN: u64 = AUDIT_LINE_MAX as u64;
+
+/// Blocks behind the end of the audit log are reserved in steps of this, bytes: a system call in 3,000 rows.
+pub const AUDIT_STEP_LEN: u64 = 1 << 20;
+
+/// What of these blocks uses of keys leave to administrators, bytes: some 700 rows.
+pub const AUDIT_KEPT_LEN: u64 = 256 << 10;
+
+/// Length of the ballast, bytes: what administrators may have written on a full disk before they freed any.
+pub const BALLAST_LEN: u64 = 8 << 20;
+
+/// What of the ballast is given up at once, bytes: more than any administrator's commit writes anew (some 20 pages of
+/// 4 KiB; a thousand keys and their versions fit).
+pub const BALLAST_PIECE_LEN: u64 = 512 << 10;
+
+/// Memory for pages of the store, bytes: 10,000 disks fit twice over.
+pub const STORE_CACHE_LEN: usize = 64 << 20;
+
+/// How long a commit waits for a copy of its audit record. A copy that takes longer counts as failing, and is waited for
+/// no more until it has caught up.
+pub const COPY_PATIENCE: Duration = Duration::from_secs(2);
+
 /// DEKs wrapped anew in one commit: a crash repeats no more than these, a commit's two fsyncs are shared by them.
 pub const REWRAP_BATCH: usize = 64;
 
@@ -245,3 +272,4 @@ const _: () = assert!(
     "a tail of the audit log must fit a frame"
 );
 const _: () = assert!(REWRAP_BATCH > 0);
+const _: () = assert!(AUDIT_KEPT_LEN > AUDIT_LINE_MAX as u64 && BALLAST_PIECE_LEN <= BALLAST_LEN);

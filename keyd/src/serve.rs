@@ -1,9 +1,8 @@
 //! Starts the daemon, in an order in which nothing is announced before it is there.
 
 use std::{
-    fs::OpenOptions,
     io,
-    os::unix::{fs::OpenOptionsExt, net::UnixStream},
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -15,10 +14,11 @@ use signal_hook::{
 use thiserror::Error;
 
 use crate::{
-    audit::Entry,
+    audit::{Class, Entry},
     auth::{Auth, Grant},
     core::Core,
     error::{Failure, Fault},
+    files::SystemDir,
     front::{
         http::{
             Http,
@@ -59,6 +59,8 @@ pub struct Config {
     pub hsm: Option<HsmConfig>,
     /// Where it listens beside its socket.
     pub http: HttpOptions,
+    /// How the audit log is kept.
+    pub audit: store::Audit,
 }
 
 /// Why the daemon does not run.
@@ -79,8 +81,6 @@ pub enum ServeError {
     Failure(#[from] Failure),
     #[error(transparent)]
     Fault(#[from] Fault),
-    #[error("{0}: {1}")]
-    Open(PathBuf, #[source] io::Error),
     #[error("waiting for connections: {0}")]
     Listen(#[source] io::Error),
     #[error("signals cannot be caught: {0}")]
@@ -132,7 +132,7 @@ fn open(dir: &StateDir, config: &Config, auth: Auth) -> Result<Core, ServeError>
             "both root.key and root.json are there: a move of the root key stopped half way; 'keyd root move' finishes it"
         ));
     }
-    let core = Core::new(open_store(dir)?, Keyring::new(root, means.hsm), auth);
+    let core = Core::new(open_store(dir, &config.audit)?, Keyring::new(root, means.hsm), auth);
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }
@@ -147,26 +147,15 @@ fn open(dir: &StateDir, config: &Config, auth: Auth) -> Result<Core, ServeError>
 ///
 /// # Errors
 /// [`ServeError`].
-pub(crate) fn open_store(dir: &StateDir) -> Result<Store, ServeError> {
-    let log_path = dir.audit_log();
-    let log = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .open(&log_path)
-        .map_err(|error| ServeError::Open(log_path, error))?;
-    let db = store::database(&dir.store())?;
-    dir.sync().map_err(|error| ServeError::Open(dir.store(), error))?;
-    Ok(Store::open(db, Arc::new(log))?)
+pub(crate) fn open_store(dir: &StateDir, audit: &store::Audit) -> Result<Store, ServeError> {
+    Ok(store::open(&SystemDir::new(dir.path()), audit)?)
 }
 
 fn start(core: &Core) -> Result<(), Failure> {
     first_start::check_root_key(core)?;
     let entry = Entry::by_daemon("daemon-start", "keyd");
     let detail = format!("version={} process={}", env!("CARGO_PKG_VERSION"), std::process::id());
-    core.store.record(entry.detail(detail))?;
+    core.store.record(entry.class(Class::Administration).detail(detail))?;
     first_start::run(core)
 }
 
@@ -174,7 +163,8 @@ fn start(core: &Core) -> Result<(), Failure> {
 fn finish(core: &Core, socket: &Path) {
     // A socket that stays behind is recognised as stale by the next start.
     let _ = std::fs::remove_file(socket);
-    if let Err(failure) = core.store.record(Entry::by_daemon("daemon-end", "keyd")) {
+    let ended = Entry::by_daemon("daemon-end", "keyd").class(Class::Administration);
+    if let Err(failure) = core.store.record(ended) {
         log::line(format_args!("the end could not be recorded: {}", log::chain(&failure)));
     }
     log::line(format_args!("ended"));

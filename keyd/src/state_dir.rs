@@ -97,6 +97,12 @@ impl StateDir {
         self.owner
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The root key, which seals private keys.
     #[must_use]
     pub fn root(&self) -> Place {

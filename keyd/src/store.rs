@@ -1,14 +1,23 @@
 //! The daemon's state, durable. [`Store::commit`] is the only way to change it, and takes a change together with its
 //! audit record.
 //!
-//! Order of a commit: the change is made inside a transaction; its record is appended to the log and synced; the log's
-//! new head goes into the same transaction; the transaction is committed and synced. A crash at any point leaves either
-//! both or neither, and [`crate::audit::recover`] says which. After a write error nothing on disk is trusted any more:
-//! the store refuses everything until the daemon is started again (as databases do since the fsync findings of 2018).
+//! Order of a commit: the change is made inside a transaction; whether its record may be written is asked of the
+//! [`health`] of the store, of the [`space`] on the disk, and of the copies; its record is appended to the log and
+//! synced; the log's new head goes into the same transaction; the transaction is committed and synced; the copies
+//! follow. A crash at any point leaves either both or neither, and [`crate::audit::recover`] says which. After a write
+//! error nothing on disk is trusted any more: the store refuses everything until the daemon is started again (as
+//! databases do since the fsync findings of 2018). Want of space is no such error: it is seen before.
 
 mod apps;
+mod backend;
+mod ballast;
 mod create;
+mod health;
 mod key_lists;
+mod log_care;
+mod meta;
+mod space;
+mod start;
 mod tables;
 mod txn;
 mod view;
@@ -21,36 +30,68 @@ use std::{
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
 pub use apps::Apps;
-pub use create::database;
+pub use health::Break;
 pub use key_lists::KeyLists;
+pub use log_care::{Archived, Reanchored, Verified};
+pub use space::Space;
+pub use start::{Audit, open};
 pub use txn::Txn;
 pub use view::{Snapshot, View};
 
 use crate::{
-    audit::{Entry, Finding, Head, chain, file::LogFile, recover, tail, verify},
+    audit::{
+        Begin, Class, Entry, Head,
+        copies::{Anchor, Copies, CopyFile},
+        judge, recover,
+        writer::{Due, Lengths, Writer},
+    },
     clock,
     error::{Failure, Fault, Refused},
+    files::{Dir, is_full},
+    limits::{AUDIT_KEPT_LEN, AUDIT_SEGMENT_LEN, AUDIT_STEP_LEN, BALLAST_LEN, BALLAST_PIECE_LEN},
     lock::lock,
+    log,
 };
-use keyd_client::message::AuditRecord;
+use ballast::Ballast;
+use health::Health;
+use space::Full;
+
+/// What a store is opened with.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Lengths of the audit log.
+    pub log: Lengths,
+    /// Length of the ballast, bytes.
+    pub ballast: u64,
+    /// What of it is given up at once, bytes: more than any administrator's commit writes anew.
+    pub ballast_piece: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let (segment, step, kept) = (AUDIT_SEGMENT_LEN, AUDIT_STEP_LEN, AUDIT_KEPT_LEN);
+        Self {
+            log: Lengths { segment, step, kept },
+            ballast: BALLAST_LEN,
+            ballast_piece: BALLAST_PIECE_LEN,
+        }
+    }
+}
 
 /// The store and the audit log.
 pub struct Store {
+    dir: Arc<dyn Dir>,
     db: Database,
-    log: Arc<dyn LogFile>,
-    /// Held from before the record is appended until the transaction is committed.
-    head: Mutex<Head>,
+    ballast: Arc<Ballast>,
+    /// Held from before the record is appended until the transaction is committed. Taken inside a transaction.
+    writer: Mutex<Writer>,
     health: Mutex<Health>,
+    full: Mutex<Option<Full>>,
+    begin: Mutex<Begin>,
+    /// Held by what reads or changes the log as a whole.
+    care: Mutex<()>,
+    copies: Copies,
     recovered: Option<String>,
-}
-
-#[derive(Clone)]
-enum Health {
-    Sound,
-    /// A write failed.
-    Poisoned,
-    /// The audit log is not what was written.
-    Broken(Finding),
 }
 
 impl fmt::Debug for Store {
@@ -60,21 +101,40 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store, makes its tables on the first start, and brings the audit log to an end that fits. A log that
-    /// does not fit is no error here: the store then answers questions and refuses every change.
+    /// Opens the store, makes it on the first start, and brings the audit log to an end that fits. A log that does not
+    /// fit, or that a copy goes further than, is no error here: the store then answers questions and refuses to use keys.
     ///
     /// # Errors
-    /// [`Fault`]: the database or the log cannot be read or written.
-    pub fn open(db: Database, log: Arc<dyn LogFile>) -> Result<Self, Fault> {
+    /// [`Fault`]: the database or the log cannot be read or written; the copy is another log's.
+    pub fn open(
+        dir: Arc<dyn Dir>,
+        options: &Options,
+        copy: Option<&CopyFile>,
+    ) -> Result<Self, Fault> {
+        let (whole, piece) = (options.ballast, options.ballast_piece);
+        let ballast = Arc::new(Ballast::open(&*dir, whole, piece).map_err(Fault::StateFile)?);
+        let db = create::database(&*dir, &ballast)?;
         let committed = tables::prepare(&db)?;
-        let plan = recover::plan(&*log, &committed).map_err(Fault::AuditFile)?;
-        let (head, health) = match &plan {
-            Ok(plan) => (plan.head.clone(), Health::Sound),
-            Err(finding) => (committed, Health::Broken(finding.clone())),
+        let (begin, recorded) = meta::read(&db)?;
+        let mut writer =
+            Writer::open(dir.clone(), committed.clone(), options.log).map_err(Fault::AuditFile)?;
+        let (health, plan) = match goes_further(copy, &committed)? {
+            Some(anchor) => (outlived(&mut writer, &committed, anchor), None),
+            None => assess(&mut writer, &begin, &committed, recorded)?,
         };
-        let (head, health) = (Mutex::new(head), Mutex::new(health));
-        let mut store = Self { db, log, head, health, recovered: None };
-        if let Ok(plan) = plan {
+        let mut store = Self {
+            dir,
+            db,
+            ballast,
+            writer: Mutex::new(writer),
+            health: Mutex::new(health),
+            full: Mutex::default(),
+            begin: Mutex::new(begin),
+            care: Mutex::default(),
+            copies: Copies::default(),
+            recovered: None,
+        };
+        if let Some(plan) = plan {
             store.recovered = store.recover(&plan)?;
         }
         Ok(store)
@@ -88,34 +148,30 @@ impl Store {
 
     fn recover(&self, plan: &recover::Plan) -> Result<Option<String>, Fault> {
         if plan.torn > 0 {
-            self.log.cut(plan.head.len).map_err(Fault::AuditFile)?;
-            self.log.sync().map_err(Fault::AuditFile)?;
+            lock(&self.writer).cut().map_err(Fault::AuditFile)?;
         }
-        let torn = (plan.torn > 0).then(|| format!("a torn line of {} bytes was cut", plan.torn));
-        let without_effect = plan
-            .without_effect
-            .map(|(from, to)| format!("not committed: seq {from} to {to} had no effect"));
-        let told: Vec<String> = [torn, without_effect].into_iter().flatten().collect();
-        if told.is_empty() {
+        let Some(told) = plan.told() else {
             return Ok(None);
-        }
-        let detail = told.join("; ");
-        let entry = Entry::by_daemon(recover::OPERATION, "audit.log").detail(detail.clone());
-        self.finish(self.db.begin_write()?, entry)?;
-        Ok(Some(detail))
+        };
+        let entry = Entry::by_daemon(recover::OPERATION, "audit.log").detail(told.clone());
+        let transaction = self.db.begin_write()?;
+        self.write(&mut lock(&self.writer), transaction, entry)?;
+        Ok(Some(told))
     }
 
     /// Makes a change and its audit record durable, together. The change sees the state inside the transaction, alone:
-    /// what it checked still holds when it is committed. If it fails, nothing is changed and nothing recorded.
+    /// what it checked still holds when it is committed. If it fails, nothing is changed and nothing recorded. The
+    /// record's class says what of the disk and the log must be well.
     ///
     /// # Errors
-    /// What `change` returns; [`Refused::AuditBroken`]; [`Fault`] of the database or the log.
+    /// What `change` returns; [`Refused::AuditBroken`], [`Refused::DiskFull`], [`Refused::AuditCopy`]; [`Fault`] of
+    /// the database or the log.
     pub fn commit<T>(
         &self,
         change: impl FnOnce(&Txn<'_>) -> Result<(T, Entry), Failure>,
     ) -> Result<T, Failure> {
+        self.note_space()?;
         let transaction = self.db.begin_write()?;
-        self.writable()?;
         // Dropped without a commit, a transaction is undone.
         let (value, entry) = change(&Txn::new(&transaction))?;
         self.finish(transaction, entry)?;
@@ -141,30 +197,86 @@ impl Store {
         self.commit(|_| Ok(((), entry)))
     }
 
-    fn finish(&self, transaction: WriteTransaction, entry: Entry) -> Result<(), Fault> {
-        let mut head = lock(&self.head);
-        let (line, next) = chain::link(&head, clock::now(), entry)?;
-        let written = self.write(transaction, &head, &line, &next);
-        match &written {
-            Ok(()) => *head = next,
-            Err(_) => *lock(&self.health) = Health::Poisoned,
+    fn finish(&self, transaction: WriteTransaction, entry: Entry) -> Result<(), Failure> {
+        let class = entry.class;
+        let mut writer = lock(&self.writer);
+        lock(&self.health).allows(class)?;
+        if !space::has_room(&self.ballast, &mut writer, class).map_err(Fault::AuditFile)? {
+            space::refuse(&mut lock(&self.full));
+            return Err(Refused::DiskFull.into());
+        }
+        if class == Class::Use {
+            self.copies.ready()?;
+        }
+        self.write(&mut writer, transaction, entry)?;
+        let head = writer.head().clone();
+        drop(writer);
+        self.copies.follow(&head, class)
+    }
+
+    /// Writes a record and commits its transaction.
+    fn write(
+        &self,
+        writer: &mut Writer,
+        transaction: WriteTransaction,
+        entry: Entry,
+    ) -> Result<(), Fault> {
+        let written = self.write_through(writer, transaction, entry);
+        if written.is_err() {
+            *lock(&self.health) = Health::Poisoned;
         }
         written
     }
 
-    fn write(
+    fn write_through(
         &self,
+        writer: &mut Writer,
         transaction: WriteTransaction,
-        head: &Head,
-        line: &[u8],
-        next: &Head,
+        entry: Entry,
     ) -> Result<(), Fault> {
-        self.log
-            .write_at(head.len, line)
-            .and_then(|()| self.log.sync())
-            .map_err(Fault::AuditFile)?;
-        tables::put_head(&transaction, next)?;
-        Ok(transaction.commit()?)
+        self.switch_if_due(writer)?;
+        let class = entry.class;
+        let (line, next) = writer.link(clock::now(), entry)?;
+        self.ballast.spend(|| writer.append(&line)).map_err(Fault::AuditFile)?;
+        tables::put_head(&transaction, &next)?;
+        if let Health::Broken(broken) = &*lock(&self.health)
+            && class == Class::Withdrawal
+        {
+            meta::put_break(&transaction, &broken.to_string())?;
+        }
+        transaction.commit()?;
+        writer.go_on_from(next);
+        Ok(())
+    }
+
+    fn switch_if_due(&self, writer: &mut Writer) -> Result<(), Fault> {
+        let switched = match writer.due() {
+            Due::No => return Ok(()),
+            Due::WhenPossible => match writer.switch() {
+                Err(error) if is_full(&error) => Ok(()),
+                switched => switched,
+            },
+            Due::Now => self.ballast.spend(|| writer.switch()),
+        };
+        switched.map_err(Fault::AuditFile)
+    }
+
+    /// Writes down that there is space again, and what was refused without.
+    fn note_space(&self) -> Result<(), Failure> {
+        if lock(&self.full).is_none() || self.writable().is_err() {
+            return Ok(());
+        }
+        let room = space::has_room(&self.ballast, &mut lock(&self.writer), Class::Use);
+        if !room.map_err(Fault::AuditFile)? {
+            return Ok(());
+        }
+        let Some(full) = lock(&self.full).take() else {
+            return Ok(());
+        };
+        let detail = format!("since={} refused={}", clock::text(full.since), full.refused);
+        log::line(format_args!("there is space again: {detail}"));
+        let entry = Entry::by_daemon("disk-full", "store").outcome("over").detail(detail);
+        self.finish(self.db.begin_write()?, entry.class(Class::Administration))
     }
 
     /// The state as of now, unmoved by later changes.
@@ -178,44 +290,87 @@ impl Store {
         }
     }
 
-    /// Whether changes, and so uses of keys, are possible.
+    /// Whether uses of keys are possible as far as the log is concerned.
     ///
     /// # Errors
     /// [`Refused::AuditBroken`], [`Fault::Poisoned`].
     pub fn writable(&self) -> Result<(), Failure> {
-        match &*lock(&self.health) {
-            Health::Sound => Ok(()),
-            Health::Poisoned => Err(Fault::Poisoned.into()),
-            Health::Broken(finding) => Err(Refused::AuditBroken(finding.clone()).into()),
+        lock(&self.health).allows(Class::Use)
+    }
+
+    /// What is reserved on the disk, and whether that is enough.
+    #[must_use]
+    pub fn space(&self) -> Space {
+        let full = *lock(&self.full);
+        Space {
+            full_since: full.map(|full| full.since),
+            refused: full.map_or(0, |full| full.refused),
+            ballast: self.ballast.left(),
+            log_ahead: lock(&self.writer).ahead(),
         }
     }
 
-    /// Follows the whole chain. A bad finding makes the store refuse changes from now on.
-    ///
-    /// # Errors
-    /// [`Refused::AuditBroken`] with the first bad row; [`Fault::AuditFile`].
-    pub fn verify_audit(&self) -> Result<Head, Failure> {
-        let head = lock(&self.head).clone();
-        let judged = verify::verify(&*self.log, &head).map_err(Fault::AuditFile)?;
-        if let Err(finding) = judged {
-            *lock(&self.health) = Health::Broken(finding);
-        }
-        // A finding of the start stays one.
-        self.writable()?;
-        Ok(head)
+    /// How the copies of the log are.
+    #[must_use]
+    pub fn copies(&self) -> &Copies {
+        &self.copies
     }
+}
 
-    /// The newest audit records, oldest first.
-    ///
-    /// # Errors
-    /// [`Fault::AuditFile`].
-    pub fn tail_audit(&self, count: usize) -> Result<Vec<AuditRecord>, Fault> {
-        let end = match &*lock(&self.health) {
-            Health::Broken(_) => self.log.end().map_err(Fault::AuditFile)?,
-            Health::Sound | Health::Poisoned => lock(&self.head).len,
-        };
-        tail::tail(&*self.log, end, count).map_err(Fault::AuditFile)
+/// Where the copy ends, if that is behind the committed head.
+fn goes_further(copy: Option<&CopyFile>, committed: &Head) -> Result<Option<Anchor>, Fault> {
+    let Some(copy) = copy else {
+        return Ok(None);
+    };
+    let anchor = copy.anchor()?.filter(|anchor| anchor.seq > committed.seq);
+    if anchor.is_some() && copy.hash_of(committed.seq)?.is_some_and(|hash| hash != committed.hash) {
+        return Err(copy.other(committed.seq).into());
     }
+    Ok(anchor)
+}
+
+/// Store and log are old ones. What is recorded beside them goes on from the copy, in a segment of its own.
+fn outlived(writer: &mut Writer, committed: &Head, copy: Anchor) -> Health {
+    let (store, newest) = (committed.seq, copy.seq);
+    writer.renew_from(Head { seq: copy.seq, hash: copy.hash, ..committed.clone() });
+    Health::Broken(Break::OldStore { store, copy: newest })
+}
+
+/// Reads the log, and says how it is and what is to be done about its end. A break that the log shows comes before one
+/// that is on record.
+fn assess(
+    writer: &mut Writer,
+    begin: &Begin,
+    committed: &Head,
+    recorded: Option<String>,
+) -> Result<(Health, Option<recover::Plan>), Fault> {
+    let segments = writer.segments().map_err(Fault::AuditFile)?;
+    let judged = judge::judge(&segments, begin, committed).map_err(Fault::AuditFile)?;
+    let plan = match judged.sound {
+        Some(_) => recover::plan(&segments, writer.head()).map_err(Fault::AuditFile)?.map(Some),
+        None => Ok(None),
+    };
+    let mut finding = judged.finding;
+    let plan = match plan {
+        Ok(Some(plan)) => {
+            writer.go_on_from(plan.head.clone());
+            Some(plan)
+        }
+        Ok(None) => None,
+        Err(surplus) => {
+            finding = finding.or(Some(surplus));
+            None
+        }
+    };
+    if plan.is_none() {
+        writer.renew_from(writer.head().clone());
+    }
+    let health = match (finding, recorded) {
+        (Some(finding), _) => Health::Broken(Break::Found(finding)),
+        (None, Some(text)) => Health::Broken(Break::Recorded(text)),
+        (None, None) => Health::Sound,
+    };
+    Ok((health, plan))
 }
 
 #[cfg(test)]

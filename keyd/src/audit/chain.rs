@@ -11,8 +11,14 @@ use crate::limits::AUDIT_DETAIL_MAX;
 /// SHA-256 of a line without its end, hexadecimal.
 #[must_use]
 pub fn hash(line: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in digest(&SHA256, line).as_ref() {
+    hexadecimal(digest(&SHA256, line).as_ref())
+}
+
+/// Bytes as hexadecimal digits.
+#[must_use]
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
     }
@@ -42,8 +48,8 @@ pub fn link(
     let hash = hash(&line);
     line.push(b'\n');
     let len = head.len + line.len() as u64;
-    let seq = record.seq;
-    Ok((line, Head { seq, hash, len }))
+    let next = Head { seq: record.seq, hash, segment: head.segment, len };
+    Ok((line, next))
 }
 
 fn shorten(mut detail: String) -> String {

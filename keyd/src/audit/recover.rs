@@ -7,9 +7,8 @@
 use std::io;
 
 use super::{
-    Damage, Finding, Head, chain,
-    file::{LogFile, Stream},
-    verify::{self, Lines},
+    Damage, Finding, Head, chain, lines,
+    segments::{Segment, Segments},
 };
 
 /// The verb of records that a recovery writes.
@@ -26,24 +25,41 @@ pub struct Plan {
     pub torn: u64,
 }
 
-/// Judges the whole log: the part up to the committed head, then what lies behind.
+impl Plan {
+    /// What it does, in words; none if there is nothing to do.
+    #[must_use]
+    pub fn told(&self) -> Option<String> {
+        let torn = (self.torn > 0).then(|| format!("a torn line of {} bytes was cut", self.torn));
+        let without_effect = self
+            .without_effect
+            .map(|(from, to)| format!("not committed: seq {from} to {to} had no effect"));
+        let told: Vec<String> = [torn, without_effect].into_iter().flatten().collect();
+        (!told.is_empty()).then(|| told.join("; "))
+    }
+}
+
+/// Judges what lies behind the committed head, which is in the current segment or ends the one before it
+/// ([`Head::in_new_segment`]).
 ///
 /// # Errors
 /// Reading it failed.
-pub fn plan(log: &dyn LogFile, committed: &Head) -> io::Result<Result<Plan, Finding>> {
-    if let Err(finding) = verify::verify(log, committed)? {
-        return Ok(Err(finding));
-    }
-    let mut lines = Lines::new(Stream::new(log, committed.len));
+pub fn plan(segments: &Segments, committed: &Head) -> io::Result<Result<Plan, Finding>> {
+    let current = Segment { first: committed.segment, current: true };
+    let place = format!("in {}", current.name());
     let mut head = committed.clone();
     let mut torn = 0;
-    while let Some(line) = lines.next()? {
-        match follow(&head, &line, head.seq > committed.seq) {
-            Some(next) if torn == 0 => head = next,
-            Some(_) => return Ok(Err(surplus(&head))),
-            // Only the last line can be torn.
-            None if torn == 0 && !line.ends_with(b"\n") => torn = line.len() as u64,
-            None => return Ok(Err(surplus(&head))),
+    let surplus = |head: &Head| {
+        Ok(Err(Finding { row: head.seq + 1, what: Damage::Surplus, place: place.clone() }))
+    };
+    if let Some(mut lines) = segments.lines(current, committed.len)? {
+        while let Some(line) = lines.read()? {
+            match follow(&head, &line, head.seq > committed.seq) {
+                Some(next) if torn == 0 => head = next,
+                Some(_) => return surplus(&head),
+                // Only the last line can be torn.
+                None if torn == 0 && !line.ends_with(b"\n") => torn = line.len() as u64,
+                None => return surplus(&head),
+            }
         }
     }
     let without_effect = (head.seq > committed.seq).then_some((committed.seq + 1, head.seq));
@@ -52,33 +68,28 @@ pub fn plan(log: &dyn LogFile, committed: &Head) -> io::Result<Result<Plan, Find
 
 /// The head after a line, if it is a record that follows. After the first only recovery records may come.
 fn follow(head: &Head, line: &[u8], recovery_only: bool) -> Option<Head> {
-    let (record, body) = verify::parse(line)?;
+    let (record, body) = lines::parse(line)?;
     let follows = record.seq == head.seq + 1
         && record.previous == head.hash
         && (!recovery_only || record.operation == OPERATION);
     follows.then(|| Head {
         seq: record.seq,
         hash: chain::hash(body),
+        segment: head.segment,
         len: head.len + line.len() as u64,
     })
 }
 
-fn surplus(head: &Head) -> Finding {
-    Finding { row: head.seq + 1, what: Damage::Surplus }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::audit::{
         Entry,
-        verify::tests::{Memory, written},
+        verify::tests::{in_one, written},
     };
 
-    fn planned(bytes: Vec<u8>, committed: &Head) -> Result<Plan, Finding> {
-        plan(&Memory(Mutex::new(bytes)), committed).unwrap()
+    fn planned(bytes: &[u8], committed: &Head) -> Result<Plan, Finding> {
+        plan(&in_one(bytes), committed).unwrap()
     }
 
     #[test]
@@ -88,7 +99,7 @@ mod tests {
         let last = &lines[2];
         for cut in 0..last.len() {
             let bytes = [before.concat(), last[..cut].to_vec()].concat();
-            let plan = planned(bytes, &committed).unwrap();
+            let plan = planned(&bytes, &committed).unwrap();
             assert_eq!((plan.torn, &plan.head), (cut as u64, &committed));
             assert_eq!(plan.without_effect, None);
         }
@@ -98,7 +109,7 @@ mod tests {
     fn one_whole_record_is_kept_and_known_to_have_had_no_effect() {
         let (lines, head) = written(3);
         let (_, committed) = written(2);
-        let plan = planned(lines.concat(), &committed).unwrap();
+        let plan = planned(&lines.concat(), &committed).unwrap();
         assert_eq!((plan.head, plan.without_effect, plan.torn), (head, Some((3, 3)), 0));
     }
 
@@ -106,7 +117,7 @@ mod tests {
     fn two_ordinary_records_are_not_ours() {
         let (lines, _) = written(4);
         let (_, committed) = written(2);
-        let finding = planned(lines.concat(), &committed).unwrap_err();
+        let finding = planned(&lines.concat(), &committed).unwrap_err();
         assert_eq!((finding.row, finding.what), (4, Damage::Surplus));
     }
 
@@ -116,7 +127,7 @@ mod tests {
         let (_, committed) = written(2);
         let (recovery, last) = chain::link(&head, 9, Entry::by_daemon(OPERATION, "x")).unwrap();
         lines.push(recovery);
-        let plan = planned(lines.concat(), &committed).unwrap();
+        let plan = planned(&lines.concat(), &committed).unwrap();
         assert_eq!((plan.head, plan.without_effect), (last, Some((3, 4))));
     }
 
@@ -124,6 +135,6 @@ mod tests {
     fn a_forged_line_behind_the_head_is_found() {
         let (mut lines, committed) = written(2);
         lines.push(b"{}\n".to_vec());
-        assert!(planned(lines.concat(), &committed).is_err());
+        assert!(planned(&lines.concat(), &committed).is_err());
     }
 }

@@ -9,6 +9,7 @@ use keyd_client::{
 };
 
 use super::{
+    args_audit::KeepAudit,
     args_http::{CaVerb, HttpArgs},
     args_principal::{IdentityVerb, PrincipalVerb, TokenVerb},
     args_root::{OpenRoot, Root},
@@ -111,6 +112,9 @@ pub struct Serve {
     /// Where it listens beside its socket.
     #[command(flatten)]
     pub http: HttpArgs,
+    /// How the audit log is kept.
+    #[command(flatten)]
+    pub audit: KeepAudit,
 }
 
 /// Permission bits of the socket.

@@ -14,7 +14,7 @@ use crate::{
     root::{Means, Moved, RootError, RootKind},
     serve,
     state_dir::StateDir,
-    store::Store,
+    store::{self, Store},
 };
 
 pub(super) fn run(ask: &Ask, verb: args_root::Root) -> Result<(), Error> {
@@ -75,7 +75,7 @@ fn means(open: OpenRoot, new_file: Option<PathBuf>) -> Result<Means, Error> {
 /// The state directory, locked, and its store.
 fn offline(path: &Path) -> Result<(StateDir, Store), Error> {
     let dir = StateDir::open_existing(path)?;
-    let store = serve::open_store(&dir)?;
+    let store = serve::open_store(&dir, &store::Audit::default())?;
     Ok((dir, store))
 }
 

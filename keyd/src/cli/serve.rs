@@ -22,6 +22,7 @@ pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
         passphrase,
         hsm,
         http: options.http.options(),
+        audit: options.audit.into(),
     };
     Ok(serve::run(&config)?)
 }

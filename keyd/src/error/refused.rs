@@ -1,5 +1,7 @@
 //! Refusals: the asker's to mend, told in full.
 
+use std::io;
+
 use keyd_client::{
     AppName, DesName, DiskId, KeyId, KeyVersion, Principal, TokenId, VaultName,
     limits::{LEASE_MAX, LEASE_MIN},
@@ -9,7 +11,6 @@ use keyd_client::{
 use thiserror::Error;
 
 use crate::{
-    audit::Finding,
     kek::{ImportError, KekError},
     limits::{
         APP_CERTIFICATES_MAX, APPS_MAX, DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX,
@@ -17,6 +18,7 @@ use crate::{
         TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN, TOKENS_PER_APP_MAX, VAULTS_MAX,
         VERSION_LIFE_DAYS_MIN, VERSIONS_MAX,
     },
+    store::Break,
 };
 
 /// Why the daemon will not. The text is one line that says what to do next.
@@ -212,9 +214,29 @@ pub enum Refused {
     #[error("the lease is not parked: say that the key is gone first, then ask for it again")]
     NotParked,
     #[error(
-        "{0}: keyd hands out no key until audit.log is what it was; restore it from a copy, then start keyd again"
+        "{0}: keyd uses no key; put back from a copy what was there and start keyd again, or accept it by 'keyd audit reanchor --accept-break'; keys can be taken away"
     )]
-    AuditBroken(Finding),
+    AuditBroken(Break),
+    #[error("the audit log is not broken: there is no break to accept")]
+    NothingBroken,
+    #[error(
+        "the disk of the state directory is full: keyd uses no key until there is space; free some, 'keyd audit archive' moves old rows away; keys can be taken away"
+    )]
+    DiskFull,
+    #[error(
+        "the audit copy {0} is required and cannot be written: {1}; keyd uses no key until it can"
+    )]
+    AuditCopy(String, String),
+    #[error(
+        "no file of the audit log has only rows before {0}: name a later row, 'keyd audit tail' shows the newest"
+    )]
+    NothingToArchive(u64),
+    #[error("the audit copy {1} has not got row {0} yet: wait until it has, then archive")]
+    NotCopied(u64, String),
+    #[error("the state directory is no archive: name another directory")]
+    ArchiveHere,
+    #[error("the archive cannot be written: {0}; nothing was taken away")]
+    Archive(#[source] io::Error),
     #[error("the answer is longer than a frame: ask for less at once")]
     AnswerTooLong,
 }
@@ -264,6 +286,10 @@ impl Refused {
             | Self::LeaseLength(_)
             | Self::Grace(_)
             | Self::NotParked
+            | Self::NothingBroken
+            | Self::NothingToArchive(_)
+            | Self::ArchiveHere
+            | Self::Archive(_)
             | Self::AnswerTooLong => RefusalCode::BadRequest,
             Self::VaultExists(_)
             | Self::KeyExists(_)
@@ -290,8 +316,10 @@ impl Refused {
             | Self::OwnSet(_)
             | Self::OneSet { .. }
             | Self::Unconfirmed(_)
-            | Self::Confirmed(_)
-            | Self::AuditBroken(_) => RefusalCode::Conflict,
+            | Self::Confirmed(_) => RefusalCode::Conflict,
+            Self::AuditBroken(_) | Self::DiskFull | Self::AuditCopy(..) | Self::NotCopied(..) => {
+                RefusalCode::Unavailable
+            }
             Self::KeyDisabled(_)
             | Self::KeyDeleted(_)
             | Self::Operation(..)

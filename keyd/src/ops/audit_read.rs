@@ -27,6 +27,6 @@ pub fn tail(
 /// # Errors
 /// [`crate::error::Refused::AuditBroken`] with the first bad row.
 pub fn verify(core: &Core, _permit: Permit<op::AuditVerify>) -> Result<Reply, Failure> {
-    let head = core.store.verify_audit()?;
+    let head = core.store.verify_audit()?.head;
     Ok(Reply::AuditWhole { records: head.seq, head: head.hash })
 }

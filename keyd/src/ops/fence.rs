@@ -7,6 +7,7 @@ use keyd_client::{
 
 use super::enforce;
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     clock,
     core::Core,
@@ -36,7 +37,8 @@ pub fn run(
         report.took_us,
         report.held
     );
-    let entry = permit.entry(claim.disk).outcome("released").detail(detail);
+    let entry =
+        permit.entry(claim.disk).class(Class::Withdrawal).outcome("released").detail(detail);
     core.store.record(entry)?;
     enforce::grant_if_usable(core, lease)
 }

@@ -3,7 +3,13 @@
 use keyd_client::LeaseId;
 
 use crate::{
-    audit::Entry, clock, core::Core, error::Failure, leases::Stage, log, service::LeaseOver,
+    audit::{Class, Entry},
+    clock,
+    core::Core,
+    error::Failure,
+    leases::Stage,
+    log,
+    service::LeaseOver,
 };
 
 /// Forgets a lease and records its end. A holder that was told to let go and never confirmed is an alarm: the lease
@@ -27,5 +33,6 @@ pub fn run(core: &Core, lease: LeaseId, why: LeaseOver) -> Result<(), Failure> {
     };
     let detail = format!("{told} lease={lease} pid={} uid={}", ended.pid, ended.uid);
     log::line(format_args!("lease of disk {} over: {outcome}, {detail}", ended.disk));
-    core.store.record(Entry::by_daemon("lease-end", ended.disk).outcome(outcome).detail(detail))
+    let entry = Entry::by_daemon("lease-end", ended.disk).class(Class::Withdrawal);
+    core.store.record(entry.outcome(outcome).detail(detail))
 }

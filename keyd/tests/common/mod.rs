@@ -221,11 +221,21 @@ fn spawn(dir: &Path, args: &[String]) -> Child {
 
 /// A second daemon that should not start: its exit code and what it said. One that does start is killed.
 pub(crate) fn fails_to_serve(state: &Path, socket: &Path) -> (Option<i32>, String) {
+    fails_to_serve_with(state, socket, &[])
+}
+
+/// The same with further options.
+pub(crate) fn fails_to_serve_with(
+    state: &Path,
+    socket: &Path,
+    args: &[&str],
+) -> (Option<i32>, String) {
     let mut child = Command::new(KEYD)
         .args(["serve", "--state-dir"])
         .arg(state)
         .arg("--socket")
         .arg(socket)
+        .args(args)
         .stdin(Stdio::null())
         .stderr(Stdio::piped())
         .spawn()

@@ -1,0 +1,255 @@
+//! A thread that brings one copy up to the log, reading the rows from the log itself: so nothing is queued, however
+//! long a copy was away.
+
+use std::{
+    io,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use super::Sink;
+use crate::{
+    audit::{
+        Head, chain,
+        lines::{self, Lines},
+        segments::{self, CURRENT, closed_name},
+    },
+    files::{Dir, Stream},
+    limits::COPY_PATIENCE,
+    lock::lock,
+    log,
+};
+
+/// A copy that failed is tried again after this time.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// How a copy is, as it is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CopyStatus {
+    /// Which.
+    pub name: String,
+    /// The newest row it has.
+    pub copied: u64,
+    /// Why it does not follow, if it does not.
+    pub failing: Option<String>,
+}
+
+/// A copy that follows.
+#[derive(Debug)]
+pub struct Follower(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    status: CopyStatus,
+    target: Head,
+    ended: bool,
+}
+
+/// The newest row that a copy has.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its number.
+    pub seq: u64,
+    /// First row of the segment of the next one.
+    pub segment: u64,
+    /// Where in it the next one begins, bytes.
+    pub offset: u64,
+}
+
+impl Follower {
+    /// Follows a log, whose newest committed row is `head`, from a place on.
+    ///
+    /// # Errors
+    /// No thread.
+    pub fn start(
+        dir: Arc<dyn Dir>,
+        place: Place,
+        head: Head,
+        sink: Box<dyn Sink>,
+    ) -> io::Result<Self> {
+        let status = CopyStatus { name: sink.name(), copied: place.seq, failing: None };
+        let state = Mutex::new(State { status, target: head, ended: false });
+        let shared = Arc::new(Shared { state, changed: Condvar::new() });
+        let worker = Worker { shared: shared.clone(), dir, place, sink };
+        thread::Builder::new().name("audit-copy".to_owned()).spawn(move || worker.run())?;
+        Ok(Self(shared))
+    }
+
+    /// There is a newer committed row.
+    pub fn announce(&self, head: &Head) {
+        let mut state = lock(&self.0.state);
+        if head.seq > state.target.seq {
+            state.target = head.clone();
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Waits until the copy has a row, as long as it is well and not too long.
+    pub fn wait(&self, row: u64) {
+        let state = lock(&self.0.state);
+        let waiting =
+            |state: &mut State| state.status.copied < row && state.status.failing.is_none();
+        let (mut state, waited) = self
+            .0
+            .changed
+            .wait_timeout_while(state, COPY_PATIENCE, waiting)
+            .unwrap_or_else(PoisonError::into_inner);
+        if waited.timed_out() {
+            state.fails("it takes too long");
+        }
+    }
+
+    /// How it is.
+    #[must_use]
+    pub fn status(&self) -> CopyStatus {
+        lock(&self.0.state).status.clone()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        lock(&self.0.state).ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl State {
+    fn fails(&mut self, why: &str) {
+        if self.status.failing.is_none() {
+            log::line(format_args!("the audit copy {} does not follow: {why}", self.status.name));
+        }
+        self.status.failing = Some(why.to_owned());
+    }
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    dir: Arc<dyn Dir>,
+    place: Place,
+    sink: Box<dyn Sink>,
+}
+
+impl Worker {
+    fn run(mut self) {
+        while let Some((target, failed)) = self.next_target() {
+            let renewed = if failed { self.sink.renew() } else { Ok(()) };
+            let done = renewed.and_then(|()| self.catch_up(&target));
+            let mut state = lock(&self.shared.state);
+            state.status.copied = self.place.seq;
+            match done {
+                Ok(()) if state.status.failing.take().is_some() => log::line(format_args!(
+                    "the audit copy {} follows again, at row {}",
+                    state.status.name, self.place.seq
+                )),
+                Ok(()) => {}
+                Err(error) => state.fails(&error.to_string()),
+            }
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// The newest committed row, when the copy has it not; and whether the copy failed before. None at the end.
+    fn next_target(&self) -> Option<(Head, bool)> {
+        let state = lock(&self.shared.state);
+        let failed = state.status.failing.is_some();
+        let state = if failed { self.pause(state) } else { state };
+        let idle = |state: &mut State| {
+            !state.ended && state.status.failing.is_none() && state.target.seq <= self.place.seq
+        };
+        let state =
+            self.shared.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
+        (!state.ended).then(|| (state.target.clone(), state.status.failing.is_some()))
+    }
+
+    fn pause<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        let waited = self.shared.changed.wait_timeout_while(state, RETRY, |state| !state.ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn catch_up(&mut self, target: &Head) -> io::Result<()> {
+        while self.place.seq < target.seq {
+            let before = self.place.seq;
+            self.copy_segment(target)?;
+            if self.place.seq < target.seq {
+                let next = self.next_segment(target)?;
+                let stuck = self.place.seq == before && next == self.place.segment;
+                if stuck {
+                    return Err(io::Error::other("the audit log has not got the next row"));
+                }
+                (self.place.segment, self.place.offset) = (next, 0);
+            }
+        }
+        self.sink.settle()
+    }
+
+    /// The segment of the next row; of the next that is there, if rows were archived or given up meanwhile.
+    fn next_segment(&self, target: &Head) -> io::Result<u64> {
+        let closed = segments::closed(&*self.dir)?;
+        let next = closed.into_iter().chain([target.segment]).find(|first| *first > self.place.seq);
+        Ok(next.unwrap_or(target.segment))
+    }
+
+    /// Copies what a segment has of the rows up to the target.
+    fn copy_segment(&mut self, target: &Head) -> io::Result<()> {
+        // The current one is opened first: should it be the next segment already, this one is there as a closed one.
+        let current = self.dir.open(CURRENT)?;
+        let closed = self.dir.open(&closed_name(self.place.segment))?;
+        let Some(file) = closed.or(current) else { return Ok(()) };
+        let mut lines = Lines::new(Stream::new(file, self.place.offset));
+        while self.place.seq < target.seq
+            && let Some(line) = lines.read()?
+        {
+            let Some((record, body)) = lines::parse(&line) else { return Ok(()) };
+            let first = self.place.offset == 0 && record.seq == self.place.segment;
+            if record.seq != self.place.seq + 1 && !first {
+                return Ok(());
+            }
+            self.sink.put(body, record.outcome != "ok")?;
+            self.place.seq = record.seq;
+            self.place.offset += line.len() as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Where a copy that ends with row `seq` of this hash goes on in the log; none if the log's row is another one. A copy
+/// without rows (0), or one that ends before the log begins, goes on at the beginning.
+///
+/// # Errors
+/// The system's.
+pub fn place_of(
+    segments: &segments::Segments,
+    begin: u64,
+    seq: u64,
+    hash: &str,
+) -> io::Result<Option<Place>> {
+    let start = |segment| Place { seq, segment, offset: 0 };
+    if seq < begin {
+        return Ok(Some(start(begin)));
+    }
+    let Some(segment) = segments.holding(seq).first().copied() else {
+        return Ok(None);
+    };
+    let Some(mut lines) = segments.lines(segment, 0)? else {
+        return Ok(None);
+    };
+    let mut offset = 0;
+    while let Some(line) = lines.read()? {
+        offset += line.len() as u64;
+        match lines::parse(&line) {
+            Some((record, body)) if record.seq == seq => {
+                let same = chain::hash(body) == hash;
+                return Ok(same.then_some(Place { seq, segment: segment.first, offset }));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,3 @@
+//! The faulty twin of the system's files.
+
+pub(crate) mod twin;

@@ -1,0 +1,380 @@
+//! A disk in memory that dies on command, and fills up: what of its files and names was synced, and what was not yet.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use crate::files::{Dir, FileAt};
+
+const BLOCK: u64 = 4096;
+
+#[derive(Clone)]
+pub(crate) struct Disk(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    files: Vec<Volatile>,
+    dirs: [Names; 2],
+    /// Operations until death.
+    fuse: Option<u64>,
+    died: bool,
+    random: u64,
+    /// Blocks for all files together.
+    capacity: Option<usize>,
+}
+
+/// A file as programs see it, as it was at the last sync, and what was done since.
+#[derive(Default, Clone)]
+struct Volatile {
+    seen: Vec<u8>,
+    synced: Vec<u8>,
+    since: Vec<Change>,
+    blocks: BTreeSet<u64>,
+}
+
+#[derive(Clone)]
+enum Change {
+    Write(usize, Vec<u8>),
+    Length(usize),
+}
+
+/// The names of a directory, likewise.
+#[derive(Default, Clone)]
+struct Names {
+    seen: BTreeMap<String, usize>,
+    synced: BTreeMap<String, usize>,
+    since: Vec<NameChange>,
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Add(String, usize),
+    Rename(String, String),
+    Remove(String),
+}
+
+fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    match change {
+        Change::Length(len) => bytes.resize(*len, 0),
+        Change::Write(at, data) => {
+            let end = at + data.len();
+            if bytes.len() < end {
+                bytes.resize(end, 0);
+            }
+            bytes[*at..end].copy_from_slice(data);
+        }
+    }
+}
+
+fn apply_name(names: &mut BTreeMap<String, usize>, change: &NameChange) {
+    match change {
+        NameChange::Add(name, file) => drop(names.insert(name.clone(), *file)),
+        NameChange::Remove(name) => drop(names.remove(name)),
+        NameChange::Rename(from, to) => {
+            if let Some(file) = names.remove(from) {
+                names.insert(to.clone(), file);
+            }
+        }
+    }
+}
+
+fn blocks_of(len: usize) -> BTreeSet<u64> {
+    (0..(len as u64).div_ceil(BLOCK)).collect()
+}
+
+fn dead() -> io::Error {
+    io::Error::other("the disk is dead")
+}
+
+impl Inner {
+    /// xorshift64*, so that a seed names a run.
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Counts an operation; whether it is the last. It fails if it comes too late.
+    fn spend(&mut self) -> io::Result<bool> {
+        if self.died {
+            return Err(dead());
+        }
+        if let Some(left) = &mut self.fuse {
+            *left -= 1;
+            self.died = *left == 0;
+        }
+        Ok(self.died)
+    }
+
+    fn change(&mut self, file: usize, change: Change) -> io::Result<()> {
+        if let Change::Write(at, data) = &change {
+            let (from, to) = (*at as u64 / BLOCK, ((at + data.len()) as u64).div_ceil(BLOCK));
+            self.occupy(file, from..to)?;
+        }
+        let last = self.spend()?;
+        let cut = self.random();
+        let file = &mut self.files[file];
+        if !last {
+            apply(&mut file.seen, &change);
+            match change {
+                // Blocks go to another file only when it is durable that they were given back.
+                Change::Length(len) if len < file.synced.len() => {
+                    file.synced.truncate(len);
+                    file.blocks.retain(|block| block * BLOCK < len as u64);
+                }
+                Change::Length(len) => file.blocks.retain(|block| block * BLOCK < len as u64),
+                Change::Write(..) => {}
+            }
+            file.since.push(change);
+            return Ok(());
+        }
+        if let Change::Write(at, mut data) = change {
+            data.truncate(cut as usize % (data.len() + 1));
+            file.since.push(Change::Write(at, data));
+        }
+        Err(dead())
+    }
+
+    /// Gives a file blocks it has not, as far as there are any.
+    fn occupy(&mut self, file: usize, blocks: std::ops::Range<u64>) -> io::Result<()> {
+        let Some(capacity) = self.capacity else {
+            self.files[file].blocks.extend(blocks);
+            return Ok(());
+        };
+        for block in blocks {
+            let used: usize = self.files.iter().map(|file| file.blocks.len()).sum();
+            let blocks = &mut self.files[file].blocks;
+            if !blocks.contains(&block) && used >= capacity {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            blocks.insert(block);
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, dir: usize, change: &NameChange) -> io::Result<()> {
+        let last = self.spend()?;
+        let names = &mut self.dirs[dir];
+        names.since.push(change.clone());
+        if last {
+            return Err(dead());
+        }
+        apply_name(&mut names.seen, change);
+        let named: BTreeSet<usize> =
+            self.dirs.iter().flat_map(|names| names.seen.values().copied()).collect();
+        for (file, volatile) in self.files.iter_mut().enumerate() {
+            if !named.contains(&file) {
+                volatile.blocks.clear();
+            }
+        }
+        Ok(())
+    }
+
+    /// What of a list of changes survives: all, or any part.
+    fn surviving<T>(&mut self, changes: Vec<T>) -> Vec<T> {
+        let all = self.random().is_multiple_of(3);
+        changes.into_iter().filter(|_| all || self.random().is_multiple_of(2)).collect()
+    }
+}
+
+impl Disk {
+    pub(crate) fn new(seed: u64) -> Self {
+        let random = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        Self(Arc::new(Mutex::new(Inner { random, ..Inner::default() })))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap()
+    }
+
+    /// The directory of the state.
+    pub(crate) fn dir(&self) -> Arc<dyn Dir> {
+        Arc::new(TwinDir(self.clone(), 0))
+    }
+
+    /// Another directory.
+    pub(crate) fn elsewhere(&self) -> TwinDir {
+        TwinDir(self.clone(), 1)
+    }
+
+    /// The operation after `fuse - 1` further ones is the disk's last, and is done in part or not at all.
+    pub(crate) fn arm(&self, fuse: u64) {
+        self.inner().fuse = Some(fuse);
+    }
+
+    pub(crate) fn died(&self) -> bool {
+        self.inner().died
+    }
+
+    pub(crate) fn mend(&self) {
+        let mut inner = self.inner();
+        (inner.fuse, inner.died) = (None, false);
+    }
+
+    /// Leaves so many bytes free, from now on; none for no limit.
+    pub(crate) fn leave_free(&self, bytes: Option<u64>) {
+        let mut inner = self.inner();
+        let used: usize = inner.files.iter().map(|file| file.blocks.len()).sum();
+        inner.capacity = bytes.map(|bytes| used + (bytes / BLOCK) as usize);
+    }
+
+    /// The disk after the power came back.
+    pub(crate) fn reboot(&self) -> Self {
+        let mut inner = self.inner();
+        let mut after = Inner { capacity: inner.capacity, ..Inner::default() };
+        for Volatile { synced, since, mut blocks, .. } in inner.files.clone() {
+            let mut bytes = synced;
+            for change in inner.surviving(since) {
+                apply(&mut bytes, &change);
+            }
+            blocks.retain(|block| block * BLOCK < bytes.len() as u64);
+            let (seen, synced) = (bytes.clone(), bytes);
+            after.files.push(Volatile { seen, synced, blocks, since: Vec::new() });
+        }
+        for (dir, Names { synced, since, .. }) in inner.dirs.clone().into_iter().enumerate() {
+            let mut names = synced;
+            for change in inner.surviving(since) {
+                apply_name(&mut names, &change);
+            }
+            after.dirs[dir] = Names { seen: names.clone(), synced: names, since: Vec::new() };
+        }
+        after.random = inner.random();
+        Self(Arc::new(Mutex::new(after)))
+    }
+
+    /// A file's bytes; none if it is not there.
+    pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let inner = self.inner();
+        let file = *inner.dirs[0].seen.get(name)?;
+        Some(inner.files[file].seen.clone())
+    }
+
+    /// Puts a file there, as somebody else would; or takes it away.
+    pub(crate) fn put(&self, name: &str, bytes: Option<Vec<u8>>) {
+        let mut inner = self.inner();
+        let file = inner.files.len();
+        let blocks = blocks_of(bytes.as_ref().map_or(0, Vec::len));
+        if let Some(bytes) = bytes {
+            let (seen, synced) = (bytes.clone(), bytes);
+            inner.files.push(Volatile { seen, synced, blocks, since: Vec::new() });
+            inner.dirs[0].seen.insert(name.to_owned(), file);
+        } else {
+            inner.dirs[0].seen.remove(name);
+        }
+        inner.dirs[0].synced = inner.dirs[0].seen.clone();
+    }
+
+    /// Changes a file's bytes, as somebody else would.
+    pub(crate) fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = self.read(name).unwrap();
+        edit(&mut bytes);
+        self.put(name, Some(bytes));
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.inner().dirs[0].seen.keys().cloned().collect()
+    }
+}
+
+pub(crate) struct TwinDir(Disk, usize);
+
+impl TwinDir {
+    fn file(&self, file: usize) -> Arc<dyn FileAt> {
+        Arc::new(TwinFile(self.0.clone(), file))
+    }
+}
+
+impl Dir for TwinDir {
+    fn open(&self, name: &str) -> io::Result<Option<Arc<dyn FileAt>>> {
+        Ok(self.0.inner().dirs[self.1].seen.get(name).copied()).map(|f| f.map(|f| self.file(f)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn FileAt>> {
+        let mut inner = self.0.inner();
+        let file = inner.files.len();
+        inner.files.push(Volatile::default());
+        inner.note(self.1, &NameChange::Add(name.to_owned(), file))?;
+        drop(inner);
+        Ok(self.file(file))
+    }
+
+    fn names(&self) -> io::Result<Vec<String>> {
+        Ok(self.0.inner().dirs[self.1].seen.keys().cloned().collect())
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        if self.open(from)?.is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.0.inner().note(self.1, &NameChange::Rename(from.to_owned(), to.to_owned()))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        if self.open(name)?.is_none() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.0.inner().note(self.1, &NameChange::Remove(name.to_owned()))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut inner = self.0.inner();
+        if inner.spend()? {
+            return Err(dead());
+        }
+        let names = &mut inner.dirs[self.1];
+        names.synced = names.seen.clone();
+        names.since.clear();
+        Ok(())
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64)> {
+        Ok((0, self.1 as u64))
+    }
+}
+
+pub(crate) struct TwinFile(Disk, usize);
+
+impl FileAt for TwinFile {
+    fn end(&self) -> io::Result<u64> {
+        Ok(self.0.inner().files[self.1].seen.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
+        let inner = self.0.inner();
+        let seen = &inner.files[self.1].seen;
+        let from = seen.len().min(offset as usize);
+        let len = out.len().min(seen.len() - from);
+        out[..len].copy_from_slice(&seen[from..from + len]);
+        Ok(len)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.0.inner().change(self.1, Change::Write(offset as usize, bytes.to_vec()))
+    }
+
+    fn resize(&self, len: u64) -> io::Result<()> {
+        self.0.inner().change(self.1, Change::Length(len as usize))
+    }
+
+    fn reserve(&self, len: u64) -> io::Result<()> {
+        let mut inner = self.0.inner();
+        if inner.spend()? {
+            return Err(dead());
+        }
+        inner.occupy(self.1, 0..len.div_ceil(BLOCK))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut inner = self.0.inner();
+        if inner.spend()? {
+            return Err(dead());
+        }
+        let file = &mut inner.files[self.1];
+        file.synced = file.seen.clone();
+        file.since.clear();
+        Ok(())
+    }
+}
