@@ -3,6 +3,7 @@
 use keyd_client::{AppName, message::OneTimeSecret};
 
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     core::Core,
     error::Failure,
@@ -39,6 +40,6 @@ pub fn remove(core: &Core, permit: Permit<op::AppIdentity>, name: &AppName) -> R
         let mut app = txn.app(name)?;
         app.identity = None;
         txn.put_app(&app)?;
-        Ok(((), permit.entry(name).detail("removed")))
+        Ok(((), permit.entry(name).class(Class::Withdrawal).detail("removed")))
     })
 }

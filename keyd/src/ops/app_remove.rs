@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use keyd_client::{AppName, Principal};
 
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     core::Core,
     error::Failure,
@@ -30,6 +31,6 @@ pub fn run(core: &Core, permit: Permit<op::AppRemove>, name: &AppName) -> Result
             }
         }
         let detail = format!("tokens={tokens} policies={}", vaults.join(","));
-        Ok(((), permit.entry(name).detail(detail)))
+        Ok(((), permit.entry(name).class(Class::Withdrawal).detail(detail)))
     })
 }

@@ -3,6 +3,7 @@
 use keyd_client::{AppName, TokenId};
 
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     core::Core,
     error::{Failure, Refused},
@@ -23,6 +24,6 @@ pub fn run(
         let found = txn.tokens_of(app)?.into_iter().find(|(_, token)| token.id == id);
         let (hash, token) = found.ok_or_else(|| Refused::NoToken(app.clone(), id))?;
         txn.remove_token(&hash, &token)?;
-        Ok(((), permit.entry(app).detail(format!("token={id}"))))
+        Ok(((), permit.entry(app).class(Class::Withdrawal).detail(format!("token={id}"))))
     })
 }

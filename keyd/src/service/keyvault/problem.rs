@@ -99,7 +99,7 @@ fn refusal(refused: &Refused, row: Row) -> Problem {
                 "Operation \"purge\" is not allowed because purge protection is enabled for this vault. Key Vault service will automatically purge it after the retention period has passed. Vault: {vault}"
             ),
         ),
-        Refused::AuditBroken(_) => unavailable(),
+        _ if refused.code() == RefusalCode::Unavailable => unavailable(),
         _ => told(by_code(refused.code())),
     }
 }
