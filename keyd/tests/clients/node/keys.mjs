@@ -36,8 +36,7 @@ async function problem(call) {
   try {
     await call();
   } catch (error) {
-    // The client renames the inner code; the body is as it came.
-    const inner = JSON.parse(error.response.bodyAsText).error.innererror?.code ?? null;
+    const inner = error.details?.error?.innerError?.code ?? null;
     return [error.statusCode, error.code, inner];
   }
   assert.fail("no error");
