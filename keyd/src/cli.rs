@@ -42,7 +42,7 @@ pub fn main() -> ExitCode {
         Verb::Key(verb) => key::run(&ask, verb),
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
-        Verb::Audit(verb) => audit::run(&ask, &verb),
+        Verb::Audit(verb) => audit::run(&ask, verb),
         Verb::Principal(verb) => principal::principal(&ask, verb),
         Verb::Token(verb) => principal::token(&ask, verb),
         Verb::Identity(verb) => principal::identity(&ask, verb),

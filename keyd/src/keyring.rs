@@ -11,9 +11,11 @@ use keyd_client::{KeyId, KeyVersion};
 use zeroize::Zeroizing;
 
 use crate::{
-    error::Fault,
+    error::{Fault, Refused},
     hsm::{Hsm, HsmKey},
-    kek::{ImportedKey, Kek, KekError, KeyBits, Material, PrivateDer, Provider, PublicKey},
+    kek::{
+        HsmObject, ImportedKey, Kek, KekError, KeyBits, Material, PrivateDer, Provider, PublicKey,
+    },
     lock::lock,
     model::{key::Key, version::Version},
     root::{RootError, RootKey},
@@ -140,20 +142,27 @@ impl Keyring {
         Ok(kek)
     }
 
+    /// Whether keys of a provider can be made here.
+    ///
+    /// # Errors
+    /// [`Refused::NoHsm`].
+    pub fn has(&self, provider: Provider) -> Result<(), Refused> {
+        match provider {
+            Provider::Hsm if self.hsm.is_none() => Err(Refused::NoHsm),
+            Provider::Hsm | Provider::Software => Ok(()),
+        }
+    }
+
     fn hsm(&self) -> Result<&Arc<Hsm>, KekError> {
         self.hsm.as_ref().ok_or(KekError::NoHsm)
     }
 
-    /// Destroys the key pairs of a purged key, or of a version that came to nothing, in the HSM. A sealed key is gone
-    /// with its record.
+    /// Destroys a key pair in the HSM. A sealed key is gone with its record.
     ///
     /// # Errors
     /// [`KekError::NoHsm`], [`KekError::Hsm`]; the key pair is still there then.
-    pub fn destroy(&self, material: &Material) -> Result<(), Fault> {
-        if let Material::Hsm(object) = material {
-            HsmKey::destroy(self.hsm()?, object)?;
-        }
-        Ok(())
+    pub fn destroy(&self, object: &HsmObject) -> Result<(), Fault> {
+        Ok(HsmKey::destroy(self.hsm()?, object)?)
     }
 
     /// Seals what only this daemon is to read. `purpose` is the protocol's name.

@@ -37,7 +37,7 @@ use crate::{
     root::{Means, PassphraseSource, RootError, RootKind},
     service::Service,
     state_dir::{StateDir, StateDirError},
-    store::{self, Store},
+    store,
 };
 
 /// What `keyd serve` is told.
@@ -60,7 +60,7 @@ pub struct Config {
     /// Where it listens beside its socket.
     pub http: HttpOptions,
     /// How the audit log is kept.
-    pub audit: store::Audit,
+    pub audit: store::AuditKeeping,
 }
 
 /// Why the daemon does not run.
@@ -95,8 +95,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     harden::process();
     let stop = stop_signals().map_err(ServeError::Signals)?;
     let dir = StateDir::open(&config.state_dir)?;
-    let auth = Auth::new(dir.owner(), config.grants.clone());
-    let core = Arc::new(open(&dir, config, auth)?);
+    let core = Arc::new(open(&dir, config)?);
     let listener = socket::listen(&config.socket, config.socket_mode)?;
     let doors = Doors::open(&config.http, &config.state_dir, &core.keyring)?;
     let service = Arc::new(Service::new(core.clone(), doors.reach()));
@@ -120,7 +119,7 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir, config: &Config, auth: Auth) -> Result<Core, ServeError> {
+fn open(dir: &StateDir, config: &Config) -> Result<Core, ServeError> {
     let means = Means::new(config.passphrase.clone(), config.hsm.clone())?;
     if let Some(Err(error)) = means.hsm.as_ref().map(|hsm| hsm.check()) {
         log::line(format_args!("keys in the token cannot be used yet: {error}"));
@@ -132,7 +131,9 @@ fn open(dir: &StateDir, config: &Config, auth: Auth) -> Result<Core, ServeError>
             "both root.key and root.json are there: a move of the root key stopped half way; 'keyd root move' finishes it"
         ));
     }
-    let core = Core::new(open_store(dir, &config.audit)?, Keyring::new(root, means.hsm), auth);
+    let store = store::open(&SystemDir::new(dir.path()), &config.audit)?;
+    let auth = Auth::new(dir.owner(), config.grants.clone());
+    let core = Core::new(store, Keyring::new(root, means.hsm), auth);
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }
@@ -141,14 +142,6 @@ fn open(dir: &StateDir, config: &Config, auth: Auth) -> Result<Core, ServeError>
         Err(why) => log::line(format_args!("no key is used: {why}")),
     }
     Ok(core)
-}
-
-/// The store and the audit log of a state directory, made at the first start.
-///
-/// # Errors
-/// [`ServeError`].
-pub(crate) fn open_store(dir: &StateDir, audit: &store::Audit) -> Result<Store, ServeError> {
-    Ok(store::open(&SystemDir::new(dir.path()), audit)?)
 }
 
 fn start(core: &Core) -> Result<(), Failure> {

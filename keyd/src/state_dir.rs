@@ -114,20 +114,6 @@ impl StateDir {
     pub fn store(&self) -> PathBuf {
         self.path.join(STORE)
     }
-
-    /// The audit log.
-    #[must_use]
-    pub fn audit_log(&self) -> PathBuf {
-        self.path.join("audit.log")
-    }
-
-    /// Makes new files' names durable.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn sync(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
-    }
 }
 
 fn system(path: &Path) -> impl FnOnce(io::Error) -> StateDirError {

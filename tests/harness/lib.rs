@@ -1,5 +1,7 @@
 //! Real peers for the system tests: a guest's driver, front ends, the daemons as processes, other people's tools.
 
+pub mod audit;
+pub mod drill;
 pub mod driver;
 pub mod front_end;
 pub mod guest;
@@ -8,6 +10,7 @@ pub mod luks;
 pub mod memory_scan;
 pub mod process;
 pub mod refusal;
+pub mod relay;
 pub mod script;
 pub mod storage_daemon;
 pub mod tape;

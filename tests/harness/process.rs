@@ -6,13 +6,28 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long a program may take to say or do what is expected of it, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Asks until there is an answer.
+///
+/// # Panics
+/// If there is none in time.
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < deadline, "no {what} in time");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
 
 /// A program of this workspace, from the directory that the test itself was built into.
 ///
@@ -83,6 +98,16 @@ impl Process {
     pub fn said(&self) -> String {
         let said = fs::read(&self.log).expect("the log is there");
         String::from_utf8_lossy(&said[self.log_start..]).into_owned()
+    }
+
+    /// When it last said something.
+    ///
+    /// # Panics
+    /// If the log is gone.
+    #[must_use]
+    pub fn spoke_last(&self) -> SystemTime {
+        let log = fs::metadata(&self.log).and_then(|about| about.modified());
+        log.expect("the log is there")
     }
 
     /// Waits until it has said something.

@@ -9,6 +9,9 @@ use crate::driver::{
     kind::{DISCARD, FLUSH, GET_ID, READ, WRITE, WRITE_ZEROES},
 };
 
+/// Status of a request that failed (VIRTIO_BLK_S_IOERR).
+pub const IO_ERROR: u8 = 1;
+
 /// What kinds of requests a tape has.
 #[derive(Debug, Clone, Copy)]
 pub struct Mix {
@@ -38,6 +41,8 @@ pub struct Tape {
     mix: Mix,
     oracle: Vec<u8>,
     busy: Vec<bool>,
+    /// Blocks that a write which failed may have reached or not: they are not compared until written again.
+    torn: Vec<bool>,
     expected: HashMap<u64, Expected>,
     next: Option<Expected>,
     random: fastrand::Rng,
@@ -53,6 +58,7 @@ impl Tape {
             mix,
             oracle: vec![0; mix.blocks * mix.block],
             busy: vec![false; mix.blocks],
+            torn: vec![false; mix.blocks],
             expected: HashMap::new(),
             next: None,
             random: fastrand::Rng::with_seed(seed),
@@ -64,6 +70,16 @@ impl Tape {
     #[must_use]
     pub fn oracle(&self) -> &[u8] {
         &self.oracle
+    }
+
+    /// The first byte of the disk, counted from the tape's first block, in which what was read from byte `at` on is not
+    /// what it must be.
+    #[must_use]
+    pub fn first_difference(&self, at: usize, read: &[u8]) -> Option<usize> {
+        let wrong = |byte: &usize| {
+            !self.torn[byte / self.mix.block] && self.oracle[*byte] != read[byte - at]
+        };
+        (at..at + read.len()).find(wrong)
     }
 
     /// The next request. The caller submits it and calls [`Tape::submitted`].
@@ -103,8 +119,30 @@ impl Tape {
             let wrong = completion.data.iter().zip(data).position(|(a, b)| a != b);
             assert_eq!(wrong, None, "first wrong byte of {what}, {} bytes", data.len());
         }
+        self.settle(&expected, false);
+    }
+
+    /// Takes an I/O error in answer to anything; any other answer is judged. Tells whether it was an error.
+    ///
+    /// # Panics
+    /// As [`Tape::judge`].
+    pub fn judge_or_fail(&mut self, completion: &Completion) -> bool {
+        if completion.status != IO_ERROR {
+            self.judge(completion);
+            return false;
+        }
+        let expected = self.expected.remove(&completion.token).expect("was under way");
+        self.settle(&expected, true);
+        true
+    }
+
+    fn settle(&mut self, expected: &Expected, failed: bool) {
+        let reads = expected.request.kind == READ;
         for &block in &expected.blocks {
             self.busy[block] = false;
+            if !reads {
+                self.torn[block] = failed;
+            }
         }
         self.judged += 1;
     }
@@ -138,8 +176,9 @@ impl Tape {
         let data = self.oracle[at * block..][..count * block].to_vec();
         let request =
             BlkRequest { kind: READ, sector: self.sector(at), out: vec![], room: data.len() };
+        let whole = self.torn[at..at + count].iter().all(|torn| !torn);
         let blocks = (at..at + count).collect();
-        Some(Expected { request, status: 0, data: Some(data), blocks })
+        Some(Expected { request, status: 0, data: whole.then_some(data), blocks })
     }
 
     fn draw_ranges(&mut self, kind: u32) -> Option<Expected> {

@@ -1,13 +1,29 @@
 //! A host in a temporary directory: a key daemon, images, backends. Everything ends with it.
 
 use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
+    thread,
 };
 
+use keyd_client::{
+    Client, ClientError, KeyId,
+    message::{DesRequest, EncryptionType, KeyRequest, OnExpiry, OnRevoke, Reply, Request, Terms},
+};
+use rustix::{process::Uid, thread::set_thread_uid};
 use tempfile::TempDir;
 
 use crate::process::{Ended, Process, program, run};
+
+/// The terms of sets whose terms are not what a test is about. The lease is as short as a busy machine allows.
+pub const TERMS: Terms = Terms {
+    on_revoke: OnRevoke::Park,
+    lease_ms: 3000,
+    grace_ms: 0,
+    on_expiry: OnExpiry::RefuseNew,
+};
 
 /// A host.
 #[derive(Debug)]
@@ -69,6 +85,42 @@ impl World {
             .current_dir(self.dir.path()))
     }
 
+    /// Asks the daemon something that it has to do.
+    ///
+    /// # Panics
+    /// If it refuses.
+    pub fn ask(&self, request: impl Into<Request>) -> Reply {
+        self.try_ask(request).unwrap_or_else(|error| panic!("keyd refuses: {error}"))
+    }
+
+    /// Asks the daemon.
+    ///
+    /// # Errors
+    /// It refuses, or is not there.
+    pub fn try_ask(&self, request: impl Into<Request>) -> Result<Reply, ClientError> {
+        Client::connect(&self.socket())?.call(request)
+    }
+
+    /// Asks the daemon as another user, which takes root: the kernel tells the daemon who the connecting thread is.
+    ///
+    /// # Errors
+    /// As [`World::try_ask`].
+    ///
+    /// # Panics
+    /// If this is not root.
+    pub fn ask_as(&self, uid: u32, request: impl Into<Request>) -> Result<Reply, ClientError> {
+        for (path, mode) in [(self.path(""), 0o755), (self.socket(), 0o666)] {
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("our own");
+        }
+        let request = request.into();
+        // A user id is a thread's own to the kernel, and this thread ends with its errand.
+        let errand = || {
+            set_thread_uid(Uid::from_raw(uid)).expect("root can become anybody");
+            self.try_ask(request)
+        };
+        thread::scope(|scope| scope.spawn(errand).join().expect("the errand was run"))
+    }
+
     /// Runs an `image` command in the host's directory.
     pub fn image(&self, arguments: &str) -> Ended {
         let mut command = Command::new(program("image"));
@@ -78,15 +130,42 @@ impl World {
             .current_dir(self.dir.path()))
     }
 
-    /// Makes a key and a DES `name`, and an image `name.img` of `size` under it. Gives the disk's id.
+    /// Makes a key of 2048 bits and a set on it, both called `name`.
+    ///
+    /// # Panics
+    /// If any of it fails.
+    pub fn make_set(&self, name: &str, encryption: EncryptionType, terms: Terms) {
+        let key: KeyId = name.parse().expect("a name of a key");
+        self.ask(KeyRequest::Create { name: key.clone(), bits: 2048, hsm: false });
+        let name = name.parse().expect("a name of a set");
+        let (version, auto_rotate, permit) = (None, true, true);
+        self.ask(DesRequest::Create { name, key, version, encryption, terms, auto_rotate, permit });
+    }
+
+    /// Takes a key away, whatever is hit.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn disable(&self, key: &str) {
+        let _ = self.keyd(&format!("key disable {key} --force")).success();
+    }
+
+    /// Brings a key back.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn enable(&self, key: &str) {
+        let _ = self.keyd(&format!("key enable {key}")).success();
+    }
+
+    /// Makes a key and a DES `name`, if there is none, and an image `name.img` of `size` under it. Gives the disk's id.
     ///
     /// # Panics
     /// If any of it fails.
     #[must_use]
     pub fn make_disk(&self, name: &str, size: &str, more: &str) -> String {
         if self.keyd(&format!("des show {name}")).code != 0 {
-            let _ = self.keyd(&format!("key create {name} --bits 2048")).success();
-            let _ = self.keyd(&format!("des create {name} --key {name} --lease 3s")).success();
+            self.make_set(name, EncryptionType::CustomerKey, TERMS);
         }
         let _ =
             self.image(&format!("create {name}.img --size {size} --des {name} {more}")).success();
@@ -112,19 +191,31 @@ impl World {
     /// A command that serves `name.img` on `name.sock`.
     #[must_use]
     pub fn backend_command(&self, name: &str, more: &str) -> Command {
+        self.backend_command_to(&self.socket(), name, more)
+    }
+
+    /// The same, with another way to the daemon.
+    #[must_use]
+    pub fn backend_command_to(&self, keyd: &Path, name: &str, more: &str) -> Command {
         let mut command = Command::new(program("vhost-backend"));
         command.arg("--socket-path").arg(self.path(&format!("{name}.sock")));
         command.arg("--blk-file").arg(self.path(&format!("{name}.img")));
-        command.arg("--keyd").arg(self.socket()).args(more.split_whitespace());
+        command.arg("--keyd").arg(keyd).args(more.split_whitespace());
         command
     }
 
     /// Serves `name.img` on `name.sock`, and waits until it does.
     #[must_use]
     pub fn start_backend(&self, name: &str, more: &str) -> Process {
+        self.start_backend_to(&self.socket(), name, more)
+    }
+
+    /// The same, with another way to the daemon.
+    #[must_use]
+    pub fn start_backend_to(&self, keyd: &Path, name: &str, more: &str) -> Process {
         let log = self.path(&format!("{name}.log"));
-        let mut backend =
-            Process::start("vhost-backend", &mut self.backend_command(name, more), &log);
+        let mut command = self.backend_command_to(keyd, name, more);
+        let mut backend = Process::start("vhost-backend", &mut command, &log);
         backend.wait_to_say("serving");
         backend
     }

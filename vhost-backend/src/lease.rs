@@ -77,7 +77,7 @@ pub struct Keeper {
     queues: Vec<QueueHandle>,
     /// The connection, while there is one.
     lease: Option<Lease>,
-    /// When the key must be gone unless the daemon is heard.
+    /// When the key goes unless the daemon is heard.
     ends: BootTime,
     /// The key, as long as any queue has it.
     key: Weak<XtsCipher>,

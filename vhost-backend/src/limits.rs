@@ -78,3 +78,4 @@ const _: () = assert!(TILE_LEN.is_multiple_of(4096), "a tile holds whole data un
 const _: () = assert!(BUFFERS + BARE_OPERATIONS_MAX + 4 <= RING_ENTRIES as usize);
 const _: () = assert!(SEGMENTS_MAX + 2 <= CHAIN_LEN_MAX as u32);
 const _: () = assert!(DRAIN_TIME.as_millis() * 2 < FENCE_TIME.as_millis());
+const _: () = assert!(DRAIN_TIME.as_millis() < keyd_client::limits::LET_GO_TIME.as_millis());

@@ -1,7 +1,8 @@
 //! A lease: the connection over which a holder keeps, loses and regains a disk's DEK.
 //!
-//! The holder measures its lease from the moment it *asked* for it, the daemon from the moment it *answered*: so the
-//! holder's lease never ends after the daemon believes it has. Time is CLOCK_BOOTTIME: a suspended host's lease ends
+//! The holder measures its lease from the moment it *asked* for it, the daemon from the moment it *answered*; and the
+//! holder begins to let go [`LET_GO_TIME`] before the end. So the daemon never believes that a lease is over while its
+//! key is still in use. Time is CLOCK_BOOTTIME: a suspended host's lease ends
 //! while it sleeps.
 
 use std::{
@@ -19,7 +20,7 @@ use crate::{
     client::{Client, ClientError},
     dek::Dek,
     ids::DiskId,
-    limits::{FRAME_TIMEOUT, RENEWALS_PER_LEASE, REPLY_TIMEOUT},
+    limits::{FRAME_TIMEOUT, LET_GO_TIME, RENEWALS_PER_LEASE, REPLY_TIMEOUT},
     message::{Attached, Event, FenceReport, HolderMessage, Reply, Request},
     wire::{self, WireError},
 };
@@ -58,7 +59,7 @@ pub struct Lease {
     length: Duration,
     /// When the renewal that is not answered yet was sent.
     asked: Option<BootTime>,
-    /// When the lease ends unless a renewal is answered.
+    /// When to let go unless a renewal is answered.
     ends: BootTime,
     /// When to ask next.
     renew_at: BootTime,
@@ -102,13 +103,13 @@ impl Lease {
             stream,
             length,
             asked: None,
-            ends: asked.after(length),
+            ends: end(asked, length),
             renew_at: asked.after(length / RENEWALS_PER_LEASE),
         };
         Ok((lease, *attached, dek))
     }
 
-    /// When the DEK must be gone unless a renewal is answered before.
+    /// When to let go of the DEK unless a renewal is answered before.
     #[must_use]
     pub fn ends(&self) -> BootTime {
         self.ends
@@ -164,7 +165,7 @@ impl Lease {
         if matches!(event, Event::Renewed { .. } | Event::Reclaimed)
             && let Some(asked) = self.asked.take()
         {
-            self.ends = asked.after(self.length);
+            self.ends = end(asked, self.length);
         }
         Ok((event, dek))
     }
@@ -172,6 +173,11 @@ impl Lease {
     fn say(&mut self, message: &HolderMessage) -> Result<(), WireError> {
         wire::send(&mut self.stream, message, None)
     }
+}
+
+/// When a holder that asked then is to let go.
+fn end(asked: BootTime, length: Duration) -> BootTime {
+    asked.after(length.saturating_sub(LET_GO_TIME))
 }
 
 impl AsFd for Lease {

@@ -36,10 +36,18 @@ pub const LEASE_MIN: Duration = Duration::from_secs(1);
 /// Longest lease: this bounds how long a disk may run on after its host lost sight of the daemon.
 pub const LEASE_MAX: Duration = Duration::from_secs(3600);
 
+/// What letting go of a key may take: what is at the disk ends, threads are woken. A holder begins so long before its
+/// lease is over, so that it holds nothing when the daemon believes that it does not.
+pub const LET_GO_TIME: Duration = Duration::from_millis(150);
+
 /// A lease is renewed three times in its life, so two renewals may be lost before the disk is fenced.
 pub const RENEWALS_PER_LEASE: u32 = 3;
 
 const _: () = assert!(REQUEST_LEN_MAX <= BODY_LEN_MAX);
 const _: () = assert!(LEASE_MIN.as_millis() < LEASE_MAX.as_millis());
+const _: () = assert!(
+    LET_GO_TIME.as_millis() * (RENEWALS_PER_LEASE as u128) < LEASE_MIN.as_millis(),
+    "two renewals of the shortest lease may be lost"
+);
 const _: () =
     assert!(DISKS_PER_PAGE * 1024 <= BODY_LEN_MAX, "a page of disk records must fit a frame");

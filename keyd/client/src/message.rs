@@ -14,7 +14,7 @@ mod vault;
 use serde::{Deserialize, Serialize};
 
 pub use app::{AppRequest, AppStatus, OneTimeSecret, TokenRequest, TokenStatus};
-pub use audit::{AuditRecord, AuditRequest};
+pub use audit::{AuditCopyStatus, AuditRecord, AuditRequest, AuditStatus};
 pub use des::{
     DesChange, DesRequest, DesStatus, EncryptionType, OnExpiry, OnRevoke, PreviousKey, Reaction,
     RotationError, Terms,

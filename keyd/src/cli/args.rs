@@ -9,7 +9,7 @@ use keyd_client::{
 };
 
 use super::{
-    args_audit::KeepAudit,
+    args_audit::{Audit, KeepAudit},
     args_http::{CaVerb, HttpArgs},
     args_principal::{IdentityVerb, PrincipalVerb, TokenVerb},
     args_root::{OpenRoot, Root},
@@ -65,7 +65,7 @@ pub enum Verb {
     /// Disks: list, show, release-key
     #[command(subcommand)]
     Disk(Disk),
-    /// The audit log: tail, verify
+    /// The audit log: tail, verify, archive, reanchor
     #[command(subcommand)]
     Audit(Audit),
     /// Applications: create, list, show, certificates, remove
@@ -138,6 +138,9 @@ pub enum Key {
         /// Modulus length: 2048, 3072 or 4096
         #[arg(long, default_value_t = 3072)]
         bits: u32,
+        /// Make it in the hardware security module, where it stays
+        #[arg(long)]
+        hsm: bool,
     },
     /// All keys
     List,
@@ -263,19 +266,6 @@ pub enum Disk {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-}
-
-/// Verbs on the audit log.
-#[derive(Debug, Subcommand)]
-pub enum Audit {
-    /// The newest records
-    Tail {
-        /// How many at most, up to 500
-        #[arg(short = 'n', default_value_t = 20)]
-        count: u32,
-    },
-    /// Check that no record was changed, cut or added
-    Verify,
 }
 
 /// A whole number and `ms`, `s`, `m`, `h` or `d`.

@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use keyd_client::Principal;
+
 use super::{
     Error,
     args_root::{self, OpenRoot},
     ask::Ask,
 };
 use crate::{
-    audit::Entry,
+    audit::{Class, Entry},
     error::Failure,
+    files::SystemDir,
     harden,
     root::{Means, Moved, RootError, RootKind},
-    serve,
     state_dir::StateDir,
     store::{self, Store},
 };
@@ -75,12 +77,12 @@ fn means(open: OpenRoot, new_file: Option<PathBuf>) -> Result<Means, Error> {
 /// The state directory, locked, and its store.
 fn offline(path: &Path) -> Result<(StateDir, Store), Error> {
     let dir = StateDir::open_existing(path)?;
-    let store = serve::open_store(&dir, &store::Audit::default())?;
+    let store = store::open(&SystemDir::new(dir.path()), &store::AuditKeeping::default())?;
     Ok((dir, store))
 }
 
 /// By whom, and what.
 fn entry(operation: &'static str) -> Entry {
-    let uid = rustix::process::getuid().as_raw();
-    Entry { who: format!("uid:{uid}"), ..Entry::by_daemon(operation, "root") }
+    let who = Principal::User(rustix::process::getuid().as_raw());
+    Entry::new(who, operation, "root").class(Class::Administration)
 }

@@ -1,6 +1,6 @@
 //! Refusals: the asker's to mend, told in full.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use keyd_client::{
     AppName, DesName, DiskId, KeyId, KeyVersion, Principal, TokenId, VaultName,
@@ -63,6 +63,10 @@ pub enum Refused {
     SetExists(DesName),
     #[error("RSA keys have 2048, 3072 or 4096 bits, not {0}")]
     KeyBits(u32),
+    #[error(
+        "keyd has no hardware security module: start it with --hsm-module, --hsm-token and --hsm-pin-file"
+    )]
+    NoHsm,
     #[error("there are {KEYS_MAX} keys in vault '{0}', as many as can be: use another vault")]
     TooManyKeys(VaultName),
     #[error("key '{0}' has {VERSIONS_MAX} versions, as many as can be: make another key")]
@@ -101,8 +105,6 @@ pub enum Refused {
     PlaintextTooLong(KekError),
     #[error("{0}")]
     Import(#[from] ImportError),
-    #[error("there is no HSM here: start keyd with --hsm-module, or make the key with kty RSA")]
-    NoHsm,
     #[error("key '{0}' has a version in an HSM: that is backed up with the HSM")]
     InHsm(KeyId),
     #[error(
@@ -217,6 +219,10 @@ pub enum Refused {
         "{0}: keyd uses no key; put back from a copy what was there and start keyd again, or accept it by 'keyd audit reanchor --accept-break'; keys can be taken away"
     )]
     AuditBroken(Break),
+    #[error("what the break hides is given up by this: say so with --accept-break")]
+    AcceptBreak,
+    #[error("{} is no absolute path of a directory: make one, and name it from / on", .0.display())]
+    ArchivePath(PathBuf),
     #[error("the audit log is not broken: there is no break to accept")]
     NothingBroken,
     #[error(
@@ -265,6 +271,7 @@ impl Refused {
             | Self::NoSet(_)
             | Self::NoDisk(_) => RefusalCode::NotFound,
             Self::KeyBits(_)
+            | Self::NoHsm
             | Self::Retention(_)
             | Self::TooManyCertificates(_)
             | Self::TokenLife(_)
@@ -272,7 +279,6 @@ impl Refused {
             | Self::Undecryptable
             | Self::PlaintextTooLong(_)
             | Self::Import(_)
-            | Self::NoHsm
             | Self::InHsm(_)
             | Self::Backup
             | Self::RotationPolicy(_)
@@ -286,6 +292,8 @@ impl Refused {
             | Self::LeaseLength(_)
             | Self::Grace(_)
             | Self::NotParked
+            | Self::AcceptBreak
+            | Self::ArchivePath(_)
             | Self::NothingBroken
             | Self::NothingToArchive(_)
             | Self::ArchiveHere

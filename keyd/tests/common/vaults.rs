@@ -27,7 +27,8 @@ const APPS: [(&str, &[KeyPermission]); 4] = [
 ];
 
 /// Vaults, days of retention, and whether they protect their deleted keys.
-const VAULTS: [(&str, u16, bool); 3] = [("prod", 7, false), ("locked", 90, true), ("many", 30, false)];
+const VAULTS: [(&str, u16, bool); 3] =
+    [("prod", 7, false), ("locked", 90, true), ("many", 30, false)];
 
 pub(crate) struct Vaults {
     pub(crate) keyd: Keyd,
@@ -42,7 +43,8 @@ impl Vaults {
     }
 
     pub(crate) fn start_with(more: &[&str]) -> Self {
-        let args = [&["--listen", "127.0.0.1:0", "--identity-listen", "127.0.0.1:0"], more].concat();
+        let args =
+            [&["--listen", "127.0.0.1:0", "--identity-listen", "127.0.0.1:0"], more].concat();
         let keyd = Keyd::start_with(&args);
         let port = port_after(&keyd.log(), "https ");
         let mut vaults = Self { keyd, port, tokens: BTreeMap::new() };

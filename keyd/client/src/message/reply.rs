@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppStatus, Attached, AuditRecord, DesStatus, DiskStatus, GrantStatus, Impact, KeyStatus,
+    AppStatus, Attached, AuditRecord, AuditStatus, DesStatus, DiskStatus, GrantStatus, Impact, KeyStatus,
     OneTimeSecret, Revocation, TokenStatus, UnixMillis, VaultStatus,
 };
 
@@ -108,10 +108,30 @@ pub enum Reply {
     Audit(Vec<AuditRecord>),
     /// The audit log is whole.
     AuditWhole {
+        /// Number of its first row.
+        first: u64,
         /// Records in it.
         records: u64,
         /// Hash of the newest, hexadecimal.
         head: String,
+    },
+    /// Files of the audit log were moved elsewhere.
+    AuditArchived {
+        /// How many.
+        files: u64,
+        /// Number of the log's first row now.
+        first: u64,
+    },
+    /// The audit log goes on after a break.
+    AuditReanchored {
+        /// The break.
+        accepted: String,
+        /// Number of the log's first row now.
+        first: u64,
+        /// Files that are no part of it any more; they stay where they are.
+        sealed: u64,
+        /// SHA-256 of these, one after the other, hexadecimal.
+        sha256: String,
     },
     /// A lease. The DEK follows the frame, unless the key is lost and the holder asked to wait.
     Attached(Box<Attached>),
@@ -138,6 +158,8 @@ pub struct DaemonStatus {
     pub disks: u64,
     /// Leases, parked ones included.
     pub leases: u64,
+    /// The audit log.
+    pub audit: AuditStatus,
     /// What somebody should look at, a line each; nothing if all is well.
     pub warnings: Vec<String>,
 }
