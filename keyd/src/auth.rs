@@ -115,7 +115,7 @@ impl Auth {
         let administrator = self.has(who, Permission::Administer, view)?;
         let permit = || Permit { caller: caller.clone(), administrator, op: PhantomData };
         match (O::NEEDS, vault) {
-            (Needs::Lease, _) => Ok(permit()),
+            (Needs::Lease | Needs::Identity, _) => Ok(permit()),
             _ if administrator => Ok(permit()),
             (Needs::Daemon(permission), _) if self.has(who, permission, view)? => Ok(permit()),
             (Needs::Daemon(permission), _) => {

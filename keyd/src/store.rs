@@ -8,10 +8,12 @@
 //! error nothing on disk is trusted any more: the store refuses everything until the daemon is started again (as
 //! databases do since the fsync findings of 2018). Want of space is no such error: it is seen before.
 
+mod apps;
 mod backend;
 mod ballast;
 mod create;
 mod health;
+mod key_lists;
 mod log_care;
 mod meta;
 mod space;
@@ -27,7 +29,9 @@ use std::{
 
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
+pub use apps::Apps;
 pub use health::Break;
+pub use key_lists::KeyLists;
 pub use log_care::{Archived, Reanchored, Verified};
 pub use start::{AuditKeeping, open};
 pub use txn::Txn;

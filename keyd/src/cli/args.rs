@@ -5,7 +5,9 @@ pub mod consent;
 pub mod des;
 pub mod disk;
 pub mod grant;
+pub mod http;
 pub mod key;
+pub mod principal;
 pub mod root;
 pub mod serve;
 mod value;
@@ -19,7 +21,9 @@ pub use audit::Audit;
 pub use des::Des;
 pub use disk::Disk;
 pub use grant::Grant;
+pub use http::CaVerb;
 pub use key::Key;
+pub use principal::{IdentityVerb, PrincipalVerb, TokenVerb};
 pub use root::Root;
 pub use serve::Serve;
 pub use vault::Vault;
@@ -93,6 +97,18 @@ pub enum Verb {
     /// The audit log
     #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(Audit),
+    /// Applications: create, list, show, certificates, remove
+    #[command(subcommand)]
+    Principal(PrincipalVerb),
+    /// Bearer tokens of applications: create, list, revoke
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Managed identities of applications: create, remove
+    #[command(subcommand)]
+    Identity(IdentityVerb),
+    /// The certification authority that keyd made for HTTPS: show
+    #[command(subcommand)]
+    Ca(CaVerb),
     /// The root key: show, move, change-passphrase
     #[command(subcommand)]
     Root(Root),
