@@ -64,6 +64,12 @@ pub const ROTATION_RETRY_MS: u64 = 60_000;
 /// How long a command may wait for holders' confirmations, milliseconds: longer than the longest lease.
 pub const WAIT_MS_MAX: u64 = 2 * 3600 * 1000;
 
+/// How long a command waits for the daemon's wrapping DEKs anew: a million of them under RSA-4096.
+pub const LONG_WORK_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+
+/// How often a command looks how far that is.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Disk encryption sets at once: a list of them must fit one frame.
 pub const SETS_MAX: usize = 1000;
 

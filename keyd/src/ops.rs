@@ -44,6 +44,7 @@ pub mod status;
 pub mod taking;
 pub mod vault_create;
 pub mod vault_delete;
+pub mod vault_permit;
 pub mod vault_policy;
 pub mod vault_protect;
 pub mod vault_show;

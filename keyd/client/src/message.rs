@@ -28,7 +28,7 @@ pub use key::{
     RotationPolicy, Trigger, UnixSeconds,
 };
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};
-pub use vault::{GrantRequest, GrantStatus, VaultRequest, VaultStatus};
+pub use vault::{GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
 
 use crate::ids::DiskId;
 

@@ -54,6 +54,8 @@ operations! {
     KeyCreate = "key-create" needs vault Create;
     /// List keys of all vaults.
     KeyList = "key-list" needs daemon Read;
+    /// List keys of one vault.
+    KeyListIn = "key-list" needs vault List;
     /// Show a key.
     KeyShow = "key-show" needs vault Get;
     /// Change attributes; also take a key away by them, and bring it back.

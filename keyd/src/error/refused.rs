@@ -24,11 +24,11 @@ use crate::{
 #[allow(missing_docs, reason = "the texts say it")]
 pub enum Refused {
     #[error(
-        "{who} may not do this: it needs the permission '{permission}', given by 'keyd grant {who} {permission}'"
+        "{who} may not do this: it needs the permission '{permission}', given by 'keyd grant {who} {permission} --add'"
     )]
     Forbidden { who: Principal, permission: Permission },
     #[error(
-        "{who} may not do this: it needs the permission '{permission}' in vault '{vault}', given by 'keyd vault permit {vault} {who} {permission}'"
+        "{who} may not do this: it needs the permission '{permission}' in vault '{vault}', given by 'keyd vault permit {vault} {who} {permission} --add'"
     )]
     ForbiddenIn { who: Principal, vault: VaultName, permission: KeyPermission },
     #[error(
@@ -110,7 +110,7 @@ pub enum Refused {
     )]
     IdentityLacks { set: DesName, vault: VaultName, permission: KeyPermission },
     #[error(
-        "{verb} {subject} would hit {hit}: 'keyd {verb} {subject} --dry-run' lists them, --force does it all the same"
+        "{verb} {subject} would hit {hit}: the same command with --dry-run lists them, with --force does it"
     )]
     InUseBy { verb: &'static str, subject: String, hit: String },
     #[error(
