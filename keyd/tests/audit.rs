@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 
 use common::{
-    Keyd, attach,
+    Keyd,
     state_files::{
         Files, files, is_broken, is_named, is_whole, joined, put_back, rows_of, segments, seq_of,
         with_segments, write_rows,

@@ -69,8 +69,7 @@ fn a_full_disk_halts_uses_lets_a_key_be_taken_away_and_all_goes_on_with_space() 
         };
         let lost = keyd.state().join("lost+found");
         let _ = fs::remove_dir(lost);
-        fs::set_permissions(keyd.state(), Permissions::from_mode(0o700))
-            .unwrap();
+        fs::set_permissions(keyd.state(), Permissions::from_mode(0o700)).unwrap();
         put_back(&keyd.state(), &before);
         for name in before.keys() {
             let path = keyd.state().join(name);
