@@ -1,9 +1,9 @@
 //! keyd with 10,000 disks under 100 disk encryption sets on one key: start, memory, unwraps, rotation, revocation; for
 //! RSA-2048 and RSA-3072.
 //!
-//! The daemon is this program again, started as `keyd` is, on a state directory in `target` or in `KEYD_BENCH_DIR`: what
-//! its figures are made of is the fsync of that disk (two an operation), and RSA. The rate of `Kek::unwrap` alone, on one
-//! core, tells the one from the other. `KEYD_BENCH_DISKS` sets another number of disks.
+//! The daemon is this program again, started as `keyd` is, on a state directory in `target` or in `KEYD_BENCH_DIR`:
+//! what its figures are made of is the fsync of that disk (two an operation), and RSA. The rate of `Kek::unwrap` alone,
+//! on one core, tells the one from the other. `KEYD_BENCH_DISKS` sets another number of disks.
 
 use std::{
     env, fs,

@@ -105,8 +105,8 @@ pub const BALLAST_PIECE_LEN: u64 = 512 << 10;
 /// Memory for pages of the store, bytes: 10,000 disks fit twice over.
 pub const STORE_CACHE_LEN: usize = 64 << 20;
 
-/// How long a commit waits for a copy of its audit record. A copy that takes longer counts as failing, and is waited for
-/// no more until it has caught up.
+/// How long a commit waits for a copy of its audit record. A copy that takes longer counts as failing, and is waited
+/// for no more until it has caught up.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// DEKs wrapped anew in one commit: a crash repeats no more than these, a commit's two fsyncs are shared by them.

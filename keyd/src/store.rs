@@ -101,7 +101,7 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Opens the store, makes it on the first start, and brings the audit log to an end that fits. A log that does not
-    /// fit, or that a copy goes further than, is no error here: the store then answers questions and refuses to use keys.
+    /// fit, or that a copy outlives, is no error here: the store then answers questions and refuses to use keys.
     ///
     /// # Errors
     /// [`Fault`]: the database or the log cannot be read or written; the copy is another log's.
