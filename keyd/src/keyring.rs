@@ -10,9 +10,11 @@ use std::{
 use keyd_client::KeyVersion;
 
 use crate::{
-    error::Fault,
+    error::{Fault, Refused},
     hsm::{Hsm, HsmKey},
-    kek::{ImportedKey, Kek, KekError, KeyBits, Material, PrivateDer, Provider, PublicKey},
+    kek::{
+        HsmObject, ImportedKey, Kek, KekError, KeyBits, Material, PrivateDer, Provider, PublicKey,
+    },
     lock::lock,
     model::{key::Key, version::Version},
     root::RootKey,
@@ -139,20 +141,27 @@ impl Keyring {
         Ok(kek)
     }
 
+    /// Whether keys of a provider can be made here.
+    ///
+    /// # Errors
+    /// [`Refused::NoHsm`].
+    pub fn has(&self, provider: Provider) -> Result<(), Refused> {
+        match provider {
+            Provider::Hsm if self.hsm.is_none() => Err(Refused::NoHsm),
+            Provider::Hsm | Provider::Software => Ok(()),
+        }
+    }
+
     fn hsm(&self) -> Result<&Arc<Hsm>, KekError> {
         self.hsm.as_ref().ok_or(KekError::NoHsm)
     }
 
-    /// Destroys the key pairs of a purged key, or of a version that came to nothing, in the HSM. A sealed key is gone
-    /// with its record.
+    /// Destroys a key pair in the HSM. A sealed key is gone with its record.
     ///
     /// # Errors
     /// [`KekError::NoHsm`], [`KekError::Hsm`]; the key pair is still there then.
-    pub fn destroy(&self, material: &Material) -> Result<(), Fault> {
-        if let Material::Hsm(object) = material {
-            HsmKey::destroy(self.hsm()?, object)?;
-        }
-        Ok(())
+    pub fn destroy(&self, object: &HsmObject) -> Result<(), Fault> {
+        Ok(HsmKey::destroy(self.hsm()?, object)?)
     }
 
     /// Forgets the opened forms of what must not be used any more.

@@ -28,6 +28,7 @@ pub mod log;
 pub mod model;
 pub mod opened;
 pub mod ops;
+pub mod recovery;
 pub mod root;
 pub mod secret_file;
 pub mod serve;

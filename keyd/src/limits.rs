@@ -133,6 +133,9 @@ pub const PASSPHRASE_LEN_MAX: usize = 1024;
 /// Longest `root.json`, bytes: a wrapped key of RSA-4096 in base64 has 700.
 pub const ROOT_DOCUMENT_LEN_MAX: u64 = 16 << 10;
 
+/// Longest header of a sealed backup, bytes: a recipient has about 100.
+pub const AGE_HEADER_LEN_MAX: usize = 64 << 10;
+
 /// Sessions with a token at once: tokens have few, and do one thing at a time. Others wait their turn.
 pub const HSM_SESSIONS_MAX: usize = 8;
 

@@ -2,18 +2,24 @@
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
+mod common;
 #[path = "common/token.rs"]
 mod token;
 
 use std::{fs, sync::Arc, thread};
 
+use common::{Keyd, attach, refusal};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use keyd::{
     hsm::{Hsm, HsmConfig, HsmError, HsmKey},
     kek::{Algorithm, Binding, ImportedKey, Kek, KekError, KeyBits, PrivateJwk, Purpose},
     volume_key,
 };
-use keyd_client::{DiskId, ids::DesId};
+use keyd_client::{
+    DiskId, KeyId,
+    ids::DesId,
+    message::{Consent, KeyRequest},
+};
 use rsa::{
     BigUint, Oaep, Pkcs1v15Encrypt, RsaPublicKey, pkcs8::DecodePublicKey, rand_core::OsRng,
     traits::PublicKeyParts,
@@ -314,4 +320,80 @@ fn wrong_settings_are_told_by_what_is_wrong() {
         fs::remove_file(token.pin_file()).unwrap();
         assert!(told(token.config()).contains("No such file"));
     });
+}
+
+fn daemon(token: &Token) -> Keyd {
+    let pin_file = token.pin_file().display().to_string();
+    Keyd::start_with(&["--hsm-module", MODULE, "--hsm-token", LABEL, "--hsm-pin-file", &pin_file])
+}
+
+/// Key `k` in the token, set `s` on it, a disk in that.
+fn disk_under_hsm(keyd: &Keyd) -> DiskId {
+    let made = keyd.run(&["key", "create", "k", "--bits", "2048", "--hsm"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    keyd.make_set(60_000);
+    keyd.make_disk(Some("s"))
+}
+
+#[test]
+fn a_daemons_disks_live_under_a_key_of_the_token() {
+    with_token("a_daemons_disks_live_under_a_key_of_the_token", |token| {
+        let mut keyd = daemon(token);
+        let disk = disk_under_hsm(&keyd);
+        assert!(keyd.key("k").versions[0].hsm);
+        let dek = *keyd.release(disk).expose();
+        keyd.ask(KeyRequest::Rotate { name: "k".parse().unwrap() });
+        assert!(keyd.key("k").versions.iter().all(|version| version.hsm));
+        keyd.restart();
+        assert_eq!(attach(&keyd, disk, false).unwrap().dek.unwrap().expose(), &dek);
+        keyd.verify();
+    });
+}
+
+#[test]
+fn a_daemon_says_that_its_token_is_gone_and_goes_on_when_it_is_back() {
+    with_token("a_daemon_says_that_its_token_is_gone_and_goes_on_when_it_is_back", |token| {
+        let mut keyd = daemon(token);
+        let (disk, platform) = (disk_under_hsm(&keyd), keyd.make_disk(None));
+        keyd.kill();
+        let away = token.objects().with_extension("away");
+        fs::rename(token.objects(), &away).unwrap();
+        fs::create_dir(token.objects()).unwrap();
+        keyd.resume();
+        assert!(keyd.log().contains("keys in the token cannot be used yet"), "{}", keyd.log());
+        let refused = refusal(attach(&keyd, disk, false));
+        assert!(refused.message.contains("fault of its own"), "{}", refused.message);
+        assert!(keyd.log().contains("no token is labelled 'keyd-test'"), "{}", keyd.log());
+        assert!(attach(&keyd, platform, false).unwrap().dek.is_some());
+        keyd.kill();
+        fs::remove_dir(token.objects()).unwrap();
+        fs::rename(&away, token.objects()).unwrap();
+        keyd.resume();
+        assert!(attach(&keyd, disk, false).unwrap().dek.is_some());
+    });
+}
+
+#[test]
+fn a_purged_key_is_gone_from_the_token() {
+    with_token("a_purged_key_is_gone_from_the_token", |token| {
+        let keyd = daemon(token);
+        let made = keyd.run(&["key", "create", "k", "--bits", "2048", "--hsm"]);
+        assert!(made.status.success());
+        let listed = || String::from_utf8(token.pkcs11_tool(&["--list-objects"]).stdout).unwrap();
+        assert!(listed().contains("keyd k "), "{}", listed());
+        let name: KeyId = "k".parse().unwrap();
+        keyd.ask(KeyRequest::Delete { name: name.clone(), consent: Consent::Force, wait_ms: 0 });
+        assert!(listed().contains("keyd k "), "it can still be recovered");
+        keyd.ask(KeyRequest::Purge { name, consent: Consent::Force });
+        assert!(!listed().contains("keyd k "), "{}", listed());
+    });
+}
+
+#[test]
+fn without_an_hsm_a_key_in_it_is_refused() {
+    let keyd = Keyd::start();
+    let refused = keyd.run(&["key", "create", "k", "--hsm"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("start it with --hsm-module"), "{said}");
 }

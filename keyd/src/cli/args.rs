@@ -121,6 +121,9 @@ pub enum Key {
         /// Modulus length: 2048, 3072 or 4096
         #[arg(long, default_value_t = 3072)]
         bits: u32,
+        /// Make it in the hardware security module, where it stays
+        #[arg(long)]
+        hsm: bool,
     },
     /// All keys
     List,

@@ -16,7 +16,7 @@ use crate::clock;
 
 pub(super) fn run(ask: &Ask, verb: args::Key) -> Result<(), Error> {
     let request = match verb {
-        args::Key::Create { name, bits } => KeyRequest::Create { name, bits, hsm: false },
+        args::Key::Create { name, bits, hsm } => KeyRequest::Create { name, bits, hsm },
         args::Key::List => KeyRequest::List { after: None },
         args::Key::Show { name } => KeyRequest::Show { name },
         args::Key::Enable { name } => switch(name, true, Consent::Force, None),

@@ -53,6 +53,10 @@ pub enum Refused {
     SetExists(DesName),
     #[error("RSA keys have 2048, 3072 or 4096 bits, not {0}")]
     KeyBits(u32),
+    #[error(
+        "keyd has no hardware security module: start it with --hsm-module, --hsm-token and --hsm-pin-file"
+    )]
+    NoHsm,
     #[error("there are {KEYS_MAX} keys in vault '{0}', as many as can be: use another vault")]
     TooManyKeys(VaultName),
     #[error("key '{0}' has {VERSIONS_MAX} versions, as many as can be: make another key")]
@@ -223,6 +227,7 @@ impl Refused {
             | Self::NoSet(_)
             | Self::NoDisk(_) => RefusalCode::NotFound,
             Self::KeyBits(_)
+            | Self::NoHsm
             | Self::Retention(_)
             | Self::RotationPolicy(_)
             | Self::RotationTimes

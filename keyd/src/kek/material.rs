@@ -17,6 +17,15 @@ pub enum Material {
 }
 
 impl Material {
+    /// Where it is, if in an HSM.
+    #[must_use]
+    pub fn hsm(&self) -> Option<&HsmObject> {
+        match self {
+            Self::Sealed(_) => None,
+            Self::Hsm(object) => Some(object),
+        }
+    }
+
     /// Who holds it.
     #[must_use]
     pub fn provider(&self) -> Provider {

@@ -26,17 +26,20 @@ use crate::{
 pub fn purge(core: &Core) -> Result<(), Failure> {
     let now = clock::now();
     for id in core.store.snapshot()?.keys_to_purge(now)? {
-        core.store.commit(|txn| {
+        let purged = core.store.commit(|txn| {
             let key = txn.key(&id)?;
             let over = key.deleted().is_some_and(|deleted| deleted.purge_at <= now);
             let entry = Entry::by_daemon("key-purge", &id).class(Class::Administration);
             if !over {
-                return Ok(((), entry.outcome("recovered meanwhile")));
+                return Ok((None, entry.outcome("recovered meanwhile")));
             }
             let detail = key_purge::destroy(txn, &key)?;
-            Ok(((), entry.detail(format!("retention over {detail}"))))
+            Ok((Some(key), entry.detail(format!("retention over {detail}"))))
         })?;
-        log::line(format_args!("key {id} destroyed: its retention is over"));
+        if let Some(key) = purged {
+            key_purge::destroy_in_hsm(core, &key);
+            log::line(format_args!("key {id} destroyed: its retention is over"));
+        }
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use crate::{
 /// Makes a key with its first version, enabled, for every operation.
 ///
 /// # Errors
-/// [`Refused::KeyBits`], [`Refused::NoVault`], [`Refused::KeyExists`], [`Refused::TooManyKeys`].
+/// [`Refused::KeyBits`], [`Refused::NoHsm`], [`Refused::NoVault`], [`Refused::KeyExists`], [`Refused::TooManyKeys`].
 pub fn run(
     core: &Core,
     permit: Permit<op::KeyCreate>,
@@ -25,6 +25,7 @@ pub fn run(
     provider: Provider,
 ) -> Result<KeyStatus, Failure> {
     let bits = KeyBits::try_from(bits)?;
+    core.keyring.has(provider)?;
     // Before the costly part, and again inside the transaction.
     creatable(&core.store.snapshot()?, id)?;
     let version = core.make_version(id, bits, provider)?;

@@ -10,9 +10,12 @@ use super::{
     taking::{self, Ask},
 };
 use crate::{
+    audit::{Class, Entry},
     auth::{Permit, op},
     core::Core,
     error::{Failure, Refused},
+    kek::{HsmObject, Material},
+    log,
     model::key::Key,
     store::{Txn, View},
 };
@@ -40,7 +43,8 @@ pub fn run(
     if view.vault(&id.vault)?.purge_protection() {
         return Err(Refused::PurgeProtection(id.vault.clone()).into());
     }
-    let deks = wrapped(&view, &view.key(id)?)?;
+    let key = view.key(id)?;
+    let deks = wrapped(&view, &key)?;
     drop(view);
     if *ask.consent != Consent::DryRun && !consented(core, &permit, id, ask, deks)? {
         return Ok(Purge::Asked(deks));
@@ -55,6 +59,9 @@ pub fn run(
         }
         destroy(txn, &key)
     })?;
+    if let taking::Taken::Done { .. } = taken {
+        destroy_in_hsm(core, &key);
+    }
     Ok(Purge::Taken(taken))
 }
 
@@ -93,6 +100,35 @@ pub fn destroy(txn: &Txn<'_>, key: &Key) -> Result<String, Failure> {
     let deks = wrapped(txn, key)?;
     txn.remove_key(&key.id)?;
     Ok(format!("versions={} deks-lost={deks}", key.versions().len()))
+}
+
+/// Destroys what a destroyed key has left in the HSM. The key is gone from the state, whatever the HSM says: a key pair
+/// that stays there is written down, for the token's administrator.
+pub fn destroy_in_hsm(core: &Core, key: &Key) {
+    let materials = key.versions().iter().map(|version| &version.material);
+    for object in materials.filter_map(Material::hsm) {
+        let Err(failure) = destroy_object(core, object) else {
+            continue;
+        };
+        let why = log::chain(&failure);
+        log::line(format_args!("the key pair {} of {} stays in the HSM: {why}", object.id, key.id));
+        let entry = Entry::by_daemon("key-destroy-in-hsm", &key.id).class(Class::Withdrawal);
+        let detail = format!("id={} token={}", object.id, object.token);
+        if let Err(failure) = core.store.record(entry.outcome("failed").detail(detail)) {
+            log::line(format_args!("that was not recorded: {}", log::chain(&failure)));
+        }
+    }
+}
+
+/// A key that was restored from a backup under another name uses the same key pair.
+fn destroy_object(core: &Core, object: &HsmObject) -> Result<(), Failure> {
+    let view = core.store.snapshot()?;
+    let keys = view.keys(None, usize::MAX)?;
+    let materials = keys.iter().flat_map(Key::versions).map(|version| &version.material);
+    if materials.filter_map(Material::hsm).any(|used| used == object) {
+        return Ok(());
+    }
+    Ok(core.keyring.destroy(object)?)
 }
 
 /// DEKs, or shares of them, under any version of a key.

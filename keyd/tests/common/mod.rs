@@ -116,6 +116,11 @@ impl Keyd {
     /// Key `k` of 2048 bits and set `s` on it.
     pub(crate) fn make_key_and_set(&self, lease_ms: u64) {
         self.ask(KeyRequest::Create { name: "k".parse().unwrap(), bits: 2048, hsm: false });
+        self.make_set(lease_ms);
+    }
+
+    /// Set `s` on key `k`.
+    pub(crate) fn make_set(&self, lease_ms: u64) {
         self.ask(DesRequest::Create {
             name: "s".parse().unwrap(),
             key: "k".parse().unwrap(),

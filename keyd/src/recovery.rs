@@ -1,0 +1,3 @@
+//! The whole state, sealed to a recovery recipient, and brought back on an empty directory.
+
+pub mod age;
