@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use keyd_client::message::{DesChange, DesRequest, EncryptionType, OnRevoke, Terms};
 use system_tests::{
     audit,
-    drill::{Drill, SIZE},
+    drill::Drill,
     refusal::backend_refuses,
     world::{TERMS, World},
 };

@@ -18,6 +18,7 @@ use crate::{
     auth::{self, Caller, Op, Permit},
     core::Core,
     error::{Failure, Fault},
+    leases::LeaseOver,
     log, ops,
 };
 
@@ -40,15 +41,6 @@ impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
         Self::Reply(Box::new(reply), None)
     }
-}
-
-/// Why a lease is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseOver {
-    /// The holder closed the connection, or spoke nonsense.
-    HungUp,
-    /// Its time ran out.
-    RanOut,
 }
 
 impl Service {

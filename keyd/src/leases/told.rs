@@ -8,40 +8,51 @@ use keyd_client::{
     message::{Answer, FenceReport, HolderAnswer, Revocation},
 };
 
-use super::{Leases, entry::Entry};
+use super::{LeaseOver, Leases, entry::Entry};
 use crate::clock;
 
 /// Answers that somebody waits for. A row is made when its holder is told and lives as long as the [`Told`] that
 /// names it.
 #[derive(Debug, Default)]
-pub(super) struct Answers(HashMap<LeaseId, HolderAnswer>);
+pub(super) struct Answers(HashMap<LeaseId, Row>);
+
+#[derive(Debug)]
+struct Row {
+    told: HolderAnswer,
+    /// Whether something may still come.
+    open: bool,
+}
 
 impl Answers {
     pub(super) fn await_from(&mut self, lease: LeaseId, entry: &Entry) {
         let left = entry.ends.map(BootTime::remaining).unwrap_or_default();
         let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let row = HolderAnswer {
+        let told = HolderAnswer {
             disk: entry.claim.disk,
             lease,
             pid: entry.claim.caller.pid,
             uid: entry.claim.caller.uid,
             answer: Answer::Unconfirmed { lease_ends: clock::now().saturating_add(left) },
         };
-        self.0.insert(lease, row);
+        self.0.insert(lease, Row { told, open: true });
     }
 
     pub(super) fn confirm(&mut self, lease: LeaseId, report: &FenceReport) {
         if let Some(row) = self.0.get_mut(&lease) {
-            row.answer = Answer::Confirmed(*report);
+            row.told.answer = Answer::Confirmed(*report);
+            row.open = false;
         }
     }
 
-    /// A holder that is gone has answered no more than it had.
-    pub(super) fn gone(&mut self, lease: LeaseId) {
-        if let Some(row) = self.0.get_mut(&lease)
-            && let Answer::Unconfirmed { .. } = row.answer
-        {
-            row.answer = Answer::HungUp { at: clock::now() };
+    /// A holder that is gone has answered no more than it had. One whose lease ran out is not gone: it has only been
+    /// waited for long enough.
+    pub(super) fn gone(&mut self, lease: LeaseId, why: LeaseOver) {
+        let Some(row) = self.0.get_mut(&lease) else {
+            return;
+        };
+        row.open = false;
+        if let (Answer::Unconfirmed { .. }, LeaseOver::HungUp) = (row.told.answer, why) {
+            row.told.answer = Answer::HungUp { at: clock::now() };
         }
     }
 
@@ -51,8 +62,7 @@ impl Answers {
     }
 
     fn open(&self, leases: &[LeaseId]) -> bool {
-        let open = |row: &HolderAnswer| matches!(row.answer, Answer::Unconfirmed { .. });
-        leases.iter().any(|lease| self.0.get(lease).is_some_and(open))
+        leases.iter().any(|lease| self.0.get(lease).is_some_and(|row| row.open))
     }
 }
 
@@ -75,7 +85,7 @@ impl<'a> Told<'a> {
         u32::try_from(self.told.len()).unwrap_or(u32::MAX)
     }
 
-    /// Waits until each has answered or is gone, for so long at most, and says what is known of each. Not at all is
+    /// Waits until each has answered, is gone, or has no lease any more, for so long at most, and says what is known of each. Not at all is
     /// not asked.
     pub fn wait(self, time: Duration) -> Revocation {
         let told = self.count();
@@ -88,8 +98,11 @@ impl<'a> Told<'a> {
             let waited = self.leases.answered.wait_timeout(state, until.remaining());
             state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
         }
-        let mut holders: Vec<HolderAnswer> =
-            self.told.iter().filter_map(|lease| state.answers.0.get(lease).cloned()).collect();
+        let mut holders: Vec<HolderAnswer> = self
+            .told
+            .iter()
+            .filter_map(|lease| Some(state.answers.0.get(lease)?.told.clone()))
+            .collect();
         drop(state);
         holders.sort_by_key(|holder| holder.disk);
         Revocation { told, holders }
