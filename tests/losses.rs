@@ -3,20 +3,21 @@
 
 use std::{
     collections::BTreeSet,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use keyd_client::{
     ClientError, DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
     message::{
         Consent, DesRequest, DiskRequest, EncryptionType, KeyChange, KeyOperation, KeyRequest,
-        KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms, UnixMillis,
-        UnixSeconds, VaultRequest,
+        KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms, UnixSeconds,
+        VaultRequest,
     },
     permission::KeyPermission,
 };
 use system_tests::{
     audit::fence_of,
+    clock::millis,
     drill::{Drill, SIZE},
     world::{TERMS, World},
 };
@@ -155,11 +156,6 @@ fn expiry(seconds: UnixSeconds) -> KeyChange {
 fn operations(all: &[KeyOperation]) -> KeyChange {
     let operations = Some(BTreeSet::from_iter(all.iter().copied()));
     KeyChange { operations, ..KeyChange::default() }
-}
-
-fn millis() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    since.as_millis() as UnixMillis
 }
 
 fn seconds() -> UnixSeconds {

@@ -22,6 +22,7 @@ use crate::{
     auth::{self, Caller, Op, Permit},
     core::Core,
     error::{Failure, Fault, Refused},
+    leases::LeaseOver,
     log, ops,
 };
 use strangers::Strangers;
@@ -56,15 +57,6 @@ impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
         Self::Reply(Box::new(reply), None)
     }
-}
-
-/// Why a lease is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseOver {
-    /// The holder closed the connection, or spoke nonsense.
-    HungUp,
-    /// Its time ran out.
-    RanOut,
 }
 
 impl Service {
