@@ -65,3 +65,6 @@ pub mod vault_permit;
 pub mod vault_policy;
 pub mod vault_protect;
 pub mod vault_show;
+
+#[cfg(test)]
+mod tests;
