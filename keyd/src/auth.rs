@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
 use keyd_client::{
     Principal, VaultName,
+    message::{GrantSource, GrantStatus},
     permission::{KeyPermission, Permission},
 };
 
@@ -114,7 +115,7 @@ impl Auth {
         let administrator = self.has(who, Permission::Administer, view)?;
         let permit = || Permit { caller: caller.clone(), administrator, op: PhantomData };
         match (O::NEEDS, vault) {
-            (Needs::Lease, _) => Ok(permit()),
+            (Needs::Lease | Needs::Identity, _) => Ok(permit()),
             _ if administrator => Ok(permit()),
             (Needs::Daemon(permission), _) if self.has(who, permission, view)? => Ok(permit()),
             (Needs::Daemon(permission), _) => {
@@ -136,6 +137,22 @@ impl Auth {
         }
     }
 
+    /// What holds without the store's saying so.
+    #[must_use]
+    pub fn said(&self) -> Vec<GrantStatus> {
+        let owner = GrantStatus {
+            principal: Principal::User(self.administrator),
+            permissions: [Permission::Administer].into(),
+            source: GrantSource::Owner,
+        };
+        let options = self.grants.iter().map(|grant| GrantStatus {
+            principal: grant.who.clone(),
+            permissions: grant.permissions.clone(),
+            source: GrantSource::ServeOption,
+        });
+        std::iter::once(owner).chain(options).collect()
+    }
+
     /// Whether a principal has a permission in the daemon as a whole.
     ///
     /// # Errors
@@ -154,8 +171,8 @@ impl Auth {
         Ok(owner || self.grants.iter().any(granted) || has(&view.grants_to(who)?))
     }
 
-    /// Who may read may look into every vault. Who manages all keys may everything in every vault but the platform's, except to destroy what was deleted: the
-    /// defence against one rogue is that deleting and purging are two people's.
+    /// Who may read may look into every vault. Who manages all keys may everything in every vault but the platform's,
+    /// except to destroy what was deleted: the defence against one rogue is that deleting and purging are two people's.
     fn has_in(
         &self,
         who: &Principal,

@@ -28,7 +28,7 @@ use serde::Serialize;
 
 pub use entry::{Claim, Stage};
 use entry::{Entry, hung_up};
-pub use told::Told;
+pub use told::{Spared, Told};
 
 use crate::lock::lock;
 
@@ -197,7 +197,7 @@ impl Leases {
         let told: Vec<LeaseId> = told.map(|loss| loss.lease).collect();
         for lease in &told {
             if let Some(entry) = state.entries.get(lease) {
-                state.answers.await_from(*lease, entry);
+                state.answers.watch(*lease, entry, told::unconfirmed(entry));
             }
         }
         Told::new(self, told)

@@ -1,6 +1,7 @@
 //! What is said on the socket, as data. Bodies are JSON; a DEK never is: it follows its frame as raw bytes
 //! (see [`crate::wire`]).
 
+mod app;
 mod audit;
 mod des;
 mod disk;
@@ -12,6 +13,7 @@ mod vault;
 
 use serde::{Deserialize, Serialize};
 
+pub use app::{AppRequest, AppStatus, OneTimeSecret, TokenRequest, TokenStatus};
 pub use audit::{AuditCopyStatus, AuditRecord, AuditRequest, AuditStatus};
 pub use des::{
     DesChange, DesRequest, DesStatus, EncryptionType, OnExpiry, OnRevoke, PreviousKey, Reaction,
@@ -28,7 +30,7 @@ pub use key::{
     RotationPolicy, Trigger, UnixSeconds,
 };
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};
-pub use vault::{GrantRequest, GrantStatus, VaultRequest, VaultStatus};
+pub use vault::{GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
 
 use crate::ids::DiskId;
 
@@ -48,6 +50,12 @@ pub enum Request {
     Vault(VaultRequest),
     /// Permissions in the daemon as a whole.
     Grant(GrantRequest),
+    /// Applications.
+    App(AppRequest),
+    /// Their tokens.
+    Token(TokenRequest),
+    /// The certificate of the daemon's own certification authority.
+    CaCertificate,
     /// Disk encryption sets.
     Des(DesRequest),
     /// Disks, snapshots and images.
@@ -80,6 +88,8 @@ request_from! {
     Key(KeyRequest),
     Vault(VaultRequest),
     Grant(GrantRequest),
+    App(AppRequest),
+    Token(TokenRequest),
     Des(DesRequest),
     Disk(DiskRequest),
     Audit(AuditRequest),

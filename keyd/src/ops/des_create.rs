@@ -76,7 +76,7 @@ pub(super) fn settle(
     let now = clock::now();
     let mut vault = txn.vault(&key.id.vault)?;
     if permit {
-        vault.permit_also(&set.identity(), &IDENTITY_NEEDS)?;
+        vault.permit_also(&set.identity(), &IDENTITY_NEEDS.into())?;
         txn.put_vault(&vault)?;
     }
     right(&vault, set, key, version, Use::Wrap, now)?;

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use keyd_client::message::{Consent, Impact, Revocation};
 
-use super::{enforce, impact};
+use super::{
+    enforce::{self, Enforced},
+    impact,
+};
 use crate::{
     audit::Class,
     auth::{Op, Permit},
@@ -97,12 +100,10 @@ pub fn run_as<O: Op>(
         core.store.record(entry.outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
-    core.store.commit(|txn| {
+    let Enforced { told, granted } = enforce::commit(core, |txn| {
         let detail = made(core, txn, ask, &change)?;
         Ok(((), entry.detail(detail)))
     })?;
-    let enforced = enforce::run(core)?;
-    let granted = enforced.granted;
-    let revocation = enforced.told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
+    let revocation = told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
     Ok(Taken::Done { revocation, granted })
 }

@@ -28,7 +28,7 @@ pub struct Range<'a> {
 }
 
 impl Range<'_> {
-    const ALL: Self = Self { prefix: &[], after: None, limit: usize::MAX };
+    pub(super) const ALL: Self = Self { prefix: &[], after: None, limit: usize::MAX };
 }
 
 /// A row's key and value.
@@ -454,16 +454,16 @@ pub(super) fn count(table: &impl ReadableTable<Bytes, Bytes>, prefix: &[u8]) -> 
 }
 
 /// A key's vault and name from its row's key.
-fn key_id(row: &[u8]) -> Result<KeyId, Fault> {
+pub(super) fn key_id(row: &[u8]) -> Result<KeyId, Fault> {
     let id = String::from_utf8_lossy(row).parse();
     id.map_err(|_| Fault::Dangling("a key without a name".to_owned()))
 }
 
-fn decode<T: DeserializeOwned>(value: Option<Vec<u8>>) -> Result<Option<T>, Fault> {
+pub(super) fn decode<T: DeserializeOwned>(value: Option<Vec<u8>>) -> Result<Option<T>, Fault> {
     Ok(value.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
 }
 
-fn decode_all<T: DeserializeOwned>(rows: &[Row]) -> Result<Vec<T>, Fault> {
+pub(super) fn decode_all<T: DeserializeOwned>(rows: &[Row]) -> Result<Vec<T>, Fault> {
     let decoded: Result<Vec<T>, _> =
         rows.iter().map(|(_, value)| serde_json::from_slice(value)).collect();
     Ok(decoded?)

@@ -53,7 +53,7 @@ impl Daemon {
         let auth = Auth::new(0, Vec::new());
         let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
         let stream = Arc::new(UnixStream::pair().unwrap().0);
-        Self { service: Service::new(core), stream }
+        Self { service: Service::new(core, Reach::default()), stream }
     }
 
     fn store(&self) -> &Store {
