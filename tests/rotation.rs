@@ -4,10 +4,9 @@
 use std::time::Duration;
 
 use keyd_client::{
-    Client, DesName, DiskId, KeyId,
+    DesName, DiskId, KeyId,
     message::{
-        Consent, DesRequest, DiskRequest, EncryptionType, Geometry, Holes, KeyChange, KeyRequest,
-        KeyStatus, Reply,
+        Consent, DesRequest, DiskRequest, EncryptionType, KeyChange, KeyRequest, KeyStatus, Reply,
     },
 };
 use system_tests::{
@@ -27,16 +26,6 @@ fn key(name: &str) -> KeyId {
 
 fn set(name: &str) -> DesName {
     name.parse().expect("a name of a set")
-}
-
-/// Records of disks without images: all that a rotation is about.
-fn make_records(world: &World, des: &str) {
-    let mut client = Client::connect(&world.socket()).expect("a daemon");
-    let holes = Holes::Zeros;
-    let geometry = Geometry { sector_size: 512, data_offset: 16 << 20, size: 1 << 20, holes };
-    for _ in 0..OTHERS {
-        let _ = client.call(DiskRequest::Create { des: Some(set(des)), geometry }).expect("made");
-    }
 }
 
 fn status(world: &World, name: &str) -> KeyStatus {
@@ -88,7 +77,7 @@ fn rotation_another_key_and_another_set_are_not_noticed_under_load() {
         world.make_set(name, EncryptionType::CustomerKey, TERMS);
     }
     let _ = world.keyd("key create new --bits 2048").success();
-    make_records(&world, "d");
+    world.make_records("d", OTHERS);
     let id: DiskId = world.make_disk("d", &LEN.to_string(), "").parse().expect("an id");
     let backend = world.start_backend("d", "");
     let mut meter = Meter::connect(&world.path("d.sock"), LEN, 1);
