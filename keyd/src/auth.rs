@@ -82,7 +82,7 @@ impl<O: Op> Permit<O> {
 
 /// The audit record of an operation.
 pub(crate) fn entry<O: Op>(caller: &Caller, subject: impl fmt::Display) -> Entry {
-    Entry::new(caller, O::NAME, subject)
+    Entry::new(caller, O::NAME, subject).class(O::CLASS)
 }
 
 /// The rules: who made the state directory, what `keyd serve --grant` said, what the store says.

@@ -38,7 +38,7 @@ pub fn main() -> ExitCode {
         Verb::Key(verb) => key::run(&ask, verb),
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
-        Verb::Audit(verb) => audit::run(&ask, &verb),
+        Verb::Audit(verb) => audit::run(&ask, verb),
         Verb::Root(verb) => root::run(&ask, verb),
     };
     match done {

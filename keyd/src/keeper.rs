@@ -7,13 +7,23 @@ use std::{
 
 use crate::{core::Core, error::Failure, limits::TICK, log, ops::due};
 
-type Duty = fn(&Core) -> Result<(), Failure>;
+struct Duty {
+    work: fn(&Core) -> Result<(), Failure>,
+    /// Whether it is done beside a broken audit log too: what only takes keys away is.
+    beside_break: bool,
+}
 
 /// What must not wait for anything.
-const PROMPT: &[Duty] = &[due::enforce, due::purge];
+const PROMPT: &[Duty] = &[
+    Duty { work: due::enforce, beside_break: true },
+    Duty { work: due::purge, beside_break: false },
+];
 
 /// What may take minutes: wrapping ten thousand DEKs anew must not keep a grace from its end.
-const LONG: &[Duty] = &[due::rotate, due::catch_up];
+const LONG: &[Duty] = &[
+    Duty { work: due::rotate, beside_break: false },
+    Duty { work: due::catch_up, beside_break: false },
+];
 
 /// The running keeper; it ends when this is dropped.
 #[derive(Debug)]
@@ -56,8 +66,8 @@ fn run(core: &Core, duties: &[Duty], stopped: &mpsc::Receiver<()>) {
     while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
         let failed = duties
             .iter()
-            .filter(|_| !core.stopping() && core.store.writable().is_ok())
-            .find_map(|duty| duty(core).err())
+            .filter(|duty| !core.stopping() && (duty.beside_break || core.store.writable().is_ok()))
+            .find_map(|duty| (duty.work)(core).err())
             .map(|failure| log::chain(&failure));
         if failed != before
             && let Some(failed) = &failed

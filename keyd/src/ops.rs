@@ -5,7 +5,9 @@
 #![allow(clippy::needless_pass_by_value, reason = "a permit is spent by passing it on")]
 
 pub mod attach;
+pub mod audit_archive;
 pub mod audit_read;
+pub mod audit_reanchor;
 pub mod daemon_status;
 pub mod des_create;
 pub mod des_delete;

@@ -53,7 +53,7 @@ pub struct Config {
     /// The token for keys, and for a root key that it wraps.
     pub hsm: Option<HsmConfig>,
     /// How the audit log is kept.
-    pub audit: store::Audit,
+    pub audit: store::AuditKeeping,
 }
 
 /// Why the daemon does not run.

@@ -14,6 +14,7 @@ use keyd_client::{
 };
 
 use crate::{
+    audit::Class,
     auth::{self, Caller, Op, Permit},
     core::Core,
     error::{Failure, Fault},
@@ -176,10 +177,12 @@ impl Service {
             Failure::Refused(refused) => (outcome_of(refused.code()), refused.to_string()),
             Failure::Fault(_) => ("fault", String::new()),
         };
-        let entry = auth::entry::<O>(caller, subject).outcome(outcome).detail(detail);
+        // What was refused takes nothing away: it may not use up what is kept for that.
+        let entry = auth::entry::<O>(caller, subject).class(Class::Use);
+        let entry = entry.outcome(outcome).detail(detail);
         match (self.core.store.record(entry), failure) {
             (Err(Failure::Fault(fault)), Failure::Refused(_)) => Err(fault),
-            // With a broken audit log nothing is recorded; the refusal stands, and nothing was done.
+            // On a full disk or beside a broken log nothing is recorded; the refusal stands, and nothing was done.
             _ => Ok(()),
         }
     }

@@ -29,8 +29,7 @@ use redb::{Database, ReadableDatabase, WriteTransaction};
 
 pub use health::Break;
 pub use log_care::{Archived, Reanchored, Verified};
-pub use space::Space;
-pub use start::{Audit, open};
+pub use start::{AuditKeeping, open};
 pub use txn::Txn;
 pub use view::{Snapshot, View};
 
@@ -292,24 +291,6 @@ impl Store {
     /// [`Refused::AuditBroken`], [`Fault::Poisoned`].
     pub fn writable(&self) -> Result<(), Failure> {
         lock(&self.health).allows(Class::Use)
-    }
-
-    /// What is reserved on the disk, and whether that is enough.
-    #[must_use]
-    pub fn space(&self) -> Space {
-        let full = *lock(&self.full);
-        Space {
-            full_since: full.map(|full| full.since),
-            refused: full.map_or(0, |full| full.refused),
-            ballast: self.ballast.left(),
-            log_ahead: lock(&self.writer).ahead(),
-        }
-    }
-
-    /// How the copies of the log are.
-    #[must_use]
-    pub fn copies(&self) -> &Copies {
-        &self.copies
     }
 }
 

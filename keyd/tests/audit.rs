@@ -207,7 +207,7 @@ fn a_key_can_be_taken_away_beside_a_broken_log_and_that_is_recorded() {
     keyd.resume();
     is_broken(&keyd, disk, &finding);
     keyd.switch(false);
-    assert_eq!(keyd.audit().last().unwrap().operation, "key-disable");
+    assert_eq!(keyd.audit().last().unwrap().operation, "key-update");
     keyd.restart();
     is_named(&keyd, &finding);
     assert!(!keyd.key("k").enabled);
@@ -482,7 +482,7 @@ fn a_full_disk_halts_uses_lets_a_key_be_taken_away_and_all_goes_on_with_space() 
             rows += 1;
         }
         assert!(refusal(attach(&keyd, disk, false)).message.contains("disabled"));
-        assert_eq!(keyd.audit().last().unwrap().operation, "key-disable");
+        assert_eq!(keyd.audit().last().unwrap().operation, "key-update");
         assert_eq!(keyd.run(&["key", "enable", "k"]).status.code(), Some(1));
         // Also after a restart, which finds the disk full.
         keyd.restart();
@@ -495,4 +495,110 @@ fn a_full_disk_halts_uses_lets_a_key_be_taken_away_and_all_goes_on_with_space() 
         println!("{kind}: {rows} withdrawals on a full disk");
         keyd.kill();
     }
+}
+
+#[test]
+fn a_break_is_accepted_by_an_administrator_in_so_many_words() {
+    let (mut keyd, disk) = with_segments();
+    let whole = keyd.run(&["audit", "reanchor", "--accept-break"]);
+    assert_eq!(whole.status.code(), Some(1), "there is no break");
+    keyd.kill();
+    let before = files(&keyd.state());
+    for attack in attacks(&before) {
+        println!("{}", attack.what);
+        put_back(&keyd.state(), &attack.files);
+        keyd.resume();
+        let unsaid = keyd.run(&["audit", "reanchor"]);
+        assert_eq!(unsaid.status.code(), Some(1));
+        is_broken(&keyd, disk, &attack.finding);
+        let accepted = keyd.run(&["--json", "audit", "reanchor", "--accept-break"]);
+        assert!(accepted.status.success(), "{}", String::from_utf8_lossy(&accepted.stderr));
+        let told: serde_json::Value = serde_json::from_slice(&accepted.stdout).unwrap();
+        let row = keyd.audited("audit-reanchor", "ok");
+        assert!(row.detail.contains(&attack.finding) && row.who.starts_with("uid:"), "{row:?}");
+        assert!(row.detail.contains(told["sha256"].as_str().unwrap()), "{row:?}");
+        is_whole(&keyd, disk);
+        keyd.restart();
+        is_whole(&keyd, disk);
+        // What was given up is still there, byte for byte.
+        let now = files(&keyd.state());
+        for name in segments(&attack.files).iter().filter(|name| attack.files.contains_key(*name)) {
+            let kept = |bytes: &Vec<u8>| bytes.starts_with(&attack.files[name]);
+            assert!(now.values().any(kept), "{}: {name}", attack.what);
+        }
+        keyd.kill();
+    }
+}
+
+#[test]
+fn an_old_state_directory_goes_on_from_its_copy_when_that_is_accepted() {
+    let (mut keyd, copy, _elsewhere) = with_copy(&[]);
+    keyd.make_key_and_set(60_000);
+    let disk = keyd.make_disk(Some("s"));
+    keyd.kill();
+    let old = files(&keyd.state());
+    keyd.resume();
+    write_rows(&keyd, 7);
+    keyd.kill();
+    let rows = fs::read_to_string(&copy).unwrap().lines().count();
+    put_back(&keyd.state(), &old);
+    keyd.resume();
+    is_broken(&keyd, disk, &format!("whose copy has row {rows}"));
+    // Taking the key away goes into the copy, as its next row.
+    keyd.switch(false);
+    let accepted = keyd.run(&["audit", "reanchor", "--accept-break"]);
+    assert!(accepted.status.success(), "{}", String::from_utf8_lossy(&accepted.stderr));
+    keyd.switch(true);
+    is_whole(&keyd, disk);
+    keyd.restart();
+    is_whole(&keyd, disk);
+    // The copy is one chain, from the first row to the newest.
+    let mut previous = "0".repeat(64);
+    for (line, seq) in fs::read_to_string(&copy).unwrap().lines().zip(1..) {
+        let record: AuditRecord = serde_json::from_str(line).unwrap();
+        assert_eq!((record.seq, &record.previous), (seq, &previous));
+        let hash = <sha2::Sha256 as sha2::Digest>::digest(line.as_bytes());
+        previous = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    }
+}
+
+#[test]
+fn old_rows_are_moved_away_and_the_chain_begins_behind_them() {
+    let (mut keyd, disk) = with_segments();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let to = elsewhere.path().to_str().unwrap();
+    let state = files(&keyd.state());
+    let names = segments(&state);
+    let third = seq_of(&rows_of(&state, &names[2])[0]);
+    let refused = |args: &[&str], text: &str| {
+        let output = keyd.run(args);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(text), "{said}");
+    };
+    let state_dir = keyd.state();
+    refused(&["audit", "archive", "--before", "2", "--to", to], "only rows before 2");
+    refused(&["audit", "archive", "--before", "99", "--to", "/no/such/dir"], "/no/such/dir");
+    let here = state_dir.to_str().unwrap();
+    refused(&["audit", "archive", "--before", "99", "--to", here], "is no archive");
+    let before = third.to_string();
+    let done = keyd.run(&["audit", "archive", "--before", &before, "--to", to]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(said.contains("2 files moved") && said.contains(&before), "{said}");
+    // What was moved is what was there; what stays begins with the row that the archive's last one leads to.
+    let archived = files(elsewhere.path());
+    assert_eq!(archived.keys().collect::<Vec<_>>(), names[..2].iter().collect::<Vec<_>>());
+    assert!(names[..2].iter().all(|name| archived[name] == state[name]));
+    assert!(names[..2].iter().all(|name| !state_dir.join(name).exists()));
+    let row = keyd.audited("audit-archive", "ok");
+    assert!(row.who.starts_with("uid:") && row.subject == to, "{row:?}");
+    keyd.restart();
+    is_whole(&keyd, disk);
+    assert_eq!(keyd.verify(), keyd.audit().last().unwrap().seq + 1 - third);
+    // The next segment is the oldest now, and missed as such.
+    keyd.kill();
+    fs::remove_file(state_dir.join(&names[2])).unwrap();
+    keyd.resume();
+    is_broken(&keyd, disk, &format!("row {third} of the audit log is missing"));
 }

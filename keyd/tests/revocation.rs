@@ -4,16 +4,19 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
 use common::{Held, Keyd, attach, refusal};
 use keyd_client::{
-    KeyId,
+    DiskId, KeyId,
     lease::Lease,
     message::{Consent, Event, HolderState, KeyChange, KeyRequest, RefusalCode},
 };
 
-fn in_use() -> (Keyd, keyd_client::DiskId, Held) {
+fn in_use() -> (Keyd, DiskId, Held) {
     let keyd = Keyd::start();
     keyd.make_key_and_set(5000);
     let disk = keyd.make_disk(Some("s"));
@@ -147,12 +150,24 @@ fn no_attach_slips_past_a_disable() {
     let (mut had, mut refused) = (0, 0);
     for round in 0..6 {
         keyd.switch(true);
+        let done = AtomicUsize::new(0);
+        let some = |disks: &[DiskId]| -> Vec<Option<Held>> {
+            let one = |disk: &DiskId| {
+                let held = attach(&keyd, *disk, false).ok();
+                done.fetch_add(1, Ordering::Relaxed);
+                held
+            };
+            disks.iter().map(one).collect()
+        };
         let outcomes = std::thread::scope(|scope| {
             let attaching: Vec<_> =
-                disks.iter().map(|disk| scope.spawn(|| attach(&keyd, *disk, false).ok())).collect();
-            std::thread::sleep(Duration::from_millis(3 * round));
+                disks.chunks(6).map(|disks| scope.spawn(|| some(disks))).collect();
+            // In the middle of it, however slow the machine is.
+            while done.load(Ordering::Relaxed) < 3 * round {
+                std::thread::yield_now();
+            }
             keyd.switch(false);
-            attaching.into_iter().map(|a| a.join().unwrap()).collect::<Vec<_>>()
+            attaching.into_iter().flat_map(|a| a.join().unwrap()).collect::<Vec<_>>()
         });
         for held in outcomes {
             match held {

@@ -12,7 +12,7 @@ mod vault;
 
 use serde::{Deserialize, Serialize};
 
-pub use audit::{AuditRecord, AuditRequest};
+pub use audit::{AuditCopyStatus, AuditRecord, AuditRequest, AuditStatus};
 pub use des::{
     DesChange, DesRequest, DesStatus, EncryptionType, OnExpiry, OnRevoke, PreviousKey, Reaction,
     RotationError, Terms,

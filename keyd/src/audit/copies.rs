@@ -9,8 +9,10 @@ mod follow;
 mod syslog;
 
 pub use file::{CopyError, CopyFile};
-pub use follow::{CopyStatus, Follower, Place, place_of};
+pub use follow::{Follower, Place, place_of};
 pub use syslog::Syslog;
+
+use keyd_client::message::AuditCopyStatus;
 
 use super::{Class, Head};
 use crate::error::{Failure, Refused};
@@ -26,8 +28,8 @@ pub struct Anchor {
 
 /// Somewhere rows can be copied to.
 pub trait Sink: Send {
-    /// How it is called: a path.
-    fn name(&self) -> String;
+    /// Where it is.
+    fn path(&self) -> String;
 
     /// Takes a row's line, without its end. It need not be durable yet.
     ///
@@ -69,7 +71,7 @@ impl Copies {
     pub fn ready(&self) -> Result<(), Failure> {
         let failing = self.followers.iter().filter(|_| self.required).find_map(|follower| {
             let status = follower.status();
-            status.failing.map(|why| Refused::AuditCopy(status.name, why))
+            status.failing.map(|why| Refused::AuditCopy(status.path, why))
         });
         failing.map_or(Ok(()), |refused| Err(refused.into()))
     }
@@ -93,13 +95,13 @@ impl Copies {
     /// # Errors
     /// [`Refused::NotCopied`].
     pub fn have(&self, row: u64) -> Result<(), Failure> {
-        let behind = self.followers.iter().map(Follower::status).find(|s| s.copied < row);
-        behind.map_or(Ok(()), |status| Err(Refused::NotCopied(row, status.name).into()))
+        let behind = self.followers.iter().map(Follower::status).find(|s| s.newest < row);
+        behind.map_or(Ok(()), |status| Err(Refused::NotCopied(row, status.path).into()))
     }
 
     /// How each is.
     #[must_use]
-    pub fn status(&self) -> Vec<CopyStatus> {
+    pub fn status(&self) -> Vec<AuditCopyStatus> {
         self.followers.iter().map(Follower::status).collect()
     }
 }

@@ -2,6 +2,8 @@
 
 use keyd_client::permission::{KeyPermission, Permission};
 
+use crate::audit::Class;
+
 /// Where an operation's permission is looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
@@ -19,10 +21,15 @@ pub trait Op {
     const NAME: &'static str;
     /// What its caller needs.
     const NEEDS: Needs;
+    /// What it needs of the disk and of the audit log, done in its ordinary way.
+    const CLASS: Class;
 }
 
 macro_rules! operations {
-    ($($(#[$doc:meta])* $op:ident = $name:literal needs $scope:ident $permission:ident;)*) => {$(
+    ($(
+        $(#[$doc:meta])*
+        $op:ident = $name:literal needs $scope:ident $permission:ident $(, is $class:ident)?;
+    )*) => {$(
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $op;
@@ -30,8 +37,11 @@ macro_rules! operations {
         impl Op for $op {
             const NAME: &'static str = $name;
             const NEEDS: Needs = operations!(@ $scope $permission);
+            const CLASS: Class = operations!(@class $($class)?);
         }
     )*};
+    (@class) => { Class::Use };
+    (@class $class:ident) => { Class::$class };
     (@ lease Holder) => { Needs::Lease };
     (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
     (@ vault $permission:ident) => { Needs::Vault(KeyPermission::$permission) };
@@ -49,11 +59,11 @@ operations! {
     /// Change attributes; also take a key away by them, and bring it back.
     KeyUpdate = "key-update" needs vault Update;
     /// Delete a key.
-    KeyDelete = "key-delete" needs vault Delete;
+    KeyDelete = "key-delete" needs vault Delete, is Withdrawal;
     /// Bring a deleted key back.
     KeyRecover = "key-recover" needs vault Recover;
     /// Destroy a deleted key.
-    KeyPurge = "key-purge" needs vault Purge;
+    KeyPurge = "key-purge" needs vault Purge, is Administration;
     /// Rotate a key.
     KeyRotate = "key-rotate" needs vault Rotate;
     /// Say when a key is rotated by itself.
@@ -69,7 +79,7 @@ operations! {
     /// Say who may do what in a vault.
     VaultPolicy = "vault-policy" needs daemon Administer;
     /// Forget an empty vault.
-    VaultDelete = "vault-delete" needs daemon ManageKeys;
+    VaultDelete = "vault-delete" needs daemon ManageKeys, is Administration;
     /// List grants.
     GrantList = "grant-list" needs daemon Administer;
     /// Grant.
@@ -85,7 +95,7 @@ operations! {
     /// Put a set on another key.
     DesSetKey = "des-set-key" needs daemon ManageKeys;
     /// Forget an empty set.
-    DesDelete = "des-delete" needs daemon ManageKeys;
+    DesDelete = "des-delete" needs daemon ManageKeys, is Administration;
     /// List a set's disks.
     DesResources = "des-resources" needs daemon Read;
     /// Make a disk's DEK and record.
@@ -95,11 +105,11 @@ operations! {
     /// Confirm a disk's image.
     DiskConfirm = "disk-confirm" needs daemon CreateDisk;
     /// Forget an unconfirmed disk.
-    DiskAbandon = "disk-abandon" needs daemon CreateDisk;
+    DiskAbandon = "disk-abandon" needs daemon CreateDisk, is Administration;
     /// Move a disk to another set.
     DiskMove = "disk-move" needs daemon ManageKeys;
     /// Destroy a disk's DEK.
-    DiskErase = "disk-erase" needs daemon Administer;
+    DiskErase = "disk-erase" needs daemon Administer, is Administration;
     /// List disks.
     DiskList = "disk-list" needs daemon Read;
     /// Show a disk.
@@ -110,6 +120,10 @@ operations! {
     AuditTail = "audit-tail" needs daemon Audit;
     /// Check the audit log.
     AuditVerify = "audit-verify" needs daemon Audit;
+    /// Move old rows of the audit log elsewhere.
+    AuditArchive = "audit-archive" needs daemon Administer, is Administration;
+    /// Accept a break of the audit log.
+    AuditReanchor = "audit-reanchor" needs daemon Administer, is Administration;
     /// Take a DEK under a lease.
     Attach = "attach" needs daemon Attach;
     /// Take it again after the key came back.

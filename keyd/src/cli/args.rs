@@ -9,7 +9,7 @@ use keyd_client::{
 };
 
 use super::{
-    args_audit::KeepAudit,
+    args_audit::{Audit, KeepAudit},
     args_root::{OpenRoot, Root},
 };
 use crate::{auth::Grant, root::RootKind};
@@ -63,7 +63,7 @@ pub enum Verb {
     /// Disks: list, show, release-key
     #[command(subcommand)]
     Disk(Disk),
-    /// The audit log: tail, verify
+    /// The audit log: tail, verify, archive, reanchor
     #[command(subcommand)]
     Audit(Audit),
     /// The root key: show, move, change-passphrase
@@ -249,19 +249,6 @@ pub enum Disk {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-}
-
-/// Verbs on the audit log.
-#[derive(Debug, Subcommand)]
-pub enum Audit {
-    /// The newest records
-    Tail {
-        /// How many at most, up to 500
-        #[arg(short = 'n', default_value_t = 20)]
-        count: u32,
-    },
-    /// Check that no record was changed, cut or added
-    Verify,
 }
 
 /// A whole number and `ms`, `s`, `m` or `h`.

@@ -2,12 +2,57 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use crate::{
     limits::{AUDIT_SEGMENT_LEN, AUDIT_SEGMENT_LEN_MIN},
-    store::Audit,
+    store::AuditKeeping,
 };
+
+/// Verbs on the audit log.
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// The newest records
+    Tail {
+        /// How many at most, up to 500
+        #[arg(short = 'n', default_value_t = 20)]
+        count: u32,
+    },
+    /// Check that no record was changed, cut or added
+    Verify,
+    /// Move closed files with only older rows to another directory
+    #[command(after_help = ARCHIVE_HELP)]
+    Archive {
+        /// Rows before this one
+        #[arg(long, value_name = "ROW")]
+        before: u64,
+        /// A directory that the daemon may write to
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+    },
+    /// Go on after a break: the chain begins anew behind it
+    #[command(after_help = REANCHOR_HELP)]
+    Reanchor {
+        /// Give up what the break hides
+        #[arg(long)]
+        accept_break: bool,
+    },
+}
+
+const ARCHIVE_HELP: &str = "\
+A file is moved as a whole, checked before, and recorded. 'keyd audit verify' begins behind the moved rows from then on.
+The first row that stays names the SHA-256 of the last one that went.
+
+Example:
+  keyd audit archive --before 150000 --to /srv/audit";
+
+const REANCHOR_HELP: &str = "\
+First try to put back from a copy what was there, and start keyd again. If that is not possible: the files stay where
+they are, their SHA-256 is recorded, and keys are used again.
+
+Example:
+  keyd audit verify              # says which row is the first bad one
+  keyd audit reanchor --accept-break";
 
 /// How the daemon keeps its audit log.
 #[derive(Debug, Args)]
@@ -27,7 +72,7 @@ pub struct KeepAudit {
     pub audit_segment: u64,
 }
 
-impl From<KeepAudit> for Audit {
+impl From<KeepAudit> for AuditKeeping {
     fn from(keep: KeepAudit) -> Self {
         Self {
             copy: keep.audit_copy,

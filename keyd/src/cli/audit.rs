@@ -1,32 +1,47 @@
 //! `keyd audit`.
 
+use std::path::absolute;
+
 use keyd_client::message::{AuditRecord, AuditRequest, Reply};
 
 use super::{
-    Error, args,
+    Error,
+    args_audit::Audit,
     ask::{Ask, body, unexpected},
     table::table,
 };
 use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: &args::Audit) -> Result<(), Error> {
+pub(super) fn run(ask: &Ask, verb: Audit) -> Result<(), Error> {
     let request = match verb {
-        args::Audit::Tail { count } => AuditRequest::Tail { count: *count },
-        args::Audit::Verify => AuditRequest::Verify,
+        Audit::Tail { count } => AuditRequest::Tail { count },
+        Audit::Verify => AuditRequest::Verify,
+        // The daemon has another working directory.
+        Audit::Archive { before, to } => AuditRequest::Archive { before, to: absolute(to)? },
+        Audit::Reanchor { accept_break } => AuditRequest::Reanchor { accept_break },
     };
     match ask.call(request)? {
         Reply::Audit(records) => ask.print(&records, |records| tail(records)),
-        reply @ Reply::AuditWhole { .. } => ask.print(&body(&reply)?, |_| whole(&reply)),
-        _ => Err(unexpected()),
+        reply => {
+            let text = told(&reply).ok_or_else(unexpected)?;
+            ask.print(&body(&reply)?, |_| text)
+        }
     }
 }
 
-fn whole(reply: &Reply) -> String {
+fn told(reply: &Reply) -> Option<String> {
     match reply {
-        Reply::AuditWhole { records, head } => {
-            format!("the audit log is whole: {records} records, head {head}")
+        Reply::AuditWhole { first, records, head } => Some(format!(
+            "the audit log is whole: {records} records from row {first} on, head {head}"
+        )),
+        Reply::AuditArchived { files, first } => {
+            Some(format!("{files} files moved; the audit log begins with row {first} now"))
         }
-        _ => String::new(),
+        Reply::AuditReanchored { accepted, first, sealed, sha256 } => Some(format!(
+            "accepted: {accepted}\nthe audit log begins with row {first} now\n\
+             {sealed} files are no part of it any more, SHA-256 {sha256}"
+        )),
+        _ => None,
     }
 }
 

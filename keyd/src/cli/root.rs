@@ -77,7 +77,7 @@ fn means(open: OpenRoot, new_file: Option<PathBuf>) -> Result<Means, Error> {
 /// The state directory, locked, and its store.
 fn offline(path: &Path) -> Result<(StateDir, Store), Error> {
     let dir = StateDir::open_existing(path)?;
-    let store = store::open(&SystemDir::new(dir.path()), &store::Audit::default())?;
+    let store = store::open(&SystemDir::new(dir.path()), &store::AuditKeeping::default())?;
     Ok((dir, store))
 }
 

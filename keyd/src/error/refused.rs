@@ -1,6 +1,6 @@
 //! Refusals: the asker's to mend, told in full.
 
-use std::io;
+use std::{io, path::PathBuf};
 
 use keyd_client::{
     DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
@@ -177,6 +177,10 @@ pub enum Refused {
         "{0}: keyd uses no key; put back from a copy what was there and start keyd again, or accept it by 'keyd audit reanchor --accept-break'; keys can be taken away"
     )]
     AuditBroken(Break),
+    #[error("what the break hides is given up by this: say so with --accept-break")]
+    AcceptBreak,
+    #[error("{} is no absolute path of a directory: make one, and name it from / on", .0.display())]
+    ArchivePath(PathBuf),
     #[error("the audit log is not broken: there is no break to accept")]
     NothingBroken,
     #[error(
@@ -236,6 +240,8 @@ impl Refused {
             | Self::LeaseLength(_)
             | Self::Grace(_)
             | Self::NotParked
+            | Self::AcceptBreak
+            | Self::ArchivePath(_)
             | Self::NothingBroken
             | Self::NothingToArchive(_)
             | Self::ArchiveHere

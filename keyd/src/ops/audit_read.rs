@@ -7,6 +7,7 @@ use crate::{
     core::Core,
     error::Failure,
     limits::AUDIT_TAIL_MAX,
+    store::Verified,
 };
 
 /// The newest records.
@@ -27,6 +28,6 @@ pub fn tail(
 /// # Errors
 /// [`crate::error::Refused::AuditBroken`] with the first bad row.
 pub fn verify(core: &Core, _permit: Permit<op::AuditVerify>) -> Result<Reply, Failure> {
-    let head = core.store.verify_audit()?.head;
-    Ok(Reply::AuditWhole { records: head.seq, head: head.hash })
+    let Verified { begin, head } = core.store.verify_audit()?;
+    Ok(Reply::AuditWhole { first: begin, records: head.seq + 1 - begin, head: head.hash })
 }

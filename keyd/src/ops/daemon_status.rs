@@ -1,12 +1,12 @@
 //! How the daemon is, and what somebody should look at.
 
-use keyd_client::message::{DaemonStatus, UnixMillis};
+use keyd_client::message::{AuditCopyStatus, AuditStatus, DaemonStatus, UnixMillis};
 
 use crate::{
     auth::{Permit, op},
     clock,
     core::Core,
-    error::Failure,
+    error::{Failure, Refused},
     limits::{MILLIS_PER_DAY, NOTICE_DAYS},
     model::version::Validity,
     standing,
@@ -30,7 +30,8 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
         disks += view.count_in(set)?;
     }
     let mut warnings = Vec::new();
-    warnings.extend(core.store.writable().err().map(|why| why.to_string()));
+    let audit = core.store.audit_status();
+    warnings.extend(audit_warnings(&audit));
     warnings.extend(set_warnings(&view, now)?);
     warnings.extend(key_warnings(&view, now)?);
     Ok(DaemonStatus {
@@ -42,8 +43,28 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
         sets: sets.len() as u64,
         disks,
         leases: core.leases.count() as u64,
+        audit,
         warnings,
     })
+}
+
+fn audit_warnings(audit: &AuditStatus) -> Vec<String> {
+    let mut warnings: Vec<String> = audit.broken.iter().cloned().collect();
+    if audit.full_since.is_some() {
+        warnings.push(Refused::DiskFull.to_string());
+    }
+    if audit.ballast.is_none() {
+        warnings.push(
+            "the state directory's file system cannot reserve space: a full disk will stop keyd"
+                .to_owned(),
+        );
+    }
+    let failing = audit.copies.iter().filter_map(|copy| Some((copy, copy.failing.as_ref()?)));
+    let told = |(copy, why): (&AuditCopyStatus, &String)| {
+        format!("the audit copy {} does not follow: {why}", copy.path)
+    };
+    warnings.extend(failing.map(told));
+    warnings
 }
 
 fn set_warnings(view: &impl View, now: UnixMillis) -> Result<Vec<String>, Failure> {

@@ -8,7 +8,7 @@ use keyd_client::{
 
 use super::{des_follow, enforce, key_purge, key_rotate, rewrap};
 use crate::{
-    audit::Entry,
+    audit::{Class, Entry},
     clock,
     core::Core,
     error::Failure,
@@ -29,7 +29,7 @@ pub fn purge(core: &Core) -> Result<(), Failure> {
         let purged = core.store.commit(|txn| {
             let key = txn.key(&id)?;
             let over = key.deleted().is_some_and(|deleted| deleted.purge_at <= now);
-            let entry = Entry::by_daemon("key-purge", &id);
+            let entry = Entry::by_daemon("key-purge", &id).class(Class::Administration);
             if !over {
                 return Ok((None, entry.outcome("recovered meanwhile")));
             }

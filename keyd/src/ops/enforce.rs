@@ -10,7 +10,7 @@ use keyd_client::{
 };
 
 use crate::{
-    audit::Entry,
+    audit::{Class, Entry},
     clock,
     core::Core,
     error::Failure,
@@ -142,6 +142,7 @@ fn date_loss(core: &Core, set: &Des, lost: Option<String>, now: UnixMillis) -> R
                 .detail(format!("{why}; its disks are halted in {halts} s")),
             None => Entry::by_daemon("des-key-back", &set.name),
         };
-        Ok(((), entry))
+        // Holders are told after this: nothing may be in its way.
+        Ok(((), entry.class(Class::Withdrawal)))
     })
 }

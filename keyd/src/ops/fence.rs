@@ -12,6 +12,7 @@ use crate::{
     clock,
     core::Core,
     error::Failure,
+    leases::Stage,
 };
 
 /// Parks the holder and records its times. If the key is back already, the holder is told.
@@ -27,6 +28,9 @@ pub fn run(
     let Some(claim) = core.leases.claim(lease) else {
         return Ok(());
     };
+    // A holder that says so unasked is not one that a key was taken from.
+    let asked = core.leases.stage(lease) == Some(Stage::Revoking);
+    let class = if asked { Class::Withdrawal } else { Class::Use };
     core.leases.fenced(lease, report);
     let last_io = report.last_io.map_or_else(|| "none".to_owned(), time);
     let detail = format!(
@@ -37,8 +41,7 @@ pub fn run(
         report.took_us,
         report.held
     );
-    let entry =
-        permit.entry(claim.disk).class(Class::Withdrawal).outcome("released").detail(detail);
+    let entry = permit.entry(claim.disk).class(class).outcome("released").detail(detail);
     core.store.record(entry)?;
     enforce::grant_if_usable(core, lease)
 }

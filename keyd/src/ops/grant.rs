@@ -6,6 +6,7 @@ use keyd_client::{Principal, message::GrantStatus, permission::Permission};
 
 use super::enforce;
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     core::Core,
     error::{Failure, Refused},
@@ -24,6 +25,7 @@ pub fn set(
     who: &Principal,
     permissions: &BTreeSet<Permission>,
 ) -> Result<(), Failure> {
+    let class = if permissions.is_empty() { Class::Withdrawal } else { Class::Use };
     core.store.commit(|txn| {
         let known = !txn.grants_to(who)?.is_empty();
         if !known && txn.grants()?.len() >= GRANTS_MAX {
@@ -31,7 +33,7 @@ pub fn set(
         }
         txn.put_grant(who, permissions)?;
         let names: Vec<&str> = permissions.iter().map(|permission| permission.name()).collect();
-        Ok(((), permit.entry(who).detail(names.join(","))))
+        Ok(((), permit.entry(who).class(class).detail(names.join(","))))
     })?;
     enforce::run(core)?;
     Ok(())

@@ -10,6 +10,7 @@ use super::{
     taking::{self, Ask, Taken},
 };
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     clock,
     core::Core,
@@ -40,7 +41,7 @@ pub fn run(
     ask: &Ask<'_>,
 ) -> Result<Reply, Failure> {
     let Update { key: id, version, change } = update;
-    let taken = taking::run(core, permit, ask, |txn| {
+    let taken = taking::run_as(core, permit, class(change), ask, |txn| {
         let mut key = txn.key(id)?;
         key.change(*version, change, clock::now())?;
         txn.put_key(&key)?;
@@ -56,6 +57,12 @@ pub fn run(
             Ok(Reply::KeyChanged { key, revocation, granted })
         }
     }
+}
+
+/// To switch off, and nothing else, only takes away.
+fn class(change: &KeyChange) -> Class {
+    let off = KeyChange { enabled: Some(false), ..KeyChange::default() };
+    if *change == off { Class::Withdrawal } else { Class::Use }
 }
 
 fn told(version: Option<KeyVersion>, change: &KeyChange) -> String {

@@ -6,6 +6,7 @@ use keyd_client::message::{Consent, Impact, Revocation};
 
 use super::{enforce, impact};
 use crate::{
+    audit::Class,
     auth::{Op, Permit},
     core::Core,
     error::Failure,
@@ -73,17 +74,32 @@ pub fn run<O: Op>(
     ask: &Ask<'_>,
     change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
 ) -> Result<Taken, Failure> {
+    run_as(core, permit, O::CLASS, ask, change)
+}
+
+/// The same for an operation that can give as well as take: its class is this request's.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_as<O: Op>(
+    core: &Core,
+    permit: Permit<O>,
+    class: Class,
+    ask: &Ask<'_>,
+    change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
+) -> Result<Taken, Failure> {
+    let entry = permit.entry(&ask.subject).class(class);
     if *ask.consent == Consent::DryRun {
         let weighed = core.store.rehearse(|txn| {
             impact::weigh(core, txn, ask.verb, &ask.subject, |txn| change(txn).map(drop))
         })?;
         let detail = format!("would hit {}", impact::summary(&weighed));
-        core.store.record(permit.entry(&ask.subject).outcome("dry run").detail(detail))?;
+        core.store.record(entry.outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
     core.store.commit(|txn| {
         let detail = made(core, txn, ask, &change)?;
-        Ok(((), permit.entry(&ask.subject).detail(detail)))
+        Ok(((), entry.detail(detail)))
     })?;
     let enforced = enforce::run(core)?;
     let granted = enforced.granted;

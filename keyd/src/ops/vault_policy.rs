@@ -6,6 +6,7 @@ use keyd_client::{Principal, VaultName, message::Reply, permission::KeyPermissio
 
 use super::taking::{self, Ask, Taken};
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     core::Core,
     error::{Failure, Refused},
@@ -23,7 +24,8 @@ pub fn run(
     (principal, permissions): (&Principal, &BTreeSet<KeyPermission>),
     ask: &Ask<'_>,
 ) -> Result<Reply, Failure> {
-    let taken = taking::run(core, permit, ask, |txn| {
+    let class = if permissions.is_empty() { Class::Withdrawal } else { Class::Use };
+    let taken = taking::run_as(core, permit, class, ask, |txn| {
         if name.is_platform() {
             return Err(Refused::OwnVault(name.clone()).into());
         }

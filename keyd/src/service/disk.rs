@@ -78,6 +78,12 @@ impl Service {
             AuditRequest::Verify => {
                 self.act(by, None, "audit.log", |permit| ops::audit_read::verify(core, permit))
             }
+            AuditRequest::Archive { before, to } => self.act(by, None, to.display(), |permit| {
+                ops::audit_archive::run(core, permit, *before, to)
+            }),
+            AuditRequest::Reanchor { accept_break } => self.act(by, None, "audit.log", |permit| {
+                ops::audit_reanchor::run(core, permit, *accept_break)
+            }),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod broken;
 mod full;
+mod operations;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -14,7 +14,7 @@ use crate::{
     lock::lock,
     log,
 };
-use keyd_client::message::AuditRecord;
+use keyd_client::message::{AuditRecord, AuditStatus};
 
 /// A log that is whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,27 @@ impl Store {
         // Of a broken log all is shown that is there.
         let end = if broken { u64::MAX } else { end };
         tail::tail(&segments, end, count).map_err(Fault::AuditFile)
+    }
+
+    /// How the log is kept, and whether there is space for it.
+    #[must_use]
+    pub fn audit_status(&self) -> AuditStatus {
+        let broken = lock(&self.health).allows(Class::Use).err().map(|why| why.to_string());
+        let full = *lock(&self.full);
+        let (newest, log_ahead) = {
+            let writer = lock(&self.writer);
+            (writer.head().seq, writer.ahead())
+        };
+        AuditStatus {
+            first: lock(&self.begin).seq,
+            newest,
+            broken,
+            full_since: full.map(|full| full.since),
+            refused: full.map_or(0, |full| full.refused),
+            ballast: self.ballast.left(),
+            log_ahead,
+            copies: self.copies.status(),
+        }
     }
 
     /// Takes closed segments whose rows all come before `before` to another directory, and has the chain begin behind

@@ -16,19 +16,6 @@ use crate::{
     log,
 };
 
-/// How much is reserved, as it is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
-    /// Since when uses of keys are refused for want of space; none if they are not.
-    pub full_since: Option<UnixMillis>,
-    /// How many were since.
-    pub refused: u64,
-    /// Bytes of ballast; none if the file system cannot reserve.
-    pub ballast: Option<u64>,
-    /// Bytes reserved behind the end of the audit log; none if the file system cannot reserve.
-    pub log_ahead: Option<u64>,
-}
-
 /// A time without space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Full {

@@ -13,7 +13,7 @@ use crate::{
 
 /// How the audit log is kept.
 #[derive(Debug, Clone)]
-pub struct Audit {
+pub struct AuditKeeping {
     /// A file that is a copy of it.
     pub copy: Option<PathBuf>,
     /// The socket of a system log that gets it too.
@@ -24,7 +24,7 @@ pub struct Audit {
     pub segment: u64,
 }
 
-impl Default for Audit {
+impl Default for AuditKeeping {
     /// In the state directory alone.
     fn default() -> Self {
         Self { copy: None, syslog: None, required: false, segment: AUDIT_SEGMENT_LEN }
@@ -35,7 +35,7 @@ impl Default for Audit {
 ///
 /// # Errors
 /// As [`Store::open`]; [`Fault::Copy`].
-pub fn open(dir: &SystemDir, audit: &Audit) -> Result<Store, Fault> {
+pub fn open(dir: &SystemDir, audit: &AuditKeeping) -> Result<Store, Fault> {
     let dir: Arc<dyn Dir> = Arc::new(dir.clone());
     let mut options = Options::default();
     options.log.segment = audit.segment;

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attached, AuditRecord, DesStatus, DiskStatus, GrantStatus, Impact, KeyStatus, Revocation,
-    UnixMillis, VaultStatus,
+    Attached, AuditRecord, AuditStatus, DesStatus, DiskStatus, GrantStatus, Impact, KeyStatus,
+    Revocation, UnixMillis, VaultStatus,
 };
 
 /// The answer to a [`super::Request`].
@@ -86,10 +86,30 @@ pub enum Reply {
     Audit(Vec<AuditRecord>),
     /// The audit log is whole.
     AuditWhole {
+        /// Number of its first row.
+        first: u64,
         /// Records in it.
         records: u64,
         /// Hash of the newest, hexadecimal.
         head: String,
+    },
+    /// Files of the audit log were moved elsewhere.
+    AuditArchived {
+        /// How many.
+        files: u64,
+        /// Number of the log's first row now.
+        first: u64,
+    },
+    /// The audit log goes on after a break.
+    AuditReanchored {
+        /// The break.
+        accepted: String,
+        /// Number of the log's first row now.
+        first: u64,
+        /// Files that are no part of it any more; they stay where they are.
+        sealed: u64,
+        /// SHA-256 of these, one after the other, hexadecimal.
+        sha256: String,
     },
     /// A lease. The DEK follows the frame, unless the key is lost and the holder asked to wait.
     Attached(Box<Attached>),
@@ -116,6 +136,8 @@ pub struct DaemonStatus {
     pub disks: u64,
     /// Leases, parked ones included.
     pub leases: u64,
+    /// The audit log.
+    pub audit: AuditStatus,
     /// What somebody should look at, a line each; nothing if all is well.
     pub warnings: Vec<String>,
 }

@@ -126,7 +126,7 @@ fn append(path: &Path) -> io::Result<File> {
 }
 
 impl Sink for CopyFile {
-    fn name(&self) -> String {
+    fn path(&self) -> String {
         self.path.display().to_string()
     }
 

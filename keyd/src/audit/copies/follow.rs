@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use keyd_client::message::AuditCopyStatus;
+
 use super::Sink;
 use crate::{
     audit::{
@@ -24,17 +26,6 @@ use crate::{
 /// A copy that failed is tried again after this time.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// How a copy is, as it is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CopyStatus {
-    /// Which.
-    pub name: String,
-    /// The newest row it has.
-    pub copied: u64,
-    /// Why it does not follow, if it does not.
-    pub failing: Option<String>,
-}
-
 /// A copy that follows.
 #[derive(Debug)]
 pub struct Follower(Arc<Shared>);
@@ -47,7 +38,7 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    status: CopyStatus,
+    status: AuditCopyStatus,
     target: Head,
     ended: bool,
 }
@@ -74,7 +65,7 @@ impl Follower {
         head: Head,
         sink: Box<dyn Sink>,
     ) -> io::Result<Self> {
-        let status = CopyStatus { name: sink.name(), copied: place.seq, failing: None };
+        let status = AuditCopyStatus { path: sink.path(), newest: place.seq, failing: None };
         let state = Mutex::new(State { status, target: head, ended: false });
         let shared = Arc::new(Shared { state, changed: Condvar::new() });
         let worker = Worker { shared: shared.clone(), dir, place, sink };
@@ -95,7 +86,7 @@ impl Follower {
     pub fn wait(&self, row: u64) {
         let state = lock(&self.0.state);
         let waiting =
-            |state: &mut State| state.status.copied < row && state.status.failing.is_none();
+            |state: &mut State| state.status.newest < row && state.status.failing.is_none();
         let (mut state, waited) = self
             .0
             .changed
@@ -108,7 +99,7 @@ impl Follower {
 
     /// How it is.
     #[must_use]
-    pub fn status(&self) -> CopyStatus {
+    pub fn status(&self) -> AuditCopyStatus {
         lock(&self.0.state).status.clone()
     }
 }
@@ -123,7 +114,7 @@ impl Drop for Follower {
 impl State {
     fn fails(&mut self, why: &str) {
         if self.status.failing.is_none() {
-            log::line(format_args!("the audit copy {} does not follow: {why}", self.status.name));
+            log::line(format_args!("the audit copy {} does not follow: {why}", self.status.path));
         }
         self.status.failing = Some(why.to_owned());
     }
@@ -142,11 +133,11 @@ impl Worker {
             let renewed = if failed { self.sink.renew() } else { Ok(()) };
             let done = renewed.and_then(|()| self.catch_up(&target));
             let mut state = lock(&self.shared.state);
-            state.status.copied = self.place.seq;
+            state.status.newest = self.place.seq;
             match done {
                 Ok(()) if state.status.failing.take().is_some() => log::line(format_args!(
                     "the audit copy {} follows again, at row {}",
-                    state.status.name, self.place.seq
+                    state.status.path, self.place.seq
                 )),
                 Ok(()) => {}
                 Err(error) => state.fails(&error.to_string()),

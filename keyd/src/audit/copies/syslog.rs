@@ -44,7 +44,7 @@ impl Syslog {
 }
 
 impl Sink for Syslog {
-    fn name(&self) -> String {
+    fn path(&self) -> String {
         self.path.display().to_string()
     }
 

@@ -35,11 +35,11 @@ fn a_full_disk_refuses_uses_and_lets_keys_be_taken_away() {
             let refused = put(&store, 9999);
             assert!(is_refused(&refused), "{free}: {refused:?}");
         }
-        let space = store.space();
+        let space = store.audit_status();
         assert!(space.full_since.is_some() && space.refused == 21, "{space:?}");
         disk.leave_free(Some(4 << 20));
         put(&store, 9998).unwrap();
-        assert_eq!(store.space().full_since, None);
+        assert_eq!(store.audit_status().full_since, None);
         let rows = store.tail_audit(2).unwrap();
         assert_eq!(rows[0].operation, "disk-full");
         assert!(rows[0].detail.ends_with("refused=21"), "{}", rows[0].detail);
