@@ -2,12 +2,14 @@
 
 pub mod args;
 pub mod args_audit;
+pub mod args_recovery;
 pub mod args_root;
 mod ask;
 mod audit;
 mod des;
 mod disk;
 mod key;
+mod recovery;
 mod release;
 mod root;
 mod serve;
@@ -40,6 +42,8 @@ pub fn main() -> ExitCode {
         Verb::Disk(verb) => disk::run(&ask, verb),
         Verb::Audit(verb) => audit::run(&ask, verb),
         Verb::Root(verb) => root::run(&ask, verb),
+        Verb::Backup(options) => recovery::backup(&ask, options),
+        Verb::Restore(options) => recovery::restore(&ask, options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

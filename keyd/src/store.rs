@@ -19,6 +19,7 @@ mod start;
 mod tables;
 mod txn;
 mod view;
+mod whole;
 
 use std::{
     fmt,
@@ -32,6 +33,7 @@ pub use log_care::{Archived, Reanchored, Verified};
 pub use start::{AuditKeeping, open};
 pub use txn::Txn;
 pub use view::{Snapshot, View};
+pub use whole::{Part, Row, Whole, rebuild};
 
 use crate::{
     audit::{

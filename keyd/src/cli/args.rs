@@ -10,6 +10,7 @@ use keyd_client::{
 
 use super::{
     args_audit::{Audit, KeepAudit},
+    args_recovery::{Backup, Restore},
     args_root::{OpenRoot, Root},
 };
 use crate::{auth::Grant, root::RootKind};
@@ -25,6 +26,7 @@ Examples:
   keyd disk list --json
   keyd disk release-key ID --to volume-key
   keyd audit verify
+  keyd backup --to keyd.age --recipient age1…
 
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon at the socket";
 
@@ -69,6 +71,10 @@ pub enum Verb {
     /// The root key: show, move, change-passphrase
     #[command(subcommand)]
     Root(Root),
+    /// Write the whole state into a file, sealed to a recovery recipient
+    Backup(Backup),
+    /// Bring a backup back in a new state directory
+    Restore(Restore),
 }
 
 /// Options of the daemon.

@@ -201,6 +201,8 @@ pub enum Refused {
     ArchiveHere,
     #[error("the archive cannot be written: {0}; nothing was taken away")]
     Archive(#[source] io::Error),
+    #[error("no backup was made: {0}")]
+    Backup(String),
     #[error("the answer is longer than a frame: ask for less at once")]
     AnswerTooLong,
 }
@@ -246,6 +248,7 @@ impl Refused {
             | Self::NothingToArchive(_)
             | Self::ArchiveHere
             | Self::Archive(_)
+            | Self::Backup(_)
             | Self::AnswerTooLong => RefusalCode::BadRequest,
             Self::VaultExists(_)
             | Self::KeyExists(_)
