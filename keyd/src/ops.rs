@@ -45,6 +45,7 @@ pub mod key_update;
 pub mod lease_end;
 pub mod reclaim;
 pub mod rewrap;
+pub mod state_backup;
 pub mod status;
 pub mod taking;
 pub mod token_create;
