@@ -7,7 +7,7 @@ use super::{key_create, vault_key_backup::PURPOSE, vault_key_get};
 use crate::{
     auth::{Permit, op},
     core::Core,
-    error::{Failure, Fault, Refused},
+    error::{Failure, Refused},
     keyvault::reply::KeyView,
     model::key::Key,
 };
@@ -25,9 +25,7 @@ pub fn run(
     let opened = core.keyring.open_blob(PURPOSE, blob)?.ok_or(Refused::KeyBackup)?;
     let key: Key = serde_json::from_slice(&opened)?;
     let (from, to) = (key.id.clone(), KeyId::new(vault.clone(), key.id.name.clone()));
-    let key = key.moved(to.clone(), |version| {
-        core.keyring.reseal((&from, &to), version).map_err(Fault::from)
-    })?;
+    let key = key.moved(to.clone(), |version| core.keyring.reseal((&from, &to), version))?;
     core.store.commit(|txn| {
         key_create::creatable(txn, &to)?;
         txn.put_key(&key)?;
