@@ -1,17 +1,13 @@
 //! A revocation that proves itself: who asks to wait is told of every holder that it has let go and when, or that it has
 //! not said so and when its lease ends, or that it is gone.
 
-use std::{
-    collections::BTreeMap,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use keyd_client::{
     DiskId,
     message::{
-        Answer, Consent, EncryptionType, FenceReport, KeyChange, KeyRequest, Reply, Revocation,
-        Terms, UnixMillis,
+        Answer, Consent, DiskRequest, EncryptionType, FenceReport, HolderState, KeyChange,
+        KeyRequest, Reply, Revocation, Terms, UnixMillis,
     },
 };
 use rustix::process::Signal;
@@ -41,6 +37,15 @@ impl Three {
         drill.load_for(Duration::from_millis(200));
         Self { drill, others: ["e", "f"].map(|name| world.start_backend(name, "")), disks }
     }
+}
+
+/// Waits until each disk's key is held again.
+fn all_hold(world: &World, disks: &[DiskId]) {
+    let holds = |id: &DiskId| match world.ask(DiskRequest::Show { id: *id }) {
+        Reply::Disk(disk) => disk.holders.iter().any(|holder| holder.state == HolderState::Held),
+        other => panic!("{other:?}"),
+    };
+    eventually("key for everybody", || disks.iter().all(holds).then_some(()));
 }
 
 /// Disables the key and waits for the holders; what each disk's holder has answered.
@@ -119,11 +124,9 @@ fn a_stopped_holder_is_told_with_the_end_of_its_lease_and_a_killed_one_as_gone()
     // At the end of its lease the stopped one is given up: it runs again, too late, and stops by itself.
     assert_alarm(&world, disks[0], "lease ended");
     assert!(millis() >= lease_ends);
-    let woken = Instant::now();
-    stopped.backend.signal(Signal::CONT);
-    let (halt, ()) = stopped.halt(|| ());
-    println!("woken after its lease, it answered for {:?} more", halt.last - woken);
-    assert!(stopped.backend.said().contains("fenced"), "{}", stopped.backend.said());
+    let signal = stopped.backend.signaller();
+    let (halt, ()) = stopped.halt(|| signal(Signal::CONT));
+    println!("woken after its lease, it answered for {:?} more", halt.last - halt.asked);
     world.enable("d");
     stopped.assert_running();
     stopped.assert_intact();
@@ -155,4 +158,30 @@ fn who_waits_longer_than_a_lease_is_answered_at_its_end() {
     assert!(lease_ends <= asked + 1500 && millis() >= lease_ends, "{revocation:?}");
     assert!(millis() < lease_ends + 2000, "nothing is to be waited for after it");
     assert!(disks[1..].iter().all(|disk| matches!(answers[disk], Answer::Confirmed(_))));
+}
+
+#[test]
+fn the_command_line_says_who_has_not_confirmed_and_so_does_its_exit_code() {
+    let world = World::new();
+    let Three { mut drill, others, disks } = Three::new(&world, 2000, 4);
+    let row = |said: &str, disk: usize| {
+        let id = disks[disk].to_string();
+        let row = said.lines().find(|line| line.starts_with(&id));
+        row.unwrap_or_else(|| panic!("no row for {id}: {said}")).to_owned()
+    };
+    let (_, all) = drill.halt(|| world.keyd("key disable d --force --wait 20s"));
+    assert_eq!(all.code, 0, "{}{}", all.out, all.err);
+    for (disk, process) in [&drill.backend, &others[0], &others[1]].into_iter().enumerate() {
+        let row = row(&all.out, disk);
+        assert!(row.contains("confirmed, took") && row.contains(&process.pid().to_string()));
+    }
+    println!("{}", all.out);
+    world.enable("d");
+    all_hold(&world, &disks);
+    others[0].signal(Signal::STOP);
+    let (_, but_one) = drill.halt(|| world.keyd("key disable d --force --wait 20s"));
+    assert_eq!(but_one.code, 4, "{}{}", but_one.out, but_one.err);
+    assert!(row(&but_one.out, 1).contains("not confirmed, lease ends at"));
+    assert!(row(&but_one.out, 2).contains("confirmed, took"));
+    println!("{}", but_one.out);
 }

@@ -142,6 +142,11 @@ impl Keyring {
         Ok(kek)
     }
 
+    /// The root key: a backup takes it along.
+    pub(crate) fn root(&self) -> &RootKey {
+        &self.root
+    }
+
     /// Whether keys of a provider can be made here.
     ///
     /// # Errors

@@ -45,6 +45,7 @@ pub mod key_update;
 pub mod lease_end;
 pub mod reclaim;
 pub mod rewrap;
+pub mod state_backup;
 pub mod status;
 pub mod taking;
 pub mod token_create;
@@ -65,3 +66,6 @@ pub mod vault_permit;
 pub mod vault_policy;
 pub mod vault_protect;
 pub mod vault_show;
+
+#[cfg(test)]
+mod tests;

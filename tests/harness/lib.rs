@@ -9,6 +9,7 @@ pub mod guest;
 pub mod hostile;
 pub mod luks;
 pub mod memory_scan;
+pub mod meter;
 pub mod process;
 pub mod refusal;
 pub mod relay;

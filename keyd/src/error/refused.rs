@@ -110,7 +110,7 @@ pub enum Refused {
     #[error(
         "the backup is damaged, or of another daemon: a key is restored by the daemon that backed it up"
     )]
-    Backup,
+    KeyBackup,
     #[error(
         "a vault keeps deleted keys for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days, not {0}"
     )]
@@ -243,6 +243,8 @@ pub enum Refused {
     ArchiveHere,
     #[error("the archive cannot be written: {0}; nothing was taken away")]
     Archive(#[source] io::Error),
+    #[error("no backup was made: {0}")]
+    Backup(String),
     #[error("the answer is longer than a frame: ask for less at once")]
     AnswerTooLong,
 }
@@ -280,7 +282,7 @@ impl Refused {
             | Self::PlaintextTooLong(_)
             | Self::Import(_)
             | Self::InHsm(_)
-            | Self::Backup
+            | Self::KeyBackup
             | Self::RotationPolicy(_)
             | Self::RotationTimes
             | Self::Derivation
@@ -298,6 +300,7 @@ impl Refused {
             | Self::NothingToArchive(_)
             | Self::ArchiveHere
             | Self::Archive(_)
+            | Self::Backup(_)
             | Self::AnswerTooLong => RefusalCode::BadRequest,
             Self::VaultExists(_)
             | Self::KeyExists(_)

@@ -15,14 +15,14 @@ use crate::{
 /// Opens a backup, binds its private keys to the vault, and stores the key as it was.
 ///
 /// # Errors
-/// [`Refused::Backup`], and those of [`key_create::creatable`].
+/// [`Refused::KeyBackup`], and those of [`key_create::creatable`].
 pub fn run(
     core: &Core,
     permit: Permit<op::KeyRestore>,
     vault: &VaultName,
     blob: &[u8],
 ) -> Result<KeyView, Failure> {
-    let opened = core.keyring.open_blob(PURPOSE, blob)?.ok_or(Refused::Backup)?;
+    let opened = core.keyring.open_blob(PURPOSE, blob)?.ok_or(Refused::KeyBackup)?;
     let key: Key = serde_json::from_slice(&opened)?;
     let (from, to) = (key.id.clone(), KeyId::new(vault.clone(), key.id.name.clone()));
     let key = key.moved(to.clone(), |version| {

@@ -9,10 +9,9 @@ use keyd_client::{
 
 use super::{Service, strangers::Stranger};
 use crate::{
-    auth::Caller,
+    auth::{Caller, Credentials},
     clock,
     error::{Failure, Fault, Refused},
-    front::http::Credentials,
     keyvault::{Kind, Problem},
     log,
     model::token::SecretHash,

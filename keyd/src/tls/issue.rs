@@ -116,11 +116,13 @@ impl ResolvesServerCert for Issuing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{keyring::Keyring, root::RootKey};
 
     fn issuing() -> (tempfile::TempDir, Issuing) {
         let dir = tempfile::tempdir().unwrap();
         let names = Names::new(&[], &[]);
-        let ca = Ca::open(dir.path(), &names).unwrap();
+        let keyring = Keyring::new(RootKey::generate().unwrap(), None);
+        let ca = Ca::open(dir.path(), &keyring, &names).unwrap();
         (dir, Issuing::new(ca, names).unwrap())
     }
 

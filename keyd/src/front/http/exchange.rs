@@ -12,7 +12,7 @@ use hyper::{
 };
 use zeroize::Zeroizing;
 
-use super::{Peer, Shared, authority::Asked, body, credentials::Credentials, headers::Ids};
+use super::{Peer, Shared, authority::Asked, body, credentials, headers::Ids};
 use crate::{
     keyvault::{
         self, Kind, Problem, Query, Target,
@@ -59,7 +59,7 @@ async fn exchange(
     body: Incoming,
 ) -> Result<Rendered, Problem> {
     let caller = {
-        let credentials = Credentials::of(peer, &head.headers).ok_or_else(no_token)?;
+        let credentials = credentials::of(peer, &head.headers).ok_or_else(no_token)?;
         let (service, peer) = (shared.service.clone(), peer.clone());
         shared.workers.run(false, move || service.identify(&credentials, &peer)).await?
     };
