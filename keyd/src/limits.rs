@@ -82,8 +82,8 @@ pub const AUDIT_DETAIL_MAX: usize = 512;
 /// Longest line of the audit log, bytes: more is not a record of ours.
 pub const AUDIT_LINE_MAX: usize = 8192;
 
-/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in well under a second, few
-/// enough files for years of uses.
+/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in about a second at each
+/// start; few enough files for years of uses.
 pub const AUDIT_SEGMENT_LEN: u64 = 64 << 20;
 
 /// Shortest segment that can be asked for, bytes: one row of the greatest length.
