@@ -23,8 +23,8 @@ use proptest::{
     prelude::*,
     test_runner::{Config, TestRunner},
 };
-use rustls::ClientConfig;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ClientConfig;
 
 /// Longer than any of the daemon's time-outs for a client that does nothing.
 const PATIENCE: Duration = Duration::from_secs(50);
@@ -111,12 +111,14 @@ fn requests_that_are_none_are_refused_in_the_services_shape_and_written_down() {
     ];
     for (method, target, body) in &cases {
         let answer = ask(&vaults, method, target, body);
-        let what = format!("{method} {target} {}", String::from_utf8_lossy(&body[..body.len().min(60)]));
+        let what =
+            format!("{method} {target} {}", String::from_utf8_lossy(&body[..body.len().min(60)]));
         assert_eq!(answer.problem(), (400, "BadParameter".into(), String::new()), "{what}");
         let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(!message.contains('\n') && message.len() > 10, "{what}: {message}");
     }
-    let refused = vaults.keyd.audit().into_iter().filter(|one| one.outcome == "refused: bad request");
+    let refused =
+        vaults.keyd.audit().into_iter().filter(|one| one.outcome == "refused: bad request");
     let refused = refused.count();
     assert!(refused >= 25 && refused <= cases.len() + 5, "{refused} of {}", cases.len());
     vaults.keyd.verify();
@@ -168,7 +170,9 @@ fn heads_that_are_no_http_end_their_connection_only() {
         format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "k".repeat(20_000)),
         format!("GET /keys HTTP/1.1\r\nHost: {host}\r\nx: {}\r\n\r\n", "y".repeat(20_000)),
         format!("POST /keys HTTP/1.1\r\nHost: {host}\r\nContent-Length: -1\r\n\r\n"),
-        format!("POST /keys HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"),
+        format!(
+            "POST /keys HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx"
+        ),
         format!("POST /keys HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: gzip\r\n\r\n"),
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(),
     ];
@@ -186,9 +190,17 @@ fn heads_that_are_no_http_end_their_connection_only() {
 fn hosts_that_are_not_served_are_refused_before_anything_is_told() {
     let vaults = Vaults::start();
     let config = tls(&vaults);
-    for host in ["", "evil.example", "localhost.evil.example", "a.b.localhost", "prod.localhost@evil", "prod.localhost:x"] {
+    for host in [
+        "",
+        "evil.example",
+        "localhost.evil.example",
+        "a.b.localhost",
+        "prod.localhost@evil",
+        "prod.localhost:x",
+    ] {
         let mut stream = connect(&config, "prod.localhost", vaults.port).unwrap();
-        let answer = exchange(&mut *stream, &request("GET", "/keys?api-version=7.4", host, &[], b""));
+        let answer =
+            exchange(&mut *stream, &request("GET", "/keys?api-version=7.4", host, &[], b""));
         let answer = answer.unwrap();
         assert_eq!(answer.status, 400, "{host}");
         assert_eq!(answer.header("www-authenticate"), None, "{host}");
@@ -253,12 +265,12 @@ fn clients_that_dawdle_are_cut_off() {
     let vaults = Vaults::start();
     let config = tls(&vaults);
     let bearer = format!("Bearer {}", vaults.tokens["full"]);
-    let head = format!("POST /keys/k/create?api-version=7.4 HTTP/1.1\r\nHost: {}\r\n", host(&vaults));
+    let head =
+        format!("POST /keys/k/create?api-version=7.4 HTTP/1.1\r\nHost: {}\r\n", host(&vaults));
     let body = format!("{head}Authorization: {bearer}\r\nContent-Length: 100\r\n\r\n{{");
     let inside = || connect(&config, "prod.localhost", vaults.port).unwrap();
-    let tcp = || -> Box<dyn Stream> {
-        Box::new(TcpStream::connect(("127.0.0.1", vaults.port)).unwrap())
-    };
+    let tcp =
+        || -> Box<dyn Stream> { Box::new(TcpStream::connect(("127.0.0.1", vaults.port)).unwrap()) };
     let local = || connect_local(&vaults.keyd.socket()).unwrap();
     let cases: Vec<(&str, Box<dyn Stream>, Vec<u8>, Option<u8>, u64)> = vec![
         ("a silent handshake", tcp(), vec![], None, 10),
@@ -290,7 +302,13 @@ fn a_client_that_does_not_read_its_answers_is_cut_off() {
     let bearer = format!("Bearer {}", vaults.tokens["full"]);
     let mut stream = UnixStream::connect(vaults.keyd.socket()).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    let ask = request("GET", "/keys?api-version=7.4", "prod.localhost", &[("Authorization", &bearer)], b"");
+    let ask = request(
+        "GET",
+        "/keys?api-version=7.4",
+        "prod.localhost",
+        &[("Authorization", &bearer)],
+        b"",
+    );
     let begun = Instant::now();
     // Answers fill the socket, then requests do; then nothing moves.
     while stream.write_all(&ask).is_ok() {

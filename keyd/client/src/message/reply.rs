@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppStatus, Attached, AuditRecord, AuditStatus, DesStatus, DiskStatus, GrantStatus, Impact, KeyStatus,
-    OneTimeSecret, Revocation, TokenStatus, UnixMillis, VaultStatus,
+    AppStatus, Attached, AuditRecord, AuditStatus, DesStatus, DiskStatus, GrantStatus, Impact,
+    KeyStatus, OneTimeSecret, Revocation, TokenStatus, UnixMillis, VaultStatus,
 };
 
 /// The answer to a [`super::Request`].
