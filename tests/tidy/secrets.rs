@@ -5,7 +5,7 @@ use syn::{Attribute, Item, visit::Visit};
 use crate::source::{PRODUCT, is_in, report, sources, uses};
 
 /// Who may look at the bytes of a secret: each spends, wraps, seals, sends or proves it.
-const EXPOSE: [&str; 22] = [
+const EXPOSE: [&str; 24] = [
     "keyd/client/src/dek.rs",
     "keyd/client/src/dek/",
     "keyd/client/src/wire.rs",
@@ -27,11 +27,16 @@ const EXPOSE: [&str; 22] = [
     "keyd/src/front/http/identity.rs", // gives one out
     "keyd/src/keyvault/render.rs",     // tells what was decrypted
     "keyd/src/cli/principal.rs",       // prints a token, once
+    "keyd/src/recovery/backup.rs",     // seals the root key to a recipient
+    "keyd/src/cli/recovery.rs",        // puts it back
     "keyd/src/cli/release.rs",         // writes a DEK to a file: break-glass
 ];
 
 /// What holds secret bytes directly.
-const HOLDERS: [&str; 6] = ["Dek", "Locked", "Zeroizing", "RootKey", "OneTimeSecret", "Octets"];
+const HOLDERS: [&str; 4] = ["Dek", "Locked", "Zeroizing", "RootKey"];
+
+/// Secrets that travel in a message all the same: a token's only showing, and what Key Vault's API wraps and decrypts.
+const TRAVEL: [&str; 2] = ["OneTimeSecret", "Octets"];
 
 /// Types that are secrets: each says nothing of itself in a `Debug` written by hand, which its holders may derive from.
 const SECRETS: [&str; 8] =
@@ -60,7 +65,8 @@ fn secrets_are_neither_printed_nor_cloned_nor_serialised() {
                 }
                 _ => continue,
             };
-            let secret = fields.iter().any(|field| is_secret(&field.ty));
+            let travels = TRAVEL.iter().any(|travels| name == travels);
+            let secret = !travels && fields.iter().any(|field| is_secret(&field.ty));
             for derived in derives(attributes) {
                 let copies = ["Clone", "Serialize", "Deserialize", "PartialEq"];
                 let prints = derived == "Debug" && SECRETS.iter().any(|secret| name == secret);
@@ -103,7 +109,7 @@ fn derives(attributes: &[Attribute]) -> Vec<String> {
 #[test]
 fn keys_are_exposed_and_ciphertext_is_declared_where_it_may_be() {
     let mut faults = Vec::new();
-    for source in sources(&PRODUCT) {
+    for source in sources(&PRODUCT).iter().filter(|source| !source.is_test()) {
         for (word, places) in [(".expose()", &EXPOSE[..]), ("into_ciphertext(", &INTO_CIPHERTEXT)] {
             if !is_in(&source.path, places) && !uses(&source.shipped, word).is_empty() {
                 faults.push(format!("{}: {word}", source.path));
