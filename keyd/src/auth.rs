@@ -1,6 +1,7 @@
 //! Who may do what. [`Auth::authorize`] is the only maker of a [`Permit`], and every operation takes the permit for
 //! itself: an operation that nobody checked cannot be written down.
 
+pub mod credentials;
 pub mod grants;
 pub mod op;
 
@@ -12,6 +13,7 @@ use keyd_client::{
     permission::{KeyPermission, Permission},
 };
 
+pub use credentials::Credentials;
 pub use grants::Grant;
 pub use op::{Needs, Op};
 
@@ -115,7 +117,7 @@ impl Auth {
         let administrator = self.has(who, Permission::Administer, view)?;
         let permit = || Permit { caller: caller.clone(), administrator, op: PhantomData };
         match (O::NEEDS, vault) {
-            (Needs::Lease, _) => Ok(permit()),
+            (Needs::Lease | Needs::Identity, _) => Ok(permit()),
             _ if administrator => Ok(permit()),
             (Needs::Daemon(permission), _) if self.has(who, permission, view)? => Ok(permit()),
             (Needs::Daemon(permission), _) => {

@@ -3,12 +3,15 @@
 pub mod args;
 mod ask;
 mod audit;
+mod ca;
 mod des;
 mod disk;
 mod grant;
 mod impact;
 mod key;
+mod principal;
 mod progress;
+mod recovery;
 mod release;
 mod revocation;
 mod root;
@@ -59,7 +62,13 @@ pub fn main() -> ExitCode {
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
         Verb::Audit(verb) => audit::run(&ask, verb),
+        Verb::Principal(verb) => principal::principal(&ask, verb),
+        Verb::Token(verb) => principal::token(&ask, verb),
+        Verb::Identity(verb) => principal::identity(&ask, verb),
+        Verb::Ca(verb) => ca::run(&ask, verb),
         Verb::Root(verb) => root::run(&ask, verb),
+        Verb::Backup(options) => recovery::backup(&ask, options),
+        Verb::Restore(options) => recovery::restore(&ask, options),
     };
     ended.unwrap_or_else(|error| failed(&error)).into()
 }

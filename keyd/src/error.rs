@@ -38,6 +38,9 @@ pub enum Fault {
         "an earlier write of the store or the audit log failed; restart keyd when the disk is well"
     )]
     Poisoned,
+    /// No random bytes for a secret.
+    #[error("no random bytes for a secret")]
+    Random,
     /// The store of another release.
     #[error(
         "the store has a format that this keyd does not know: use the keyd that wrote it, or a newer one"

@@ -7,7 +7,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use keyd_client::KeyVersion;
+use keyd_client::{KeyId, KeyVersion};
+use zeroize::Zeroizing;
 
 use crate::{
     error::{Fault, Refused},
@@ -17,7 +18,7 @@ use crate::{
     },
     lock::lock,
     model::{key::Key, version::Version},
-    root::RootKey,
+    root::{RootError, RootKey},
 };
 
 /// The opened keys, and the root key that opens them.
@@ -141,6 +142,11 @@ impl Keyring {
         Ok(kek)
     }
 
+    /// The root key: a backup takes it along.
+    pub(crate) fn root(&self) -> &RootKey {
+        &self.root
+    }
+
     /// Whether keys of a provider can be made here.
     ///
     /// # Errors
@@ -162,6 +168,45 @@ impl Keyring {
     /// [`KekError::NoHsm`], [`KekError::Hsm`]; the key pair is still there then.
     pub fn destroy(&self, object: &HsmObject) -> Result<(), Fault> {
         Ok(HsmKey::destroy(self.hsm()?, object)?)
+    }
+
+    /// Seals what only this daemon is to read. `purpose` is the protocol's name.
+    ///
+    /// # Errors
+    /// [`Fault::Root`].
+    pub fn seal_blob(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, Fault> {
+        Ok(self.root.seal_blob(purpose, plain)?)
+    }
+
+    /// Opens what [`Keyring::seal_blob`] sealed for the same purpose; nothing if it is not that.
+    ///
+    /// # Errors
+    /// [`Fault::Root`].
+    pub fn open_blob(
+        &self,
+        purpose: &str,
+        blob: &[u8],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, Fault> {
+        match self.root.open_blob(purpose, blob) {
+            Ok(plain) => Ok(Some(plain)),
+            Err(RootError::Sealed(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Seals a private key anew, for a key of another id. One in an HSM is bound to none.
+    ///
+    /// # Errors
+    /// [`Fault::Root`].
+    pub fn reseal(&self, from_to: (&KeyId, &KeyId), version: &Version) -> Result<Material, Fault> {
+        match &version.material {
+            Material::Sealed(sealed) => {
+                let (from, to) = from_to;
+                let anew = self.root.reseal((from, to), version.version, sealed)?;
+                Ok(Material::Sealed(anew))
+            }
+            Material::Hsm(object) => Ok(Material::Hsm(object.clone())),
+        }
     }
 
     /// Forgets the opened forms of what must not be used any more.

@@ -64,6 +64,15 @@ pub struct Ended {
     pub stage: Stage,
 }
 
+/// Why a lease is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseOver {
+    /// The holder closed the connection, or spoke nonsense.
+    HungUp,
+    /// Its time ran out.
+    RanOut,
+}
+
 /// How long to wait for a holder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Patience {
@@ -271,10 +280,10 @@ impl Leases {
     }
 
     /// Forgets a lease.
-    pub fn end(&self, lease: LeaseId) -> Option<Ended> {
+    pub fn end(&self, lease: LeaseId, why: LeaseOver) -> Option<Ended> {
         let mut state = self.lock();
         let Entry { claim, stage, .. } = state.entries.remove(&lease)?;
-        state.answers.gone(lease);
+        state.answers.gone(lease, why);
         self.answered.notify_all();
         Some(Ended { disk: claim.disk, pid: claim.caller.pid, uid: claim.caller.uid, stage })
     }

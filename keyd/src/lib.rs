@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod base64_bytes;
 pub mod cli;
 pub mod clock;
 pub mod core;
@@ -21,6 +22,7 @@ pub mod hsm;
 pub mod keeper;
 pub mod kek;
 pub mod keyring;
+pub mod keyvault;
 pub mod leases;
 pub mod limits;
 pub mod lock;
@@ -36,4 +38,5 @@ pub mod service;
 pub mod standing;
 pub mod state_dir;
 pub mod store;
+pub mod tls;
 pub mod volume_key;

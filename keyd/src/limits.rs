@@ -82,8 +82,8 @@ pub const AUDIT_DETAIL_MAX: usize = 512;
 /// Longest line of the audit log, bytes: more is not a record of ours.
 pub const AUDIT_LINE_MAX: usize = 8192;
 
-/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in well under a second, few
-/// enough files for years of uses.
+/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in about a second at each
+/// start; few enough files for years of uses.
 pub const AUDIT_SEGMENT_LEN: u64 = 64 << 20;
 
 /// Shortest segment that can be asked for, bytes: one row of the greatest length.
@@ -105,8 +105,8 @@ pub const BALLAST_PIECE_LEN: u64 = 512 << 10;
 /// Memory for pages of the store, bytes: 10,000 disks fit twice over.
 pub const STORE_CACHE_LEN: usize = 64 << 20;
 
-/// How long a commit waits for a copy of its audit record. A copy that takes longer counts as failing, and is waited for
-/// no more until it has caught up.
+/// How long a commit waits for a copy of its audit record. A copy that takes longer counts as failing, and is waited
+/// for no more until it has caught up.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// DEKs wrapped anew in one commit: a crash repeats no more than these, a commit's two fsyncs are shared by them.
@@ -139,6 +139,22 @@ pub const PASSPHRASE_LEN_MAX: usize = 1024;
 /// Longest `root.json`, bytes: a wrapped key of RSA-4096 in base64 has 700.
 pub const ROOT_DOCUMENT_LEN_MAX: u64 = 16 << 10;
 
+/// Rows of a store that is restored in one commit: a few megabytes.
+pub const REBUILD_BATCH: usize = 4096;
+
+/// Recipients of a backup: some people and a safe; each has a line in the audit record's detail of at most
+/// [`AUDIT_DETAIL_MAX`].
+pub const RECIPIENTS_MAX: usize = 8;
+
+/// Longest identity file, bytes: some secret keys and comments.
+pub const IDENTITY_LEN_MAX: usize = 4096;
+
+/// Longest row of a store in a backup, bytes: a key with [`VERSIONS_MAX`] versions has less.
+pub const ROW_LEN_MAX: u64 = 64 << 20;
+
+/// Longest manifest of a backup, bytes: some hundred for each file of the audit log.
+pub const BACKUP_JSON_LEN_MAX: u64 = 16 << 20;
+
 /// Longest header of a sealed backup, bytes: a recipient has about 100.
 pub const AGE_HEADER_LEN_MAX: usize = 64 << 10;
 
@@ -170,6 +186,112 @@ pub const DATA_OFFSET_ALIGN: u64 = 4096;
 /// (cryptsetup's own minimum is 1000).
 pub const DIGEST_ITERATIONS: u32 = 1000;
 
+/// Entries of a list over HTTPS at once (Key Vault's `maxresults`).
+pub const LIST_PAGE_MAX: usize = 25;
+
+/// Tags of a key (Key Vault's limit).
+pub const TAGS_MAX: usize = 15;
+
+/// Longest name or value of a tag, characters (Key Vault's limit).
+pub const TAG_LEN_MAX: usize = 256;
+
+/// Longest query of a URL, bytes: a version, a number, and a token of 4/3 of the longest name.
+pub const QUERY_LEN_MAX: usize = 2048;
+
+/// Longest body of an HTTPS request, bytes: an RSA-4096 private key as JWK has about 4,500, fifteen tags of four-byte
+/// characters twice 15,360.
+pub const BODY_LEN_MAX: usize = 64 << 10;
+
+/// Longest body of a restore over HTTPS, bytes: a key of
+/// [`VERSIONS_MAX`] versions, each of which has about 5 KiB (RSA-4096, sealed, in base64 twice).
+pub const RESTORE_LEN_MAX: usize = 4 << 20;
+
+/// Applications at once: a list of them must fit one frame.
+pub const APPS_MAX: usize = 1000;
+
+/// Client certificates of one application: one in use, one to come, on several hosts.
+pub const APP_CERTIFICATES_MAX: usize = 16;
+
+/// Tokens of one application, expired ones included until another is made: a list of them must fit one frame.
+pub const TOKENS_PER_APP_MAX: u64 = 256;
+
+/// Shortest life of a token, milliseconds: it has to be taken somewhere first.
+pub const TOKEN_LIFE_MS_MIN: u64 = 1000;
+
+/// Longest life of a token, milliseconds: ten years, which is no life any more.
+pub const TOKEN_LIFE_MS_MAX: u64 = 3650 * MILLIS_PER_DAY;
+
+/// Longest label of a token, characters.
+pub const TOKEN_LABEL_LEN_MAX: usize = 64;
+
+/// Life of tokens from the identity endpoint, milliseconds: clients fetch another half way.
+pub const IDENTITY_TOKEN_MS: u64 = 3600 * 1000;
+
+/// Records of unknown credentials in the audit log, a minute: enough to see that somebody tries.
+pub const STRANGERS_PER_MINUTE: u32 = 30;
+
+/// Connections by HTTPS at once; more wait in the kernel's queue. A connection takes at most two buffers of
+/// [`HTTP_HEAD_LEN_MAX`], those of TLS of about 32 KiB, and a body of [`BODY_LEN_MAX`].
+pub const HTTP_CONNECTIONS_MAX: usize = 1024;
+
+/// Threads that serve them all: they only move bytes.
+pub const HTTP_THREADS: usize = 2;
+
+/// Threads on which their requests are worked on: commits wait for the disk, RSA for the processor.
+pub const HTTP_WORKERS: usize = 16;
+
+/// How many of those may make RSA keys, which takes seconds each.
+pub const HTTP_MAKERS: usize = 2;
+
+/// How many of those may have a body longer than [`BODY_LEN_MAX`] in memory.
+pub const HTTP_RESTORES: usize = 2;
+
+/// A request that waited this long for a thread is told to come again.
+pub const HTTP_QUEUE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A TLS handshake is over within this time.
+pub const TLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The head of a request is there within this time, else the connection is closed: it is the time of an idle connection
+/// too.
+pub const HTTP_HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The body of a request is there within this time after its head.
+pub const HTTP_BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// A client that takes nothing of its answer for this long is gone.
+pub const HTTP_STALL_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// At its end the daemon waits so long for what is worked on for HTTPS clients.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest head of a request, bytes: an SDK's is about 1 KiB with its token.
+pub const HTTP_HEAD_LEN_MAX: usize = 16 << 10;
+
+/// Headers of a request.
+pub const HTTP_HEADERS_MAX: usize = 64;
+
+/// Life of the certification authority that keyd makes: as long as nobody wants to tell clients of another.
+pub const CA_LIFE: Duration = Duration::from_secs(10 * 365 * DAY);
+
+/// Life of the certificates it issues: their key is in memory only, and a leaked one is of use no longer.
+pub const CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * DAY);
+
+/// Age from which they are issued anew.
+pub const CERTIFICATE_RENEWAL: Duration = Duration::from_secs(20 * DAY);
+
+/// How far a client's clock may be behind.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(3600);
+
+/// Certificates at hand: one a vault that is asked for. More are issued each time anew.
+pub const CERTIFICATES_MAX: usize = 256;
+
+/// How often the operator's certificate is looked at for a newer one.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
+
+const DAY: u64 = 24 * 3600;
+
+const _: () = assert!(CERTIFICATE_RENEWAL.as_secs() < CERTIFICATE_LIFE.as_secs());
 const _: () = assert!(
     AUDIT_TAIL_MAX as usize * (AUDIT_DETAIL_MAX + 1024) <= keyd_client::limits::BODY_LEN_MAX,
     "a tail of the audit log must fit a frame"

@@ -1,8 +1,10 @@
 //! What is stored, and what may be done with it in which state. No input and no output here.
 
+pub mod app;
 pub mod des;
 pub mod disk;
 pub mod key;
 pub mod right;
+pub mod token;
 pub mod vault;
 pub mod version;

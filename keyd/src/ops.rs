@@ -4,6 +4,11 @@
 
 #![allow(clippy::needless_pass_by_value, reason = "a permit is spent by passing it on")]
 
+pub mod app_certificates;
+pub mod app_create;
+pub mod app_identity;
+pub mod app_remove;
+pub mod app_show;
 pub mod attach;
 pub mod audit_archive;
 pub mod audit_read;
@@ -40,10 +45,23 @@ pub mod key_update;
 pub mod lease_end;
 pub mod reclaim;
 pub mod rewrap;
+pub mod state_backup;
 pub mod status;
 pub mod taking;
+pub mod token_create;
+pub mod token_list;
+pub mod token_revoke;
 pub mod vault_create;
 pub mod vault_delete;
+pub mod vault_key_backup;
+pub mod vault_key_create;
+pub mod vault_key_get;
+pub mod vault_key_import;
+pub mod vault_key_list;
+pub mod vault_key_policy;
+pub mod vault_key_restore;
+pub mod vault_key_rotate;
+pub mod vault_key_use;
 pub mod vault_permit;
 pub mod vault_policy;
 pub mod vault_protect;

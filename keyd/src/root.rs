@@ -174,7 +174,29 @@ impl RootKey {
         version: KeyVersion,
         private: &PrivateDer,
     ) -> Result<SealedKey, RootError> {
-        let plain = private.expose();
+        self.seal_bytes(id, version, private.expose())
+    }
+
+    /// Seals a sealed private key anew, bound to another key's id.
+    ///
+    /// # Errors
+    /// Those of [`RootKey::unseal`] and [`RootKey::seal`].
+    pub fn reseal(
+        &self,
+        (from, to): (&impl fmt::Display, &impl fmt::Display),
+        version: KeyVersion,
+        sealed: &SealedKey,
+    ) -> Result<SealedKey, RootError> {
+        let opened = self.unseal(from, version, sealed)?;
+        self.seal_bytes(to, version, opened.expose())
+    }
+
+    fn seal_bytes(
+        &self,
+        id: &impl fmt::Display,
+        version: KeyVersion,
+        plain: &[u8],
+    ) -> Result<SealedKey, RootError> {
         if plain.len() + TAG_LEN > PRIVATE_LEN_MAX {
             return Err(RootError::TooLong);
         }

@@ -20,6 +20,10 @@ use crate::{
     error::{Failure, Fault},
     files::SystemDir,
     front::{
+        http::{
+            Http,
+            doors::{DoorError, Doors, HttpOptions},
+        },
         native,
         socket::{self, SocketError},
     },
@@ -27,6 +31,7 @@ use crate::{
     hsm::{HsmConfig, HsmError},
     keeper::Keeper,
     keyring::Keyring,
+    limits::STOP_PATIENCE,
     log,
     ops::first_start,
     root::{Means, PassphraseSource, RootError, RootKind},
@@ -52,6 +57,8 @@ pub struct Config {
     pub passphrase: PassphraseSource,
     /// The token for keys, and for a root key that it wraps.
     pub hsm: Option<HsmConfig>,
+    /// Where it listens beside its socket.
+    pub http: HttpOptions,
     /// How the audit log is kept.
     pub audit: store::AuditKeeping,
 }
@@ -68,6 +75,8 @@ pub enum ServeError {
     Hsm(#[from] HsmError),
     #[error(transparent)]
     Socket(#[from] SocketError),
+    #[error(transparent)]
+    Door(#[from] DoorError),
     #[error(transparent)]
     Failure(#[from] Failure),
     #[error(transparent)]
@@ -88,9 +97,12 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     let dir = StateDir::open(&config.state_dir)?;
     let core = Arc::new(open(&dir, config)?);
     let listener = socket::listen(&config.socket, config.socket_mode)?;
-    let service = Arc::new(Service::new(core.clone()));
+    let doors = Doors::open(&config.http, &config.state_dir, &core.keyring)?;
+    let service = Arc::new(Service::new(core.clone(), doors.reach()));
+    let told = doors.told();
+    let http = Http::start(service.clone(), doors).map_err(ServeError::Listen)?;
     log::line(format_args!(
-        "ready: state {}, socket {}, administrator uid {}, process {}",
+        "ready: state {}, socket {}{told}, administrator uid {}, process {}",
         config.state_dir.display(),
         config.socket.display(),
         dir.owner(),
@@ -98,11 +110,12 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     ));
     notify_ready();
     let keeper = Keeper::start(&core);
-    let served = native::serve(&listener, &stop, &service).map_err(ServeError::Listen);
+    let served = native::serve(&listener, &stop, &service, &http.adopter());
     core.stop();
+    http.stop(STOP_PATIENCE);
     drop(keeper);
     finish(&core, &config.socket);
-    served
+    served.map_err(ServeError::Listen)
 }
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
@@ -135,7 +148,11 @@ fn start(core: &Core) -> Result<(), Failure> {
     first_start::check_root_key(core)?;
     let entry = Entry::by_daemon("daemon-start", "keyd");
     let detail = format!("version={} process={}", env!("CARGO_PKG_VERSION"), std::process::id());
-    core.store.record(entry.class(Class::Administration).detail(detail))?;
+    match core.store.record(entry.class(Class::Administration).detail(detail)) {
+        // On a disk so full that even this has no place, questions can be answered.
+        Err(Failure::Refused(refused)) => log::line(format_args!("no key is used: {refused}")),
+        recorded => recorded?,
+    }
     first_start::run(core)
 }
 

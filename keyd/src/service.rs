@@ -1,9 +1,13 @@
 //! All control flow: which operation a request is, who may, what a refusal leaves behind. The only matches on the kind
 //! of a request are here and in the tables below. Operations themselves are in [`crate::ops`], one a file.
 
+mod app;
 mod des;
 mod disk;
+mod identify;
 mod key;
+mod keyvault;
+mod strangers;
 mod vault;
 
 use std::{fmt, os::unix::net::UnixStream, sync::Arc};
@@ -17,14 +21,27 @@ use crate::{
     audit::Class,
     auth::{self, Caller, Op, Permit},
     core::Core,
-    error::{Failure, Fault},
+    error::{Failure, Fault, Refused},
+    leases::LeaseOver,
     log, ops,
 };
+use strangers::Strangers;
 
 /// The daemon's parts, as those who ask meet them.
 #[derive(Debug)]
 pub struct Service {
     core: Arc<Core>,
+    reach: Reach,
+    strangers: Strangers,
+}
+
+/// How the daemon is reached by others than its socket.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    /// URL of the identity endpoint, if there is one.
+    pub identity_endpoint: Option<String>,
+    /// Certificate of its own certification authority, PEM, if it has one.
+    pub ca_certificate: Option<String>,
 }
 
 /// What a connection does after a request.
@@ -42,20 +59,11 @@ impl From<Reply> for Answer {
     }
 }
 
-/// Why a lease is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseOver {
-    /// The holder closed the connection, or spoke nonsense.
-    HungUp,
-    /// Its time ran out.
-    RanOut,
-}
-
 impl Service {
     /// A service of these parts.
     #[must_use]
-    pub fn new(core: Arc<Core>) -> Self {
-        Self { core }
+    pub fn new(core: Arc<Core>, reach: Reach) -> Self {
+        Self { core, reach, strangers: Strangers::default() }
     }
 
     /// The parts.
@@ -86,8 +94,20 @@ impl Service {
             Request::Key(request) => Ok(self.key(by, request)?.into()),
             Request::Vault(request) => Ok(self.vault(by, request)?.into()),
             Request::Grant(request) => Ok(self.grant(by, request)?.into()),
+            Request::App(request) => Ok(self.app(by, request)?.into()),
+            Request::Token(request) => Ok(self.token(by, request)?.into()),
+            // Public, as a certificate is.
+            Request::CaCertificate => {
+                let certificate = self.reach.ca_certificate.clone().ok_or(Refused::NoCa)?;
+                Ok(Reply::CaCertificate(certificate).into())
+            }
             Request::Des(request) => Ok(self.des(by, request)?.into()),
             Request::Disk(request) => self.disk(by, request),
+            Request::Backup { to, recipients } => Ok(self
+                .act(by, None, "store", |permit| {
+                    ops::state_backup::run(core, permit, &to, &recipients)
+                })?
+                .into()),
             Request::Audit(request) => Ok(self.audit(by, &request)?.into()),
             Request::Attach { id, read_only, wait } => {
                 let ask = ops::attach::Ask { id, read_only, wait };

@@ -8,10 +8,12 @@
 //! error nothing on disk is trusted any more: the store refuses everything until the daemon is started again (as
 //! databases do since the fsync findings of 2018). Want of space is no such error: it is seen before.
 
+mod apps;
 mod backend;
 mod ballast;
 mod create;
 mod health;
+mod key_lists;
 mod log_care;
 mod meta;
 mod space;
@@ -19,6 +21,7 @@ mod start;
 mod tables;
 mod txn;
 mod view;
+mod whole;
 
 use std::{
     fmt,
@@ -27,11 +30,14 @@ use std::{
 
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
+pub use apps::Apps;
 pub use health::Break;
+pub use key_lists::KeyLists;
 pub use log_care::{Archived, Reanchored, Verified};
 pub use start::{AuditKeeping, open};
 pub use txn::Txn;
 pub use view::{Snapshot, View};
+pub use whole::{Part, Row, Whole, rebuild};
 
 use crate::{
     audit::{
@@ -97,7 +103,7 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Opens the store, makes it on the first start, and brings the audit log to an end that fits. A log that does not
-    /// fit, or that a copy goes further than, is no error here: the store then answers questions and refuses to use keys.
+    /// fit, or that a copy outlives, is no error here: the store then answers questions and refuses to use keys.
     ///
     /// # Errors
     /// [`Fault`]: the database or the log cannot be read or written; the copy is another log's.

@@ -10,7 +10,10 @@ use std::{
 
 use keyd_client::{
     Client, ClientError, KeyId,
-    message::{DesRequest, EncryptionType, KeyRequest, OnExpiry, OnRevoke, Reply, Request, Terms},
+    message::{
+        DesRequest, DiskRequest, EncryptionType, Geometry, Holes, KeyRequest, OnExpiry, OnRevoke,
+        Reply, Request, Terms,
+    },
 };
 use rustix::{process::Uid, thread::set_thread_uid};
 use tempfile::TempDir;
@@ -140,6 +143,21 @@ impl World {
         let name = name.parse().expect("a name of a set");
         let (version, auto_rotate, permit) = (None, true, true);
         self.ask(DesRequest::Create { name, key, version, encryption, terms, auto_rotate, permit });
+    }
+
+    /// Makes records of disks without images in a set: all that a rotation is about.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn make_records(&self, set: &str, count: u64) {
+        let mut client = Client::connect(&self.socket()).expect("a daemon");
+        let des = Some(set.parse().expect("a name of a set"));
+        let holes = Holes::Zeros;
+        let geometry = Geometry { sector_size: 512, data_offset: 16 << 20, size: 1 << 20, holes };
+        let create = Request::from(DiskRequest::Create { des, geometry });
+        for _ in 0..count {
+            let _ = client.call(create.clone()).expect("made");
+        }
     }
 
     /// Takes a key away, whatever is hit.

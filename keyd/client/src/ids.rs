@@ -1,5 +1,6 @@
 //! Names of things, parsed once at the border: behind it an id is always well formed.
 
+mod fingerprint;
 mod key_id;
 mod principal;
 
@@ -9,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use uuid::Uuid;
 
+pub use fingerprint::Fingerprint;
 pub use key_id::{KeyId, VaultName};
 pub use principal::Principal;
 
@@ -28,6 +30,11 @@ pub enum IdError {
     /// Not a principal.
     #[error("'{0}' is not a principal: write uid:1000, app:NAME or des:NAME")]
     Principal(String),
+    /// Not a certificate's fingerprint.
+    #[error(
+        "'{0}' is not a certificate's fingerprint: it is 32 hexadecimal bytes, as 'openssl x509 -noout -fingerprint -sha256 -in FILE' prints them"
+    )]
+    Fingerprint(String),
     /// Not a UUID.
     #[error("'{0}' is not a disk id: it is a UUID as 'keyd disk list' and 'image info' print it")]
     Uuid(String),
@@ -142,6 +149,11 @@ uuid_type! {
 uuid_type! {
     /// Id of one holder's lease of one disk's DEK.
     LeaseId
+}
+
+uuid_type! {
+    /// Id of a token: public, and by it the token is revoked.
+    TokenId
 }
 
 /// Version of a key: 32 lower-case hexadecimal digits, as in a Key Vault key URL.

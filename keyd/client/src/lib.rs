@@ -16,5 +16,6 @@ pub mod wire;
 pub use client::{Client, ClientError};
 pub use dek::{Dek, WrappedDek, page::Locked};
 pub use ids::{
-    AppName, DesName, DiskId, KeyId, KeyName, KeyVersion, LeaseId, Principal, VaultName,
+    AppName, DesName, DiskId, Fingerprint, KeyId, KeyName, KeyVersion, LeaseId, Principal, TokenId,
+    VaultName,
 };

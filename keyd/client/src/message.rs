@@ -1,17 +1,22 @@
 //! What is said on the socket, as data. Bodies are JSON; a DEK never is: it follows its frame as raw bytes
 //! (see [`crate::wire`]).
 
+mod app;
 mod audit;
 mod des;
 mod disk;
 mod holder;
 mod impact;
 mod key;
+mod recovery;
 mod reply;
 mod vault;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
+pub use app::{AppRequest, AppStatus, OneTimeSecret, TokenRequest, TokenStatus};
 pub use audit::{AuditCopyStatus, AuditRecord, AuditRequest, AuditStatus};
 pub use des::{
     DesChange, DesRequest, DesStatus, EncryptionType, OnExpiry, OnRevoke, PreviousKey, Reaction,
@@ -27,6 +32,7 @@ pub use key::{
     DeletedStatus, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
     RotationPolicy, Trigger, UnixSeconds,
 };
+pub use recovery::BackedUp;
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};
 pub use vault::{GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
 
@@ -48,12 +54,25 @@ pub enum Request {
     Vault(VaultRequest),
     /// Permissions in the daemon as a whole.
     Grant(GrantRequest),
+    /// Applications.
+    App(AppRequest),
+    /// Their tokens.
+    Token(TokenRequest),
+    /// The certificate of the daemon's own certification authority.
+    CaCertificate,
     /// Disk encryption sets.
     Des(DesRequest),
     /// Disks, snapshots and images.
     Disk(DiskRequest),
     /// The audit log.
     Audit(AuditRequest),
+    /// Write the whole state into a file, sealed.
+    Backup {
+        /// A path of the daemon's host, absolute; nothing is there yet.
+        to: PathBuf,
+        /// Who can open it: recipients of age(1).
+        recipients: Vec<String>,
+    },
     /// Ask for a disk's DEK under a lease. From here the connection speaks [`HolderMessage`] and [`Event`].
     Attach {
         /// Which.
@@ -80,6 +99,8 @@ request_from! {
     Key(KeyRequest),
     Vault(VaultRequest),
     Grant(GrantRequest),
+    App(AppRequest),
+    Token(TokenRequest),
     Des(DesRequest),
     Disk(DiskRequest),
     Audit(AuditRequest),

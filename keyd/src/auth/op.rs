@@ -13,6 +13,8 @@ pub enum Needs {
     Vault(KeyPermission),
     /// Nowhere: who has a lease may always say that it let go.
     Lease,
+    /// Nowhere: an identity that has shown its secret may have a token of its own.
+    Identity,
 }
 
 /// An operation.
@@ -43,6 +45,7 @@ macro_rules! operations {
     (@class) => { Class::Use };
     (@class $class:ident) => { Class::$class };
     (@ lease Holder) => { Needs::Lease };
+    (@ identity Itself) => { Needs::Identity };
     (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
     (@ vault $permission:ident) => { Needs::Vault(KeyPermission::$permission) };
 }
@@ -70,6 +73,26 @@ operations! {
     KeyRotate = "key-rotate" needs vault Rotate;
     /// Say when a key is rotated by itself.
     KeyRotationPolicy = "key-rotation-policy-set" needs vault SetRotationPolicy;
+    /// Tell of a key over HTTPS.
+    VaultKeyGet = "key-get" needs vault Get;
+    /// List a vault's keys, a key's versions, or a vault's deleted keys.
+    VaultKeyList = "key-list" needs vault List;
+    /// Bring a key's private part.
+    KeyImport = "key-import" needs vault Import;
+    /// Take a key out, sealed.
+    KeyBackup = "key-backup" needs vault Backup;
+    /// Bring that back.
+    KeyRestore = "key-restore" needs vault Restore;
+    /// Wrap under a key.
+    KeyWrap = "key-wrap" needs vault WrapKey;
+    /// Unwrap.
+    KeyUnwrap = "key-unwrap" needs vault UnwrapKey;
+    /// Encrypt under a key.
+    KeyEncrypt = "key-encrypt" needs vault Encrypt;
+    /// Decrypt.
+    KeyDecrypt = "key-decrypt" needs vault Decrypt;
+    /// Tell when a key is rotated by itself.
+    VaultKeyPolicyGet = "key-rotation-policy-get" needs vault GetRotationPolicy;
     /// Make a vault.
     VaultCreate = "vault-create" needs daemon ManageKeys;
     /// List vaults.
@@ -86,6 +109,26 @@ operations! {
     GrantList = "grant-list" needs daemon Administer;
     /// Grant.
     GrantSet = "grant-set" needs daemon Administer;
+    /// Make an application.
+    AppCreate = "principal-create" needs daemon Administer;
+    /// List applications.
+    AppList = "principal-list" needs daemon Administer;
+    /// Show an application.
+    AppShow = "principal-show" needs daemon Administer;
+    /// Forget an application and what it has.
+    AppRemove = "principal-remove" needs daemon Administer;
+    /// Say which client certificates are an application's.
+    AppCertificates = "principal-certificates" needs daemon Administer;
+    /// Let an application fetch tokens, or not.
+    AppIdentity = "principal-identity" needs daemon Administer;
+    /// Make a token.
+    TokenCreate = "token-create" needs daemon Administer;
+    /// List an application's tokens.
+    TokenList = "token-list" needs daemon Administer;
+    /// Let a token be good no more.
+    TokenRevoke = "token-revoke" needs daemon Administer;
+    /// Fetch a token at the identity endpoint.
+    IdentityToken = "identity-token" needs identity Itself;
     /// Make a set.
     DesCreate = "des-create" needs daemon ManageKeys;
     /// List sets.
@@ -118,6 +161,8 @@ operations! {
     DiskShow = "disk-show" needs daemon Read;
     /// Give out a DEK for good.
     DiskReleaseKey = "disk-release-key" needs daemon ReleaseKey;
+    /// Write the whole state into a sealed file.
+    StateBackup = "state-backup" needs daemon Administer;
     /// Read the audit log.
     AuditTail = "audit-tail" needs daemon Audit;
     /// Check the audit log.

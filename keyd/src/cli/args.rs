@@ -5,7 +5,10 @@ pub mod consent;
 pub mod des;
 pub mod disk;
 pub mod grant;
+pub mod http;
 pub mod key;
+pub mod principal;
+pub mod recovery;
 pub mod root;
 pub mod serve;
 mod value;
@@ -19,7 +22,10 @@ pub use audit::Audit;
 pub use des::Des;
 pub use disk::Disk;
 pub use grant::Grant;
+pub use http::CaVerb;
 pub use key::Key;
+pub use principal::{IdentityVerb, PrincipalVerb, TokenVerb};
+pub use recovery::{Backup, Restore};
 pub use root::Root;
 pub use serve::Serve;
 pub use vault::Vault;
@@ -35,6 +41,7 @@ Examples:
   keyd key rotate prod
   keyd status || echo 'somebody should look'
   keyd audit verify
+  keyd backup --to keyd.age --recipient age1…
 
 'keyd VERB --help' has more examples.
 
@@ -93,9 +100,25 @@ pub enum Verb {
     /// The audit log
     #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(Audit),
+    /// Applications: create, list, show, certificates, remove
+    #[command(subcommand)]
+    Principal(PrincipalVerb),
+    /// Bearer tokens of applications: create, list, revoke
+    #[command(subcommand)]
+    Token(TokenVerb),
+    /// Managed identities of applications: create, remove
+    #[command(subcommand)]
+    Identity(IdentityVerb),
+    /// The certification authority that keyd made for HTTPS: show
+    #[command(subcommand)]
+    Ca(CaVerb),
     /// The root key: show, move, change-passphrase
     #[command(subcommand)]
     Root(Root),
+    /// Write the whole state into a file, sealed to a recovery recipient
+    Backup(Backup),
+    /// Bring a backup back in a new state directory
+    Restore(Restore),
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub(super) fn run(socket: &Path, options: Serve) -> Result<Exit, Error> {
         root: options.root,
         passphrase,
         hsm,
+        http: options.http.options(),
         audit: options.audit.into(),
     };
     serve::run(&config)?;

@@ -3,7 +3,7 @@
 use std::{io, path::PathBuf};
 
 use keyd_client::{
-    DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
+    AppName, DesName, DiskId, KeyId, KeyVersion, Principal, TokenId, VaultName,
     limits::{LEASE_MAX, LEASE_MIN},
     message::{KeyOperation, Refusal, RefusalCode},
     permission::{KeyPermission, Permission},
@@ -11,10 +11,12 @@ use keyd_client::{
 use thiserror::Error;
 
 use crate::{
+    kek::{ImportError, KekError},
     limits::{
-        DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX, POLICIES_MAX, RETENTION_DAYS_MAX,
-        RETENTION_DAYS_MIN, ROTATION_DAYS_MIN, SETS_MAX, VAULTS_MAX, VERSION_LIFE_DAYS_MIN,
-        VERSIONS_MAX,
+        APP_CERTIFICATES_MAX, APPS_MAX, DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX,
+        POLICIES_MAX, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN, ROTATION_DAYS_MIN, SETS_MAX,
+        TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN, TOKENS_PER_APP_MAX, VAULTS_MAX,
+        VERSION_LIFE_DAYS_MIN, VERSIONS_MAX,
     },
     store::Break,
 };
@@ -41,6 +43,10 @@ pub enum Refused {
     NoKey(KeyId),
     #[error("key '{0}' has no version {1}: 'keyd key show {0}' shows them")]
     NoVersion(KeyId, KeyVersion),
+    #[error("no application '{0}': 'keyd principal list' shows them")]
+    NoApp(AppName),
+    #[error("application '{0}' has no token {1}: 'keyd token list {0}' shows them")]
+    NoToken(AppName, TokenId),
     #[error("no disk encryption set '{0}': 'keyd des list' shows them")]
     NoSet(DesName),
     #[error("no disk {0}: 'keyd disk list' shows the disks")]
@@ -49,6 +55,10 @@ pub enum Refused {
     VaultExists(VaultName),
     #[error("there is a key '{0}' already: choose another name, or 'keyd key rotate {0}'")]
     KeyExists(KeyId),
+    #[error("there is an application '{0}' already: choose another name")]
+    AppExists(AppName),
+    #[error("the certificate is application '{0}''s already: one certificate is one application's")]
+    CertificateTaken(AppName),
     #[error("there is a disk encryption set '{0}' already: choose another name")]
     SetExists(DesName),
     #[error("RSA keys have 2048, 3072 or 4096 bits, not {0}")]
@@ -69,6 +79,38 @@ pub enum Refused {
     TooManyPolicies(VaultName),
     #[error("there are {GRANTS_MAX} grants, as many as can be: take one away")]
     TooManyGrants,
+    #[error("there are {APPS_MAX} applications, as many as can be: remove one")]
+    TooManyApps,
+    #[error("application '{0}' has {TOKENS_PER_APP_MAX} tokens, as many as can be: revoke one")]
+    TooManyTokens(AppName),
+    #[error("application '{0}' has at most {APP_CERTIFICATES_MAX} client certificates")]
+    TooManyCertificates(AppName),
+    #[error("a token is good for {TOKEN_LIFE_MS_MIN} ms to {TOKEN_LIFE_MS_MAX} ms, not {0}")]
+    TokenLife(u64),
+    #[error("a token's label has at most {TOKEN_LABEL_LEN_MAX} printable characters")]
+    TokenLabel,
+    #[error(
+        "there is no identity endpoint: start keyd with --identity-listen, such as --identity-listen 127.0.0.1:8444"
+    )]
+    NoIdentityEndpoint,
+    #[error(
+        "keyd makes no certificates of its own: start it with --listen, and without --tls-cert"
+    )]
+    NoCa,
+    #[error(
+        "the value cannot be decrypted: it is damaged, or was encrypted under another key or by another algorithm"
+    )]
+    Undecryptable,
+    #[error("{0}")]
+    PlaintextTooLong(KekError),
+    #[error("{0}")]
+    Import(#[from] ImportError),
+    #[error("key '{0}' has a version in an HSM: that is backed up with the HSM")]
+    InHsm(KeyId),
+    #[error(
+        "the backup is damaged, or of another daemon: a key is restored by the daemon that backed it up"
+    )]
+    KeyBackup,
     #[error(
         "a vault keeps deleted keys for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days, not {0}"
     )]
@@ -201,6 +243,8 @@ pub enum Refused {
     ArchiveHere,
     #[error("the archive cannot be written: {0}; nothing was taken away")]
     Archive(#[source] io::Error),
+    #[error("no backup was made: {0}")]
+    Backup(String),
     #[error("the answer is longer than a frame: ask for less at once")]
     AnswerTooLong,
 }
@@ -224,11 +268,21 @@ impl Refused {
             Self::NoVault(_)
             | Self::NoKey(_)
             | Self::NoVersion(..)
+            | Self::NoApp(_)
+            | Self::NoToken(..)
             | Self::NoSet(_)
             | Self::NoDisk(_) => RefusalCode::NotFound,
             Self::KeyBits(_)
             | Self::NoHsm
             | Self::Retention(_)
+            | Self::TooManyCertificates(_)
+            | Self::TokenLife(_)
+            | Self::TokenLabel
+            | Self::Undecryptable
+            | Self::PlaintextTooLong(_)
+            | Self::Import(_)
+            | Self::InHsm(_)
+            | Self::KeyBackup
             | Self::RotationPolicy(_)
             | Self::RotationTimes
             | Self::Derivation
@@ -246,9 +300,16 @@ impl Refused {
             | Self::NothingToArchive(_)
             | Self::ArchiveHere
             | Self::Archive(_)
+            | Self::Backup(_)
             | Self::AnswerTooLong => RefusalCode::BadRequest,
             Self::VaultExists(_)
             | Self::KeyExists(_)
+            | Self::AppExists(_)
+            | Self::CertificateTaken(_)
+            | Self::TooManyApps
+            | Self::TooManyTokens(_)
+            | Self::NoIdentityEndpoint
+            | Self::NoCa
             | Self::SetExists(_)
             | Self::TooManyKeys(_)
             | Self::TooManyVersions(_)

@@ -1,7 +1,7 @@
 //! The Unix socket: accept, peer credentials, frame, `(Caller, Request)`. No decision is taken here.
 
 use std::{
-    io,
+    io::{self, Read},
     os::unix::net::{UnixListener, UnixStream},
     sync::{
         Arc,
@@ -24,6 +24,8 @@ use rustix::{
 };
 
 use super::{
+    http::Adopter,
+    opening::{self, Opening},
     session,
     timed::{Timed, Waited, wait_readable},
 };
@@ -39,20 +41,30 @@ use crate::{
 ///
 /// # Errors
 /// The listener itself failed.
-pub fn serve(listener: &UnixListener, stop: &UnixStream, service: &Arc<Service>) -> io::Result<()> {
+pub fn serve(
+    listener: &UnixListener,
+    stop: &UnixStream,
+    service: &Arc<Service>,
+    http: &Adopter,
+) -> io::Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut fds, None) {
             Ok(_) if !fds[1].revents().is_empty() => return Ok(()),
-            Ok(_) => accept(listener, service, &open),
+            Ok(_) => accept(listener, service, http, &open),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
-fn accept(listener: &UnixListener, service: &Arc<Service>, open: &Arc<AtomicUsize>) {
+fn accept(
+    listener: &UnixListener,
+    service: &Arc<Service>,
+    http: &Adopter,
+    open: &Arc<AtomicUsize>,
+) {
     let stream = match listener.accept() {
         Ok((stream, _)) => stream,
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
@@ -65,10 +77,9 @@ fn accept(listener: &UnixListener, service: &Arc<Service>, open: &Arc<AtomicUsiz
     let Some(place) = Place::take(open) else {
         return log::line(format_args!("a connection was closed: {CONNECTIONS_MAX} are open"));
     };
-    let service = service.clone();
+    let (service, http) = (service.clone(), http.clone());
     let started = thread::Builder::new().stack_size(THREAD_STACK_LEN).spawn(move || {
-        let _place = place;
-        if let Err(error) = connection(&service, stream) {
+        if let Err(error) = connection(&service, &http, stream, place) {
             log::line(format_args!("a connection was closed: {}", log::chain(&error)));
         }
     });
@@ -94,13 +105,28 @@ impl Drop for Place {
     }
 }
 
-fn connection(service: &Service, stream: UnixStream) -> Result<(), WireError> {
+/// Serves a connection to its end, or hands it over if it speaks HTTP.
+fn connection(
+    service: &Service,
+    http: &Adopter,
+    stream: UnixStream,
+    place: Place,
+) -> Result<(), WireError> {
     let peer = socket_peercred(&stream).map_err(io::Error::from)?;
     let caller = Caller::local(peer.uid.as_raw(), peer.pid.as_raw_pid().unsigned_abs());
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(FRAME_TIMEOUT))?;
+    let first = match opening::read(&stream)? {
+        Opening::Nothing => return Ok(()),
+        Opening::Http(first) => {
+            http.adopt(caller, &first, stream, place);
+            return Ok(());
+        }
+        Opening::Frame(first) => first,
+    };
     let stream = Arc::new(stream);
-    while let Some(request) = next_request(&stream)? {
+    let mut next = receive(&stream, &first)?;
+    while let Some(request) = next {
         match service.answer(&caller, request, &stream) {
             Answer::Reply(reply, dek) => reply_with(&stream, &reply, dek.as_ref())?,
             Answer::Lease(lease) => {
@@ -108,6 +134,7 @@ fn connection(service: &Service, stream: UnixStream) -> Result<(), WireError> {
                 return Ok(());
             }
         }
+        next = next_request(&stream)?;
     }
     Ok(())
 }
@@ -118,7 +145,13 @@ fn next_request(stream: &UnixStream) -> Result<Option<Request>, WireError> {
     if wait_readable(stream, Some(idle))? == Waited::TimedOut {
         return Ok(None);
     }
-    match wire::receive_up_to(&mut Timed::new(stream, FRAME_TIMEOUT), REQUEST_LEN_MAX) {
+    receive(stream, &[])
+}
+
+/// A request of which `beginning` was read.
+fn receive(stream: &UnixStream, beginning: &[u8]) -> Result<Option<Request>, WireError> {
+    let mut reader = beginning.chain(Timed::new(stream, FRAME_TIMEOUT));
+    match wire::receive_up_to(&mut reader, REQUEST_LEN_MAX) {
         Ok((request, _)) => Ok(Some(request)),
         Err(WireError::Closed) => Ok(None),
         Err(WireError::Body(error)) => {

@@ -9,7 +9,7 @@ use keyd_client::{
 };
 
 use super::{
-    Leases,
+    LeaseOver, Leases,
     entry::{Entry, Stage},
 };
 use crate::clock;
@@ -31,6 +31,8 @@ pub(super) struct Answers(HashMap<LeaseId, Row>);
 struct Row {
     known: HolderAnswer,
     wanted_by: usize,
+    /// Whether its lease is over: nothing comes any more.
+    over: bool,
 }
 
 impl Answers {
@@ -43,7 +45,11 @@ impl Answers {
             uid: entry.claim.caller.uid,
             answer,
         };
-        let row = self.0.entry(lease).or_insert_with(|| Row { known: known.clone(), wanted_by: 0 });
+        let row = self.0.entry(lease).or_insert_with(|| Row {
+            known: known.clone(),
+            wanted_by: 0,
+            over: false,
+        });
         row.known = known;
         row.wanted_by += 1;
     }
@@ -63,11 +69,15 @@ impl Answers {
         }
     }
 
-    /// A holder that is gone has answered no more than it had.
-    pub(super) fn gone(&mut self, lease: LeaseId) {
-        if let Some(row) = self.0.get_mut(&lease)
-            && !matches!(row.known.answer, Answer::Confirmed(_))
-        {
+    /// A holder that is gone has answered no more than it had. One whose lease ran out is not gone: it has only been
+    /// waited for long enough.
+    pub(super) fn gone(&mut self, lease: LeaseId, why: LeaseOver) {
+        let Some(row) = self.0.get_mut(&lease) else {
+            return;
+        };
+        row.over = true;
+        let confirmed = matches!(row.known.answer, Answer::Confirmed(_));
+        if !confirmed && why == LeaseOver::HungUp {
             row.known.answer = Answer::HungUp { at: clock::now() };
         }
     }
@@ -83,7 +93,7 @@ impl Answers {
             Answer::Unconfirmed { .. } | Answer::Spared { until: Some(_) } => true,
             Answer::Confirmed(_) | Answer::HungUp { .. } | Answer::Spared { until: None } => false,
         };
-        leases.iter().any(|lease| self.0.get(lease).is_some_and(open))
+        leases.iter().any(|lease| self.0.get(lease).is_some_and(|row| !row.over && open(row)))
     }
 }
 

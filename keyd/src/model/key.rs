@@ -7,7 +7,7 @@ use keyd_client::{
 use serde::{Deserialize, Serialize};
 
 use super::version::Version;
-use crate::{error::Refused, limits::VERSIONS_MAX};
+use crate::{error::Refused, kek::Material, limits::VERSIONS_MAX};
 
 /// A key as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,10 +42,20 @@ impl Key {
         Self { id, platform, versions: vec![first], deleted: None, rotation_policy: None }
     }
 
-    /// The same key in another vault or under another name, as a restored backup is.
-    #[must_use]
-    pub fn renamed(self, id: KeyId) -> Self {
-        Self { id, deleted: None, ..self }
+    /// The same key in another vault, as a restored backup is; each version's material is bound to its key's id and made
+    /// anew.
+    ///
+    /// # Errors
+    /// Those of `anew`.
+    pub fn moved<E>(
+        mut self,
+        id: KeyId,
+        anew: impl Fn(&Version) -> Result<Material, E>,
+    ) -> Result<Self, E> {
+        for version in &mut self.versions {
+            version.material = anew(version)?;
+        }
+        Ok(Self { id, deleted: None, ..self })
     }
 
     /// The version that wraps.

@@ -39,11 +39,12 @@ use crate::{
     files::tests::twin::Disk as Twin,
     kek::{KeyBits, Provider},
     keyring::Keyring,
+    leases::LeaseOver,
     limits::MILLIS_PER_DAY,
     lock::lock,
     model::{des::Des, key::Key, vault::Vault, version::Version},
     root::RootKey,
-    service::{Answer, LeaseOver, Service},
+    service::{Answer, Reach, Service},
     store::{Options, Store, View, testing},
 };
 
@@ -159,7 +160,7 @@ impl Daemon {
         let store = Store::open(twin.dir(), &Options::default(), None).unwrap();
         let auth = Auth::new(OWNER, vec!["50=attach".parse().unwrap()]);
         let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
-        Self { service: Service::new(core), twin }
+        Self { service: Service::new(core, Reach::default()), twin }
     }
 
     /// The daemon ends, and another takes up its state.

@@ -10,8 +10,9 @@ use keyd_client::{Locked, dek::page::scrub_stack};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use super::{ROOT_LEN, RootError, RootKey, TAG_LEN, document::base64_bytes};
+use super::{ROOT_LEN, RootError, RootKey, TAG_LEN};
 use crate::{
+    base64_bytes,
     limits::{
         ARGON2_ITERATIONS, ARGON2_ITERATIONS_MAX, ARGON2_LANES, ARGON2_LANES_MAX,
         ARGON2_MEMORY_KIB, ARGON2_MEMORY_KIB_MAX, ARGON2_MEMORY_KIB_MIN, PASSPHRASE_LEN_MAX,

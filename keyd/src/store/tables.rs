@@ -13,10 +13,16 @@
 //! | disks-by-set | set UUID, 16 bytes; key version, 32 digits; disk UUID | empty |
 //! | disks-by-source | source's UUID, 16 bytes; disk UUID | empty |
 //! | grants | principal | permissions |
+//! | apps | name | [`crate::model::app::App`] |
+//! | apps-by-certificate | fingerprint, 32 bytes | name |
+//! | apps-by-secret | hash of an identity's secret, 32 bytes | name |
+//! | tokens | hash, 32 bytes | [`crate::model::token::Token`] |
+//! | tokens-by-app | application, `/`, token UUID | hash |
 
 use keyd_client::{DiskId, KeyId, KeyVersion, VaultName, ids::DesId};
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
+use super::View;
 use crate::{audit::Head, error::Fault};
 
 pub(super) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -33,7 +39,13 @@ pub(super) const DISKS: Table = TableDefinition::new("disks");
 pub(super) const DISKS_BY_VERSION: Table = TableDefinition::new("disks-by-version");
 pub(super) const DISKS_BY_SET: Table = TableDefinition::new("disks-by-set");
 
-const ALL: [Table; 10] = [
+pub(super) const APPS: Table = TableDefinition::new("apps");
+pub(super) const APPS_BY_CERTIFICATE: Table = TableDefinition::new("apps-by-certificate");
+pub(super) const APPS_BY_SECRET: Table = TableDefinition::new("apps-by-secret");
+pub(super) const TOKENS: Table = TableDefinition::new("tokens");
+pub(super) const TOKENS_BY_APP: Table = TableDefinition::new("tokens-by-app");
+
+const ALL: [Table; 15] = [
     VAULTS,
     KEYS,
     KEYS_DELETED,
@@ -44,6 +56,11 @@ const ALL: [Table; 10] = [
     DISKS_BY_SET,
     DISKS_BY_SOURCE,
     GRANTS,
+    APPS,
+    APPS_BY_CERTIFICATE,
+    APPS_BY_SECRET,
+    TOKENS,
+    TOKENS_BY_APP,
 ];
 
 const HEAD: &[u8] = b"audit-head";
@@ -73,6 +90,14 @@ pub(super) fn prepare(db: &Database) -> Result<Head, Fault> {
     };
     transaction.commit()?;
     Ok(head)
+}
+
+/// The committed head of the audit log in a state.
+pub(super) fn head(view: &impl View) -> Result<Head, Fault> {
+    match view.value(META, HEAD)? {
+        Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        None => Ok(Head::default()),
+    }
 }
 
 pub(super) fn put_head(transaction: &WriteTransaction, head: &Head) -> Result<(), Fault> {

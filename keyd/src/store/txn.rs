@@ -163,12 +163,12 @@ impl<'a> Txn<'a> {
         Ok(())
     }
 
-    fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+    pub(super) fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Fault> {
         self.0.open_table(table)?.insert(key, value)?;
         Ok(())
     }
 
-    fn remove(&self, table: Table, key: &[u8]) -> Result<(), Fault> {
+    pub(super) fn remove(&self, table: Table, key: &[u8]) -> Result<(), Fault> {
         self.0.open_table(table)?.remove(key)?;
         Ok(())
     }

@@ -28,7 +28,7 @@ pub struct Range<'a> {
 }
 
 impl Range<'_> {
-    const ALL: Self = Self { prefix: &[], after: None, limit: usize::MAX };
+    pub(super) const ALL: Self = Self { prefix: &[], after: None, limit: usize::MAX };
 }
 
 /// A row's key and value.
@@ -330,6 +330,14 @@ pub trait View {
         Ok(if set.platform_version.is_some() { wraps / 2 } else { wraps })
     }
 
+    /// How many disks, snapshots and images there are.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn count_disks(&self) -> Result<u64, Fault> {
+        self.count(DISKS, &[])
+    }
+
     /// At most `limit` disks, snapshots and images of a set in order of id, after one.
     ///
     /// # Errors
@@ -398,6 +406,10 @@ impl Snapshot {
     pub(super) fn new(transaction: ReadTransaction) -> Self {
         Self(transaction)
     }
+
+    pub(super) fn transaction(&self) -> &ReadTransaction {
+        &self.0
+    }
 }
 
 impl View for Snapshot {
@@ -454,16 +466,16 @@ pub(super) fn count(table: &impl ReadableTable<Bytes, Bytes>, prefix: &[u8]) -> 
 }
 
 /// A key's vault and name from its row's key.
-fn key_id(row: &[u8]) -> Result<KeyId, Fault> {
+pub(super) fn key_id(row: &[u8]) -> Result<KeyId, Fault> {
     let id = String::from_utf8_lossy(row).parse();
     id.map_err(|_| Fault::Dangling("a key without a name".to_owned()))
 }
 
-fn decode<T: DeserializeOwned>(value: Option<Vec<u8>>) -> Result<Option<T>, Fault> {
+pub(super) fn decode<T: DeserializeOwned>(value: Option<Vec<u8>>) -> Result<Option<T>, Fault> {
     Ok(value.map(|bytes| serde_json::from_slice(&bytes)).transpose()?)
 }
 
-fn decode_all<T: DeserializeOwned>(rows: &[Row]) -> Result<Vec<T>, Fault> {
+pub(super) fn decode_all<T: DeserializeOwned>(rows: &[Row]) -> Result<Vec<T>, Fault> {
     let decoded: Result<Vec<T>, _> =
         rows.iter().map(|(_, value)| serde_json::from_slice(value)).collect();
     Ok(decoded?)

@@ -1,6 +1,8 @@
 //! The real daemon on a state directory that vanishes, and a holder like `vhost-backend` is one.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod state_files;
+
 use std::{
     fs,
     os::fd::AsFd,
@@ -19,6 +21,9 @@ use keyd_client::{
     },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+pub(crate) mod https;
+pub(crate) mod vaults;
 
 pub(crate) const KEYD: &str = env!("CARGO_BIN_EXE_keyd");
 

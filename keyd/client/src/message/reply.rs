@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attached, AuditRecord, AuditStatus, DesStatus, DiskStatus, GrantStatus, Impact, KeyStatus,
-    Revocation, UnixMillis, VaultStatus,
+    AppStatus, Attached, AuditRecord, AuditStatus, BackedUp, DesStatus, DiskStatus, GrantStatus,
+    Impact, KeyStatus, OneTimeSecret, Revocation, TokenStatus, UnixMillis, VaultStatus,
 };
 
 /// The answer to a [`super::Request`].
@@ -62,6 +62,28 @@ pub enum Reply {
     Vaults(Vec<VaultStatus>),
     /// Grants.
     Grants(Vec<GrantStatus>),
+    /// An application.
+    App(AppStatus),
+    /// Applications.
+    Apps(Vec<AppStatus>),
+    /// A new token, and its secret this once.
+    NewToken {
+        /// The token.
+        token: TokenStatus,
+        /// What is sent as `Authorization: Bearer`.
+        secret: OneTimeSecret,
+    },
+    /// Tokens.
+    Tokens(Vec<TokenStatus>),
+    /// A new identity.
+    NewIdentity {
+        /// Where its tokens are: `IDENTITY_ENDPOINT`.
+        endpoint: String,
+        /// `IDENTITY_HEADER`, this once.
+        secret: OneTimeSecret,
+    },
+    /// A certificate, PEM.
+    CaCertificate(String),
     /// A disk encryption set.
     Des(DesStatus),
     /// Disk encryption sets.
@@ -111,6 +133,8 @@ pub enum Reply {
         /// SHA-256 of these, one after the other, hexadecimal.
         sha256: String,
     },
+    /// A backup was written.
+    BackedUp(BackedUp),
     /// A lease. The DEK follows the frame, unless the key is lost and the holder asked to wait.
     Attached(Box<Attached>),
     /// Refused; says why and what to do next.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{audit::KeepAudit, root::OpenRoot};
+use super::{audit::KeepAudit, http::HttpArgs, root::OpenRoot};
 use crate::{auth::Grant, root::RootKind};
 
 const EXAMPLES: &str = "\
@@ -34,6 +34,9 @@ pub struct Serve {
     /// How the root key is opened, and the token for keys.
     #[command(flatten)]
     pub open: OpenRoot,
+    /// Where it listens beside its socket.
+    #[command(flatten)]
+    pub http: HttpArgs,
     /// How the audit log is kept.
     #[command(flatten)]
     pub audit: KeepAudit,

@@ -21,7 +21,7 @@ use crate::{
     keyring::Keyring,
     ops::first_start,
     root::RootKey,
-    service::{Answer, Service},
+    service::{Answer, Reach, Service},
     store::tables::{self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, KEYS_DELETED},
 };
 
@@ -53,7 +53,7 @@ impl Daemon {
         let auth = Auth::new(0, Vec::new());
         let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
         let stream = Arc::new(UnixStream::pair().unwrap().0);
-        Self { service: Service::new(core), stream }
+        Self { service: Service::new(core, Reach::default()), stream }
     }
 
     fn store(&self) -> &Store {

@@ -1,0 +1,103 @@
+//! What the command line understands of applications, tokens and identities.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::Subcommand;
+use keyd_client::{AppName, Fingerprint, TokenId};
+
+use super::value::duration;
+
+const EXAMPLES: &str = "\
+Examples:
+  keyd principal create ci
+  keyd vault permit default app:ci get,wrapKey,unwrapKey
+  keyd token create ci --expires 30d
+  keyd principal certificates ci --certificate ci.pem";
+
+/// Verbs on applications.
+#[derive(Debug, Subcommand)]
+#[command(after_help = EXAMPLES)]
+pub enum PrincipalVerb {
+    /// Make an application: a principal 'app:NAME' that may do nothing until something is granted to it
+    Create {
+        /// Its name: letters, digits, hyphens
+        name: AppName,
+        /// Certificates that are its own
+        #[command(flatten)]
+        certificates: OwnCertificates,
+    },
+    /// All applications
+    List,
+    /// One application
+    Show {
+        /// Which
+        name: AppName,
+    },
+    /// Forget an application with its tokens, certificates, identity, grants and policies
+    Remove {
+        /// Which
+        name: AppName,
+    },
+    /// Say which client certificates are an application's, in place of those that were
+    Certificates {
+        /// Which
+        name: AppName,
+        /// They; none takes all away
+        #[command(flatten)]
+        certificates: OwnCertificates,
+    },
+}
+
+/// Client certificates, by file or by fingerprint.
+#[derive(Debug, clap::Args)]
+pub struct OwnCertificates {
+    /// A client certificate that is its own (PEM); may be given several times
+    #[arg(long, value_name = "FILE")]
+    pub certificate: Vec<PathBuf>,
+    /// One by its fingerprint (SHA-256); may be given several times
+    #[arg(long, value_name = "HEX")]
+    pub fingerprint: Vec<Fingerprint>,
+}
+
+/// Verbs on tokens.
+#[derive(Debug, Subcommand)]
+pub enum TokenVerb {
+    /// Make a bearer token of an application; it is printed this once
+    Create {
+        /// Which
+        app: AppName,
+        /// How long it is good, such as 12h or 30d
+        #[arg(long, default_value = "90d", value_parser = duration, value_name = "TIME")]
+        expires: Duration,
+        /// What it is for
+        #[arg(long, default_value = "", hide_default_value = true)]
+        label: String,
+    },
+    /// An application's tokens, without their secrets
+    List {
+        /// Which
+        app: AppName,
+    },
+    /// Let a token be good no more
+    Revoke {
+        /// Whose
+        app: AppName,
+        /// Which, as 'token list' shows it
+        id: TokenId,
+    },
+}
+
+/// Verbs on managed identities.
+#[derive(Debug, Subcommand)]
+pub enum IdentityVerb {
+    /// Let an application fetch tokens by itself: prints the two variables for its environment, this once
+    Create {
+        /// Which
+        name: AppName,
+    },
+    /// Let it fetch no more; tokens it has are good until they expire
+    Remove {
+        /// Which
+        name: AppName,
+    },
+}

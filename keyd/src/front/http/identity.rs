@@ -1,0 +1,93 @@
+//! The identity endpoint: programs that run on this host get tokens without being given one. It speaks what Azure App
+//! Service speaks to managed identities (`IDENTITY_ENDPOINT`, `IDENTITY_HEADER`, version 2019-08-01), so that their
+//! libraries take it unmodified: plain HTTP on loopback, and a secret in a header.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{HeaderMap, Request, Response, body::Incoming};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::{Peer, Shared, exchange::respond, headers::Ids};
+use crate::{
+    keyvault::{Kind, Problem, query::Parameters},
+    model::token::SecretHash,
+};
+
+/// The path of its one operation.
+pub(super) const PATH: &str = "/msi/token";
+
+const SECRET: &str = "x-identity-header";
+
+/// Answers a request.
+pub(super) async fn answer(
+    shared: Arc<Shared>,
+    peer: Arc<Peer>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let (head, _) = request.into_parts();
+    let ids = Ids::of(&head.headers);
+    let done = match asked(head.method.as_str(), head.uri.path(), head.uri.query(), &head.headers) {
+        Ok(asked) => token(&shared, &peer, asked).await,
+        Err(problem) => Err(problem),
+    };
+    let mut response = match done {
+        Ok(body) => respond(200, body),
+        // The form in which the libraries show it: the text, and the kind as a number.
+        Err(Problem { kind, message }) => {
+            let body = json!({ "statusCode": kind.status(), "message": message });
+            respond(kind.status(), Zeroizing::new(body.to_string()))
+        }
+    };
+    ids.dress(&mut response);
+    response
+}
+
+/// What is asked for.
+struct Asked {
+    secret: SecretHash,
+    resource: String,
+    client_id: Option<String>,
+}
+
+fn asked(
+    method: &str,
+    path: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+) -> Result<Asked, Problem> {
+    if method != "GET" || path != PATH {
+        return Err(Problem::bad(format!("there is nothing here but GET {PATH}")));
+    }
+    let secret = headers.get(SECRET).map(SecretHash::of);
+    let secret = secret.ok_or_else(|| {
+        Problem::new(
+            Kind::Unauthorized,
+            "X-IDENTITY-HEADER is missing: it is the value of IDENTITY_HEADER",
+        )
+    })?;
+    let mut parameters = Parameters::parse(query.unwrap_or_default())?;
+    parameters.take("api-version").ok_or_else(|| Problem::bad("api-version must be specified"))?;
+    let resource =
+        parameters.take("resource").ok_or_else(|| Problem::bad("resource is missing"))?;
+    Ok(Asked { secret, resource, client_id: parameters.take("client_id") })
+}
+
+async fn token(shared: &Shared, peer: &Peer, asked: Asked) -> Result<Zeroizing<String>, Problem> {
+    let (service, peer) = (shared.service.clone(), peer.clone());
+    let Asked { secret, resource, client_id } = asked;
+    let made = shared
+        .workers
+        .run(false, move || service.identity_token(&secret, client_id.as_deref(), &peer));
+    let (token, secret) = made.await?;
+    let body = json!({
+        "access_token": secret.expose(),
+        "expires_on": (token.expires / 1000).to_string(),
+        "resource": resource,
+        "token_type": "Bearer",
+        "client_id": token.app,
+    });
+    Ok(Zeroizing::new(body.to_string()))
+}

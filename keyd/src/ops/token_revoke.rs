@@ -1,0 +1,29 @@
+//! Lets a token be good no more.
+
+use keyd_client::{AppName, TokenId};
+
+use crate::{
+    audit::Class,
+    auth::{Permit, op},
+    core::Core,
+    error::{Failure, Refused},
+    store::Apps,
+};
+
+/// Forgets it: from the commit on it is nobody's.
+///
+/// # Errors
+/// [`Refused::NoToken`].
+pub fn run(
+    core: &Core,
+    permit: Permit<op::TokenRevoke>,
+    app: &AppName,
+    id: TokenId,
+) -> Result<(), Failure> {
+    core.store.commit(|txn| {
+        let found = txn.tokens_of(app)?.into_iter().find(|(_, token)| token.id == id);
+        let (hash, token) = found.ok_or_else(|| Refused::NoToken(app.clone(), id))?;
+        txn.remove_token(&hash, &token)?;
+        Ok(((), permit.entry(app).class(Class::Withdrawal).detail(format!("token={id}"))))
+    })
+}

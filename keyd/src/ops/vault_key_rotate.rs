@@ -1,0 +1,21 @@
+//! Rotates a key as Key Vault does (row 3): it answers when the new version is there. The DEKs under the sets that
+//! follow the key are wrapped anew by [`super::due`].
+
+use keyd_client::KeyId;
+
+use super::{key_rotate, vault_key_get};
+use crate::{
+    auth::{Permit, op},
+    core::Core,
+    error::Failure,
+    keyvault::reply::KeyView,
+};
+
+/// Makes a version and lets the sets that follow the key follow.
+///
+/// # Errors
+/// Those of [`key_rotate::new_version`].
+pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<KeyView, Failure> {
+    key_rotate::new_version(core, id, |detail| permit.entry(id).detail(detail))?;
+    vault_key_get::alive(&core.store.snapshot()?, id, None)
+}

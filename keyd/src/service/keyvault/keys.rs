@@ -1,0 +1,191 @@
+//! The rows that make, change, list, move and destroy keys.
+
+use keyd_client::{
+    KeyId, KeyName, KeyVersion, VaultName,
+    message::{Consent, KeyChange, RotationPolicy},
+};
+
+use super::Service;
+use crate::{
+    auth::Caller,
+    error::{Failure, Refused},
+    keyvault::{
+        Octets, Reply,
+        new_key::{Create, Import},
+        reply::KeyView,
+        request::Page,
+    },
+    ops::{self, key_purge::Purge, key_update::Update, taking::Ask},
+    store::View,
+};
+
+/// The API has no word for doubt: as in Azure a key is taken away at once, and can be brought back.
+const CONSENT: &Consent = &Consent::Force;
+
+fn ask(verb: &'static str, id: &KeyId) -> Ask<'static> {
+    Ask { verb, subject: id.to_string(), arguments: String::new(), consent: CONSENT, wait_ms: 0 }
+}
+
+fn key(view: KeyView) -> Reply {
+    Reply::Key(Box::new(view))
+}
+
+impl Service {
+    pub(super) fn create(&self, by: &Caller, id: &KeyId, new: &Create) -> Result<Reply, Failure> {
+        let core = self.core();
+        self.on(by, id, |permit| ops::vault_key_create::run(core, permit, id, new)).map(key)
+    }
+
+    pub(super) fn import(&self, by: &Caller, id: &KeyId, new: Import) -> Result<Reply, Failure> {
+        let core = self.core();
+        self.on(by, id, |permit| ops::vault_key_import::run(core, permit, id, new)).map(key)
+    }
+
+    pub(super) fn rotate(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
+        let core = self.core();
+        self.on(by, id, |permit| ops::vault_key_rotate::run(core, permit, id)).map(key)
+    }
+
+    pub(super) fn get(
+        &self,
+        by: &Caller,
+        id: &KeyId,
+        version: Option<KeyVersion>,
+    ) -> Result<Reply, Failure> {
+        let core = self.core();
+        self.on(by, id, |permit| ops::vault_key_get::run(core, permit, id, version)).map(key)
+    }
+
+    pub(super) fn get_deleted(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
+        let core = self.core();
+        self.on(by, id, |permit| ops::vault_key_get::deleted(core, permit, id)).map(key)
+    }
+
+    /// Without a version it is the newest that is changed, not all.
+    pub(super) fn update(
+        &self,
+        by: &Caller,
+        id: &KeyId,
+        version: Option<KeyVersion>,
+        change: &KeyChange,
+    ) -> Result<Reply, Failure> {
+        let core = self.core();
+        let changed = self.on(by, id, |permit| {
+            let version = match version {
+                Some(version) => version,
+                None => core.store.snapshot()?.key(id)?.newest().version,
+            };
+            let update = Update { key: id, version: Some(version), change };
+            ops::key_update::run(core, permit, &update, &ask("key set", id))?;
+            ops::vault_key_get::alive(&core.store.snapshot()?, id, Some(version))
+        });
+        changed.map(key)
+    }
+
+    pub(super) fn delete(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
+        let core = self.core();
+        let deleted = self.on(by, id, |permit| {
+            ops::key_delete::run(core, permit, id, &ask("key delete", id))?;
+            ops::vault_key_get::gone(&core.store.snapshot()?, id)
+        });
+        deleted.map(key)
+    }
+
+    pub(super) fn recover(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
+        let core = self.core();
+        let recovered = self.on(by, id, |permit| {
+            ops::key_recover::run(core, permit, id)?;
+            ops::vault_key_get::alive(&core.store.snapshot()?, id, None)
+        });
+        recovered.map(key)
+    }
+
+    /// While the key wraps DEKs, the first who asks is refused, and noted: the second destroys it.
+    pub(super) fn purge(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
+        let core = self.core();
+        self.on(by, id, |permit| {
+            match ops::key_purge::run(core, permit, id, &ask("key purge", id))? {
+                Purge::Taken(_) => Ok(Reply::Done),
+                Purge::Asked(deks) => {
+                    Err(Refused::SecondPrincipal { key: id.clone(), deks }.into())
+                }
+            }
+        })
+    }
+
+    pub(super) fn backup(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
+        let core = self.core();
+        self.on(by, id, |permit| ops::vault_key_backup::run(core, permit, id)).map(Reply::Backup)
+    }
+
+    pub(super) fn restore(
+        &self,
+        by: &Caller,
+        vault: &VaultName,
+        blob: &Octets,
+    ) -> Result<Reply, Failure> {
+        let core = self.core();
+        let restored = self.act(by, Some(vault), vault, |permit| {
+            ops::vault_key_restore::run(core, permit, vault, blob.as_bytes())
+        });
+        restored.map(key)
+    }
+
+    pub(super) fn list(
+        &self,
+        by: &Caller,
+        vault: &VaultName,
+        page: &Page<KeyName>,
+    ) -> Result<Reply, Failure> {
+        let core = self.core();
+        let listed = self.act(by, Some(vault), vault, |permit| {
+            ops::vault_key_list::keys(core, permit, vault, page)
+        });
+        listed.map(Reply::Keys)
+    }
+
+    pub(super) fn list_deleted(
+        &self,
+        by: &Caller,
+        vault: &VaultName,
+        page: &Page<KeyName>,
+    ) -> Result<Reply, Failure> {
+        let core = self.core();
+        let listed = self.act(by, Some(vault), vault, |permit| {
+            ops::vault_key_list::deleted(core, permit, vault, page)
+        });
+        listed.map(Reply::DeletedKeys)
+    }
+
+    pub(super) fn versions(
+        &self,
+        by: &Caller,
+        id: &KeyId,
+        page: &Page<KeyVersion>,
+    ) -> Result<Reply, Failure> {
+        let core = self.core();
+        let listed =
+            self.on(by, id, |permit| ops::vault_key_list::versions(core, permit, id, page))?;
+        Ok(Reply::Versions(id.name.clone(), listed))
+    }
+
+    pub(super) fn get_policy(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
+        let core = self.core();
+        let policy = self.on(by, id, |permit| ops::vault_key_policy::run(core, permit, id))?;
+        Ok(Reply::RotationPolicy(Box::new(policy)))
+    }
+
+    pub(super) fn set_policy(
+        &self,
+        by: &Caller,
+        id: &KeyId,
+        policy: RotationPolicy,
+    ) -> Result<Reply, Failure> {
+        let core = self.core();
+        let policy = self.on(by, id, |permit| {
+            ops::key_rotation_policy::set(core, permit, id, Some(policy))?;
+            ops::vault_key_policy::told(&core.store.snapshot()?, id)
+        })?;
+        Ok(Reply::RotationPolicy(Box::new(policy)))
+    }
+}
