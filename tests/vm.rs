@@ -3,10 +3,11 @@
 
 use std::{fs, thread, time::Duration};
 
+use serde_json::Value;
 use system_tests::{
     driver::BlkRequest,
     front_end::{FrontEnd, Options},
-    guest::Guest,
+    guest::{Guest, Running},
     world::World,
 };
 
@@ -57,6 +58,73 @@ fn fio_verifies_through_rotation_revocation_and_a_reboot() {
     assert_eq!(guest.succeed("head -c 65536 /dev/vda | tr -d '\\000' | wc -c").trim(), "0");
     guest.power_off();
     assert!(backend.terminate().success());
+}
+
+/// What fio measured: answers a second, and milliseconds.
+struct Measured {
+    iops: f64,
+    p50: f64,
+    p99: f64,
+    max: f64,
+}
+
+/// Starts fio on random reads and writes of 4 KiB, for some seconds.
+fn start_fio(guest: &mut Guest, seconds: u32) -> Running {
+    guest.start(&format!(
+        "fio --name=m --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=4 --rw=randrw \
+        --bs=4k --size=16M --time_based --runtime={seconds} --randseed=7 --eta=never \
+        --io_submit_mode=offload --output-format=json --output=/tmp/m.json"
+    ))
+}
+
+/// Its figures of the reads: a write in the guest's own cache would be no measure.
+fn measured(guest: &mut Guest, fio: Running) -> Measured {
+    let (code, said) = guest.wait(fio, Duration::from_secs(120));
+    let text = guest.succeed("cat /tmp/m.json");
+    assert_eq!(code, 0, "{said}{text}");
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let job = &report["jobs"][0];
+    assert_eq!(job["error"], 0, "{text}");
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let latency = &job["read"]["clat_ns"];
+    let millis = |value: &Value| number(value) / 1e6;
+    Measured {
+        iops: number(&job["read"]["iops"]) + number(&job["write"]["iops"]),
+        p50: millis(&latency["percentile"]["50.000000"]),
+        p99: millis(&latency["percentile"]["99.000000"]),
+        max: millis(&latency["max"]),
+    }
+}
+
+#[test]
+fn a_key_is_rotated_under_fio_without_an_error() {
+    const SECONDS: u32 = 5;
+    let world = World::new();
+    let _ = world.make_disk("d", "64M", "");
+    world.make_records("d", 100);
+    let backend = world.start_backend("d", "");
+    let mut guest = Guest::boot(&world, &["d.sock"], &[]);
+    let _ = guest.succeed("dd if=/dev/urandom of=/dev/vda bs=1M count=16 oflag=direct");
+    let fio = start_fio(&mut guest, SECONDS);
+    let before = measured(&mut guest, fio);
+    let fio = start_fio(&mut guest, SECONDS);
+    let mut rotations = 0;
+    while !guest.has_ended(fio) {
+        let _ = world.keyd("key rotate d").success();
+        rotations += 1;
+    }
+    let during = measured(&mut guest, fio);
+    let fio = start_fio(&mut guest, SECONDS);
+    let after = measured(&mut guest, fio);
+    assert!(!backend.said().contains("fenced"), "{}", backend.said());
+    assert!(!guest.succeed("dmesg").contains("I/O error"));
+    guest.power_off();
+    println!("\nfio in the guest, 100 other disks   IOPS      p50      p99      max");
+    let during_what = format!("during {rotations} rotations");
+    for (what, row) in [("before", before), (&during_what, during), ("after", after)] {
+        let Measured { iops, p50, p99, max } = row;
+        println!("{what:<30} {iops:>9.0} {p50:>5.2} ms {p99:>5.1} ms {max:>5.1} ms");
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! The lines lie in files, *segments*: `audit.log` grows; when it is long enough it becomes `audit-<first row>.log` and
 //! a new one begins. The chain goes on across them. Where it begins and ends ([`Begin`], [`Head`]) is committed in the
 //! store, the end in the transaction of the change that the newest line tells of. So an edit breaks the chain, a cut
-//! breaks the head. A chain without a secret does not stop one who may write both the log and the store: one of the [`copies`]
-//! elsewhere does.
+//! breaks the head. A chain without a secret does not stop one who may write both the log and the store: one of the
+//! [`copies`] elsewhere does.
 
 pub mod archive;
 pub mod chain;

@@ -1,6 +1,7 @@
 //! Who may do what. [`Auth::authorize`] is the only maker of a [`Permit`], and every operation takes the permit for
 //! itself: an operation that nobody checked cannot be written down.
 
+pub mod credentials;
 pub mod grants;
 pub mod op;
 
@@ -8,9 +9,11 @@ use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
 use keyd_client::{
     Principal, VaultName,
+    message::{GrantSource, GrantStatus},
     permission::{KeyPermission, Permission},
 };
 
+pub use credentials::Credentials;
 pub use grants::Grant;
 pub use op::{Needs, Op};
 
@@ -136,6 +139,22 @@ impl Auth {
         }
     }
 
+    /// What holds without the store's saying so.
+    #[must_use]
+    pub fn said(&self) -> Vec<GrantStatus> {
+        let owner = GrantStatus {
+            principal: Principal::User(self.administrator),
+            permissions: [Permission::Administer].into(),
+            source: GrantSource::Owner,
+        };
+        let options = self.grants.iter().map(|grant| GrantStatus {
+            principal: grant.who.clone(),
+            permissions: grant.permissions.clone(),
+            source: GrantSource::ServeOption,
+        });
+        std::iter::once(owner).chain(options).collect()
+    }
+
     /// Whether a principal has a permission in the daemon as a whole.
     ///
     /// # Errors
@@ -154,8 +173,8 @@ impl Auth {
         Ok(owner || self.grants.iter().any(granted) || has(&view.grants_to(who)?))
     }
 
-    /// Who may read may look into every vault. Who manages all keys may everything in every vault but the platform's, except to destroy what was deleted: the
-    /// defence against one rogue is that deleting and purging are two people's.
+    /// Who may read may look into every vault. Who manages all keys may everything in every vault but the platform's,
+    /// except to destroy what was deleted: the defence against one rogue is that deleting and purging are two people's.
     fn has_in(
         &self,
         who: &Principal,

@@ -1,21 +1,24 @@
 //! The command line. `keyd serve` runs the daemon; everything else asks a running one.
 
 pub mod args;
-pub mod args_audit;
-pub mod args_http;
-pub mod args_principal;
-pub mod args_root;
 mod ask;
 mod audit;
 mod ca;
 mod des;
 mod disk;
+mod grant;
+mod impact;
 mod key;
 mod principal;
+mod progress;
+mod recovery;
 mod release;
+mod revocation;
 mod root;
 mod serve;
+mod status;
 mod table;
+mod vault;
 
 use std::process::ExitCode;
 
@@ -28,18 +31,34 @@ use ask::Ask;
 /// Why a command failed.
 type Error = Box<dyn std::error::Error>;
 
-/// Exit codes: 0 done, 1 refused or failed, 2 wrong usage (clap's own), 3 no daemon reached.
-const FAILED: u8 = 1;
-const NOT_REACHED: u8 = 3;
+/// How a command ended. 2 is clap's own: wrong usage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done = 0,
+    Failed = 1,
+    NotReached = 3,
+    NotConfirmed = 4,
+    Warned = 5,
+    Asked = 6,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
 
 /// Runs one command.
 #[must_use]
 pub fn main() -> ExitCode {
     let args = Args::parse();
     let ask = Ask { socket: args.socket, json: args.json };
-    let done = match args.verb {
+    let ended = match args.verb {
         Verb::Serve(options) => serve::run(&ask.socket, options),
+        Verb::Status => status::run(&ask),
         Verb::Key(verb) => key::run(&ask, verb),
+        Verb::Vault(verb) => vault::run(&ask, verb),
+        Verb::Grant(verb) => grant::run(&ask, verb),
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
         Verb::Audit(verb) => audit::run(&ask, verb),
@@ -48,13 +67,16 @@ pub fn main() -> ExitCode {
         Verb::Identity(verb) => principal::identity(&ask, verb),
         Verb::Ca(verb) => ca::run(&ask, verb),
         Verb::Root(verb) => root::run(&ask, verb),
+        Verb::Backup(options) => recovery::backup(&ask, options),
+        Verb::Restore(options) => recovery::restore(&ask, options),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("keyd: {error}");
-            let unreachable = matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. }));
-            ExitCode::from(if unreachable { NOT_REACHED } else { FAILED })
-        }
+    ended.unwrap_or_else(|error| failed(&error)).into()
+}
+
+fn failed(error: &Error) -> Exit {
+    eprintln!("keyd: {error}");
+    match error.downcast_ref() {
+        Some(ClientError::Unreachable { .. }) => Exit::NotReached,
+        _ => Exit::Failed,
     }
 }

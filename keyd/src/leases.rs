@@ -28,7 +28,7 @@ use serde::Serialize;
 
 pub use entry::{Claim, Stage};
 use entry::{Entry, hung_up};
-pub use told::Told;
+pub use told::{Spared, Told};
 
 use crate::lock::lock;
 
@@ -62,6 +62,15 @@ pub struct Ended {
     pub uid: u32,
     /// How far it was.
     pub stage: Stage,
+}
+
+/// Why a lease is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseOver {
+    /// The holder closed the connection, or spoke nonsense.
+    HungUp,
+    /// Its time ran out.
+    RanOut,
 }
 
 /// How long to wait for a holder.
@@ -188,7 +197,7 @@ impl Leases {
         let told: Vec<LeaseId> = told.map(|loss| loss.lease).collect();
         for lease in &told {
             if let Some(entry) = state.entries.get(lease) {
-                state.answers.await_from(*lease, entry);
+                state.answers.watch(*lease, entry, told::unconfirmed(entry));
             }
         }
         Told::new(self, told)
@@ -271,10 +280,10 @@ impl Leases {
     }
 
     /// Forgets a lease.
-    pub fn end(&self, lease: LeaseId) -> Option<Ended> {
+    pub fn end(&self, lease: LeaseId, why: LeaseOver) -> Option<Ended> {
         let mut state = self.lock();
         let Entry { claim, stage, .. } = state.entries.remove(&lease)?;
-        state.answers.gone(lease);
+        state.answers.gone(lease, why);
         self.answered.notify_all();
         Some(Ended { disk: claim.disk, pid: claim.caller.pid, uid: claim.caller.uid, stage })
     }

@@ -64,6 +64,12 @@ pub const ROTATION_RETRY_MS: u64 = 60_000;
 /// How long a command may wait for holders' confirmations, milliseconds: longer than the longest lease.
 pub const WAIT_MS_MAX: u64 = 2 * 3600 * 1000;
 
+/// How long a command waits for the daemon's wrapping DEKs anew: a million of them under RSA-4096.
+pub const LONG_WORK_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
+
+/// How often a command looks how far that is.
+pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
+
 /// Disk encryption sets at once: a list of them must fit one frame.
 pub const SETS_MAX: usize = 1000;
 
@@ -76,8 +82,8 @@ pub const AUDIT_DETAIL_MAX: usize = 512;
 /// Longest line of the audit log, bytes: more is not a record of ours.
 pub const AUDIT_LINE_MAX: usize = 8192;
 
-/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in well under a second, few
-/// enough files for years of uses.
+/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in about a second at each
+/// start; few enough files for years of uses.
 pub const AUDIT_SEGMENT_LEN: u64 = 64 << 20;
 
 /// Shortest segment that can be asked for, bytes: one row of the greatest length.
@@ -99,8 +105,8 @@ pub const BALLAST_PIECE_LEN: u64 = 512 << 10;
 /// Memory for pages of the store, bytes: 10,000 disks fit twice over.
 pub const STORE_CACHE_LEN: usize = 64 << 20;
 
-/// How long a commit waits for a copy of its audit record. A copy that takes longer counts as failing, and is waited for
-/// no more until it has caught up.
+/// How long a commit waits for a copy of its audit record. A copy that takes longer counts as failing, and is waited
+/// for no more until it has caught up.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(2);
 
 /// DEKs wrapped anew in one commit: a crash repeats no more than these, a commit's two fsyncs are shared by them.
@@ -132,6 +138,22 @@ pub const PASSPHRASE_LEN_MAX: usize = 1024;
 
 /// Longest `root.json`, bytes: a wrapped key of RSA-4096 in base64 has 700.
 pub const ROOT_DOCUMENT_LEN_MAX: u64 = 16 << 10;
+
+/// Rows of a store that is restored in one commit: a few megabytes.
+pub const REBUILD_BATCH: usize = 4096;
+
+/// Recipients of a backup: some people and a safe; each has a line in the audit record's detail of at most
+/// [`AUDIT_DETAIL_MAX`].
+pub const RECIPIENTS_MAX: usize = 8;
+
+/// Longest identity file, bytes: some secret keys and comments.
+pub const IDENTITY_LEN_MAX: usize = 4096;
+
+/// Longest row of a store in a backup, bytes: a key with [`VERSIONS_MAX`] versions has less.
+pub const ROW_LEN_MAX: u64 = 64 << 20;
+
+/// Longest manifest of a backup, bytes: some hundred for each file of the audit log.
+pub const BACKUP_JSON_LEN_MAX: u64 = 16 << 20;
 
 /// Longest header of a sealed backup, bytes: a recipient has about 100.
 pub const AGE_HEADER_LEN_MAX: usize = 64 << 10;

@@ -148,7 +148,11 @@ fn start(core: &Core) -> Result<(), Failure> {
     first_start::check_root_key(core)?;
     let entry = Entry::by_daemon("daemon-start", "keyd");
     let detail = format!("version={} process={}", env!("CARGO_PKG_VERSION"), std::process::id());
-    core.store.record(entry.class(Class::Administration).detail(detail))?;
+    match core.store.record(entry.class(Class::Administration).detail(detail)) {
+        // On a disk so full that even this has no place, questions can be answered.
+        Err(Failure::Refused(refused)) => log::line(format_args!("no key is used: {refused}")),
+        recorded => recorded?,
+    }
     first_start::run(core)
 }
 

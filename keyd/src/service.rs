@@ -22,6 +22,7 @@ use crate::{
     auth::{self, Caller, Op, Permit},
     core::Core,
     error::{Failure, Fault, Refused},
+    leases::LeaseOver,
     log, ops,
 };
 use sparing::Sparing;
@@ -59,15 +60,6 @@ impl From<Reply> for Answer {
     fn from(reply: Reply) -> Self {
         Self::Reply(Box::new(reply), None)
     }
-}
-
-/// Why a lease is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeaseOver {
-    /// The holder closed the connection, or spoke nonsense.
-    HungUp,
-    /// Its time ran out.
-    RanOut,
 }
 
 impl Service {
@@ -114,6 +106,11 @@ impl Service {
             }
             Request::Des(request) => Ok(self.des(by, request)?.into()),
             Request::Disk(request) => self.disk(by, request),
+            Request::Backup { to, recipients } => Ok(self
+                .act(by, None, "store", |permit| {
+                    ops::state_backup::run(core, permit, &to, &recipients)
+                })?
+                .into()),
             Request::Audit(request) => Ok(self.audit(by, &request)?.into()),
             Request::Attach { id, read_only, wait } => {
                 let ask = ops::attach::Ask { id, read_only, wait };

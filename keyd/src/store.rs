@@ -21,6 +21,7 @@ mod start;
 mod tables;
 mod txn;
 mod view;
+mod whole;
 
 use std::{
     fmt,
@@ -36,6 +37,7 @@ pub use log_care::{Archived, Reanchored, Verified};
 pub use start::{AuditKeeping, open};
 pub use txn::Txn;
 pub use view::{Snapshot, View};
+pub use whole::{Part, Row, Whole, rebuild};
 
 use crate::{
     audit::{
@@ -101,7 +103,7 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Opens the store, makes it on the first start, and brings the audit log to an end that fits. A log that does not
-    /// fit, or that a copy goes further than, is no error here: the store then answers questions and refuses to use keys.
+    /// fit, or that a copy outlives, is no error here: the store then answers questions and refuses to use keys.
     ///
     /// # Errors
     /// [`Fault`]: the database or the log cannot be read or written; the copy is another log's.

@@ -3,10 +3,13 @@
 use std::{
     process::Command,
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
+use keyd_client::message::UnixMillis;
 use system_tests::{
+    audit::fence_of,
+    clock::millis,
     guest::{Guest, Running},
     process::{Process, program, run, tool},
     world::World,
@@ -109,18 +112,19 @@ impl Demo {
     }
 
     fn disable(&mut self, fio: Running) {
-        self.say("the key is pulled: keyd key disable customer --force");
-        let disabled = self.world.keyd("key disable customer --force");
-        let returned = SystemTime::now();
-        indent(&disabled.success());
-        self.backend.wait_to_say("fenced");
-        let record = self.fence_record();
-        let (last_io, wiped) = (moment(&record, "last_io="), moment(&record, "wiped="));
-        self.note("last I/O of the disk", relative(last_io, returned));
-        self.note("key wiped from memory", relative(wiped, returned));
-        let held =
-            record.split("held=").nth(1).unwrap_or("?").split([' ', '"']).next().unwrap_or("?");
-        println!("    requests held at that moment: {held}");
+        self.say("the key is pulled, and every process that had it confirms that it let go");
+        let asked = millis();
+        show(&self.world, "key disable customer --force --wait");
+        let returned = millis();
+        let disk = self.world.disk_id(&self.world.path("disk.img"));
+        let fence = fence_of(&self.world, disk.parse().expect("an id"), asked);
+        let after = |moment: UnixMillis| {
+            let ago = returned.saturating_sub(moment);
+            format!("{} ms after it was asked, {ago} ms before it was confirmed", moment - asked)
+        };
+        let last_io = fence.last_io.map_or_else(|| "none".to_owned(), after);
+        self.note("last I/O of the disk", last_io);
+        self.note("key wiped from memory", after(fence.wiped));
 
         self.say("the guest hangs on its disk, without an error");
         let halted = self.writes_done();
@@ -134,15 +138,6 @@ impl Demo {
             "guest while the key was gone",
             format!("5 s: 0 writes, 0 errors, {} requests waiting", in_flight.trim()),
         );
-    }
-
-    /// The audit record of the newest fence.
-    fn fence_record(&self) -> String {
-        let tail = self.world.keyd("--json audit tail -n 20").success();
-        tail.split('{')
-            .rfind(|record| record.contains("released"))
-            .expect("an audited fence")
-            .to_owned()
     }
 
     fn enable(&mut self, fio: Running) {
@@ -222,21 +217,4 @@ fn show(world: &World, command: &str) {
 
 fn seconds(since: SystemTime) -> f64 {
     since.elapsed().unwrap_or_default().as_secs_f64()
-}
-
-/// The time of day behind `field` in an audit record, milliseconds: `…T12:34:56.789Z`.
-fn moment(record: &str, field: &str) -> i64 {
-    let text = record.split(field).nth(1).and_then(|rest| rest.split('T').nth(1)).expect("a time");
-    let part = |range: std::ops::Range<usize>| text[range].parse::<i64>().expect("digits");
-    ((part(0..2) * 60 + part(3..5)) * 60 + part(6..8)) * 1000 + part(9..12)
-}
-
-/// A moment beside the return of the command, in words.
-fn relative(moment: i64, returned: SystemTime) -> String {
-    const DAY: i64 = 24 * 60 * 60 * 1000;
-    let returned = returned.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64 % DAY;
-    match (moment - returned + DAY / 2).rem_euclid(DAY) - DAY / 2 {
-        after if after > 0 => format!("{after} ms after the command returned"),
-        before => format!("{} ms before the command returned", -before),
-    }
 }

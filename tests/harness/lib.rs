@@ -1,6 +1,7 @@
 //! Real peers for the system tests: a guest's driver, front ends, the daemons as processes, other people's tools.
 
 pub mod audit;
+pub mod clock;
 pub mod drill;
 pub mod driver;
 pub mod front_end;
@@ -8,6 +9,7 @@ pub mod guest;
 pub mod hostile;
 pub mod luks;
 pub mod memory_scan;
+pub mod meter;
 pub mod process;
 pub mod refusal;
 pub mod relay;

@@ -96,8 +96,16 @@ impl Process {
     /// If the log is gone.
     #[must_use]
     pub fn said(&self) -> String {
-        let said = fs::read(&self.log).expect("the log is there");
-        String::from_utf8_lossy(&said[self.log_start..]).into_owned()
+        self.listener()()
+    }
+
+    /// Tells what it has said so far, as often as it is asked.
+    pub fn listener(&self) -> impl Fn() -> String + use<> {
+        let (log, start) = (self.log.clone(), self.log_start);
+        move || {
+            let said = fs::read(&log).expect("the log is there");
+            String::from_utf8_lossy(&said[start..]).into_owned()
+        }
     }
 
     /// When it last said something.
@@ -143,8 +151,13 @@ impl Process {
     /// # Panics
     /// If the process cannot be signalled.
     pub fn signal(&self, signal: Signal) {
+        self.signaller()(signal);
+    }
+
+    /// Sends it signals, from wherever.
+    pub fn signaller(&self) -> impl Fn(Signal) + use<> {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, signal).expect("our own child can be signalled");
+        move |signal| kill_process(pid, signal).expect("our own child can be signalled")
     }
 
     /// Waits for its end.

@@ -43,8 +43,8 @@ pub fn copy(file: &Arc<dyn FileAt>, to: &dyn Dir, name: &str) -> io::Result<()> 
     to.sync()
 }
 
-/// SHA-256 of some segments' bytes, one after the other, as `cat audit-*.log | sha256sum` tells it; and of how many. One
-/// that is not there counts as empty.
+/// SHA-256 of some segments' bytes, one after the other, as `cat audit-*.log | sha256sum` tells it; and of how many.
+/// One that is not there counts as empty.
 ///
 /// # Errors
 /// The system's.

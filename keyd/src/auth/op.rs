@@ -57,6 +57,8 @@ operations! {
     KeyCreate = "key-create" needs vault Create;
     /// List keys of all vaults.
     KeyList = "key-list" needs daemon Read;
+    /// List keys of one vault.
+    KeyListIn = "key-list" needs vault List;
     /// Show a key.
     KeyShow = "key-show" needs vault Get;
     /// Change attributes; also take a key away by them, and bring it back.
@@ -159,6 +161,8 @@ operations! {
     DiskShow = "disk-show" needs daemon Read;
     /// Give out a DEK for good.
     DiskReleaseKey = "disk-release-key" needs daemon ReleaseKey;
+    /// Write the whole state into a sealed file.
+    StateBackup = "state-backup" needs daemon Administer;
     /// Read the audit log.
     AuditTail = "audit-tail" needs daemon Audit;
     /// Check the audit log.

@@ -1,34 +1,58 @@
-//! What the command line understands.
+//! What the command line understands: here what is common to all, one file below for each group of verbs.
 
-use std::{path::PathBuf, time::Duration};
+pub mod audit;
+pub mod consent;
+pub mod des;
+pub mod disk;
+pub mod grant;
+pub mod http;
+pub mod key;
+pub mod principal;
+pub mod recovery;
+pub mod root;
+pub mod serve;
+mod value;
+pub mod vault;
 
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
-use keyd_client::{
-    DesName, DiskId, KeyId,
-    message::{Consent, OnRevoke as Wire},
-};
+use std::path::PathBuf;
 
-use super::{
-    args_audit::{Audit, KeepAudit},
-    args_http::{CaVerb, HttpArgs},
-    args_principal::{IdentityVerb, PrincipalVerb, TokenVerb},
-    args_root::{OpenRoot, Root},
-};
-use crate::{auth::Grant, root::RootKind};
+use clap::{Parser, Subcommand};
+
+pub use audit::Audit;
+pub use des::Des;
+pub use disk::Disk;
+pub use grant::Grant;
+pub use http::CaVerb;
+pub use key::Key;
+pub use principal::{IdentityVerb, PrincipalVerb, TokenVerb};
+pub use recovery::{Backup, Restore};
+pub use root::Root;
+pub use serve::Serve;
+pub use vault::Vault;
 
 const EXAMPLES: &str = "\
 Examples:
   keyd serve --state-dir /var/lib/keyd
   keyd key create prod --bits 3072
   keyd des create prod-disks --key prod --lease 30s
-  keyd key disable prod          # halts I/O on every disk under it
-  keyd key enable prod           # and lets it go on
+  keyd key disable prod --dry-run       # what it would halt
+  keyd key disable prod --force --wait  # halts it, and shows that every process let go
+  keyd key enable prod                  # and lets it go on
   keyd key rotate prod
-  keyd disk list --json
-  keyd disk release-key ID --to volume-key
+  keyd status || echo 'somebody should look'
   keyd audit verify
+  keyd backup --to keyd.age --recipient age1…
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 no daemon at the socket";
+'keyd VERB --help' has more examples.
+
+Exit codes:
+  0  done
+  1  refused or failed; one line on standard error says what to do
+  2  wrong usage
+  3  no daemon at the socket
+  4  done, but with --wait: not every process has confirmed that it let go of its key
+  5  'keyd status' has warnings
+  6  noted: a purge waits until another principal asks for it too";
 
 /// The key daemon of Portcullis, and its command line.
 #[derive(Debug, Parser)]
@@ -56,17 +80,25 @@ pub struct Args {
 pub enum Verb {
     /// Run the daemon; it logs to standard error and ends on SIGTERM
     Serve(Serve),
-    /// Keys: create, list, show, enable, disable, rotate
-    #[command(subcommand)]
+    /// How the daemon is, and what somebody should look at; exit code 5 if there is something
+    Status,
+    /// Keys: make, rotate, take away and bring back, delete, destroy
+    #[command(subcommand, after_help = key::EXAMPLES)]
     Key(Key),
-    /// Disk encryption sets: create, list, show
-    #[command(subcommand)]
+    /// Vaults: keys that are managed by the same people, and what those may do
+    #[command(subcommand, after_help = vault::EXAMPLES)]
+    Vault(Vault),
+    /// Say what a principal may do in the daemon as a whole
+    #[command(after_help = grant::EXAMPLES)]
+    Grant(Grant),
+    /// Disk encryption sets: one key for many disks, and what happens to them when it goes
+    #[command(subcommand, after_help = des::EXAMPLES)]
     Des(Des),
-    /// Disks: list, show, release-key
-    #[command(subcommand)]
+    /// Disks, snapshots and images
+    #[command(subcommand, after_help = disk::EXAMPLES)]
     Disk(Disk),
-    /// The audit log: tail, verify, archive, reanchor
-    #[command(subcommand)]
+    /// The audit log
+    #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(Audit),
     /// Applications: create, list, show, certificates, remove
     #[command(subcommand)]
@@ -83,207 +115,10 @@ pub enum Verb {
     /// The root key: show, move, change-passphrase
     #[command(subcommand)]
     Root(Root),
-}
-
-/// Options of the daemon.
-#[derive(Debug, ClapArgs)]
-#[command(after_help = "\
-Permissions: attach, create-disk, read, manage-keys, release-key, audit. The owner of the state directory has all.
-
-Examples:
-  keyd serve --state-dir /var/lib/keyd
-  keyd serve --state-dir ./state --socket ./keyd.sock --grant libvirt-qemu=attach --grant 1000=read,audit")]
-pub struct Serve {
-    /// Directory of the root key, the store and the audit log; made at the first start
-    #[arg(long, value_name = "DIR")]
-    pub state_dir: PathBuf,
-    /// Who may connect: the owner (0600), or the group of the daemon too (0660)
-    #[arg(long, value_enum, default_value = "0600", value_name = "MODE")]
-    pub socket_mode: SocketMode,
-    /// Permissions of a user other than the owner; may be given several times
-    #[arg(long, value_name = "USER=PERM,PERM")]
-    pub grant: Vec<Grant>,
-    /// Where the root key is put at the first start; later it is found
-    #[arg(long, value_enum, value_name = "KIND")]
-    pub root: Option<RootKind>,
-    /// How the root key is opened, and the token for keys.
-    #[command(flatten)]
-    pub open: OpenRoot,
-    /// Where it listens beside its socket.
-    #[command(flatten)]
-    pub http: HttpArgs,
-    /// How the audit log is kept.
-    #[command(flatten)]
-    pub audit: KeepAudit,
-}
-
-/// Permission bits of the socket.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum SocketMode {
-    /// The owner.
-    #[value(name = "0600")]
-    Owner,
-    /// The owner and the group.
-    #[value(name = "0660")]
-    Group,
-}
-
-/// Verbs on keys.
-#[derive(Debug, Subcommand)]
-pub enum Key {
-    /// Make an RSA key
-    Create {
-        /// Its name: letters, digits, hyphens
-        name: KeyId,
-        /// Modulus length: 2048, 3072 or 4096
-        #[arg(long, default_value_t = 3072)]
-        bits: u32,
-        /// Make it in the hardware security module, where it stays
-        #[arg(long)]
-        hsm: bool,
-    },
-    /// All keys
-    List,
-    /// One key and its versions
-    Show {
-        /// Which
-        name: KeyId,
-    },
-    /// Bring a key back: I/O under it goes on
-    Enable {
-        /// Which
-        name: KeyId,
-    },
-    /// Take a key away: I/O on every disk under it halts
-    Disable {
-        /// Which
-        name: KeyId,
-        /// How sure the asker is
-        #[command(flatten)]
-        sure: Sure,
-        /// Wait for every holder's confirmation, for so long at most
-        #[arg(long, value_parser = duration, num_args = 0..=1, default_missing_value = "2h", value_name = "TIME")]
-        wait: Option<Duration>,
-    },
-    /// Make a new version and wrap every disk's key anew; running disks notice nothing
-    Rotate {
-        /// Which
-        name: KeyId,
-    },
-}
-
-/// Verbs on disk encryption sets.
-#[derive(Debug, Subcommand)]
-pub enum Des {
-    /// Make a disk encryption set
-    Create {
-        /// Its name: letters, digits, hyphens
-        name: DesName,
-        /// The key that wraps its disks' keys
-        #[arg(long)]
-        key: KeyId,
-        /// What its disks do when the key is taken away
-        #[arg(long, value_enum, default_value = "park")]
-        on_revoke: OnRevoke,
-        /// How long a disk runs on without hearing from keyd, such as 30s, 500ms or 5m
-        #[arg(long, default_value = "60s", value_parser = duration)]
-        lease: Duration,
-    },
-    /// All disk encryption sets
-    List,
-    /// One disk encryption set
-    Show {
-        /// Which
-        name: DesName,
-    },
-}
-
-/// [`Wire`], as the command line says it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OnRevoke {
-    /// Hold the guest's requests; go on when the key is back
-    Park,
-    /// Answer the guest's requests with errors until the key is back
-    Fail,
-    /// Nothing while a disk is attached; refuse the next attach
-    Deferred,
-    /// Answer with errors an hour later, as the cloud does
-    #[value(name = "azure-1h")]
-    Azure1h,
-}
-
-impl From<OnRevoke> for Wire {
-    fn from(on_revoke: OnRevoke) -> Self {
-        match on_revoke {
-            OnRevoke::Park => Self::Park,
-            OnRevoke::Fail => Self::Fail,
-            OnRevoke::Deferred => Self::Deferred,
-            OnRevoke::Azure1h => Self::Azure1h,
-        }
-    }
-}
-
-/// How sure the asker of a verb is that takes keys away.
-#[derive(Debug, ClapArgs)]
-pub struct Sure {
-    /// Only tell what would be hit
-    #[arg(long, conflicts_with_all = ["force", "token"])]
-    pub dry_run: bool,
-    /// Do it whatever is hit
-    #[arg(long, conflicts_with = "token")]
-    pub force: bool,
-    /// Do it if it hits what the dry run that printed this token told
-    #[arg(long, value_name = "TOKEN")]
-    pub token: Option<String>,
-}
-
-impl From<Sure> for Consent {
-    fn from(sure: Sure) -> Self {
-        match sure {
-            Sure { dry_run: true, .. } => Self::DryRun,
-            Sure { force: true, .. } => Self::Force,
-            Sure { token: Some(token), .. } => Self::Token(token),
-            Sure { .. } => Self::IfUnused,
-        }
-    }
-}
-
-/// Verbs on disks.
-#[derive(Debug, Subcommand)]
-pub enum Disk {
-    /// All disks
-    List,
-    /// One disk and who holds it
-    Show {
-        /// Which
-        id: DiskId,
-    },
-    /// Break-glass: write a disk's plaintext volume key to a new file, mode 0600
-    ReleaseKey {
-        /// Which
-        id: DiskId,
-        /// A file that does not exist
-        #[arg(long, value_name = "FILE")]
-        to: PathBuf,
-    },
-}
-
-/// A whole number and `ms`, `s`, `m`, `h` or `d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is no time: write it as 30s, 500ms, 5m, 1h or 30d");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
-    let (number, unit) = text.split_at(digits);
-    let millis: u64 = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let total = number.checked_mul(millis).ok_or_else(wrong)?;
-    Ok(Duration::from_millis(total))
+    /// Write the whole state into a file, sealed to a recovery recipient
+    Backup(Backup),
+    /// Bring a backup back in a new state directory
+    Restore(Restore),
 }
 
 #[cfg(test)]
@@ -298,14 +133,11 @@ mod tests {
     }
 
     #[test]
-    fn times_are_read() {
-        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        assert_eq!(duration("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        for wrong in ["", "30", "s", "-1s", "1.5s", "30 s", "99999999999999999999h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
+    fn every_group_of_verbs_has_examples() {
+        for group in Args::command().get_subcommands().filter(|group| group.get_name() != "status")
+        {
+            let help = group.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{}", group.get_name());
         }
     }
 }

@@ -1,14 +1,15 @@
 //! Asking the daemon, and printing what it says.
 
-use std::{io::Write, path::PathBuf};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use keyd_client::{
     Client, ClientError, Dek,
+    limits::REPLY_TIMEOUT,
     message::{Reply, Request},
 };
 use serde::Serialize;
 
-use super::Error;
+use super::{Error, Exit};
 
 /// Where to ask and how to print.
 pub(super) struct Ask {
@@ -18,7 +19,16 @@ pub(super) struct Ask {
 
 impl Ask {
     pub(super) fn call(&self, request: impl Into<Request>) -> Result<Reply, ClientError> {
-        Client::connect(&self.socket)?.call(request)
+        self.call_within(request, REPLY_TIMEOUT)
+    }
+
+    /// Asks for what may take its time.
+    pub(super) fn call_within(
+        &self,
+        request: impl Into<Request>,
+        patience: Duration,
+    ) -> Result<Reply, ClientError> {
+        Client::connect_within(&self.socket, patience)?.call(request)
     }
 
     pub(super) fn call_for_dek(
@@ -28,29 +38,42 @@ impl Ask {
         Client::connect(&self.socket)?.call_for_dek(request)
     }
 
+    /// Asks for what has no answer but that it was done, and prints that.
+    pub(super) fn call_to_do(
+        &self,
+        request: impl Into<Request>,
+        done: String,
+    ) -> Result<Exit, Error> {
+        match self.call(request)? {
+            Reply::Done => self.print(&serde_json::json!({}), |_| done),
+            _ => Err(unexpected()),
+        }
+    }
+
     /// Prints a value as JSON, or as the text that `text` makes of it.
-    pub(super) fn print<T: Serialize>(
+    pub(super) fn print<T: Serialize + ?Sized>(
         &self,
         value: &T,
         text: impl FnOnce(&T) -> String,
-    ) -> Result<(), Error> {
+    ) -> Result<Exit, Error> {
         let mut out = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
         if !out.is_empty() && !out.ends_with('\n') {
             out.push('\n');
         }
         match std::io::stdout().write_all(out.as_bytes()) {
             // The reader of a pipe has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            written => Ok(written?),
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
+            written => Ok(written.map(|()| Exit::Done)?),
         }
     }
-}
 
-/// A reply's content, without the name of its kind.
-pub(super) fn body(reply: &Reply) -> Result<serde_json::Value, Error> {
-    match serde_json::to_value(reply)? {
-        serde_json::Value::Object(mut fields) => Ok(fields.remove("body").unwrap_or_default()),
-        other => Ok(other),
+    /// Prints a reply's content, without the name of its kind, or a text.
+    pub(super) fn print_reply(&self, reply: &Reply, text: String) -> Result<Exit, Error> {
+        let body = match serde_json::to_value(reply)? {
+            serde_json::Value::Object(mut fields) => fields.remove("body").unwrap_or_default(),
+            other => other,
+        };
+        self.print(&body, |_| text)
     }
 }
 

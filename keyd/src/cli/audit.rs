@@ -5,14 +5,14 @@ use std::path::absolute;
 use keyd_client::message::{AuditRecord, AuditRequest, Reply};
 
 use super::{
-    Error,
-    args_audit::Audit,
-    ask::{Ask, body, unexpected},
+    Error, Exit,
+    args::Audit,
+    ask::{Ask, unexpected},
     table::table,
 };
 use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: Audit) -> Result<(), Error> {
+pub(super) fn run(ask: &Ask, verb: Audit) -> Result<Exit, Error> {
     let request = match verb {
         Audit::Tail { count } => AuditRequest::Tail { count },
         Audit::Verify => AuditRequest::Verify,
@@ -24,7 +24,7 @@ pub(super) fn run(ask: &Ask, verb: Audit) -> Result<(), Error> {
         Reply::Audit(records) => ask.print(&records, |records| tail(records)),
         reply => {
             let text = told(&reply).ok_or_else(unexpected)?;
-            ask.print(&body(&reply)?, |_| text)
+            ask.print_reply(&reply, text)
         }
     }
 }

@@ -3,13 +3,13 @@
 use keyd_client::message::{Reply, Request};
 
 use super::{
-    Error,
-    args_http::CaVerb,
+    Error, Exit,
+    args::http::CaVerb,
     ask::{Ask, unexpected},
 };
 use crate::tls::ca;
 
-pub(super) fn run(ask: &Ask, verb: CaVerb) -> Result<(), Error> {
+pub(super) fn run(ask: &Ask, verb: CaVerb) -> Result<Exit, Error> {
     let CaVerb::Show { state_dir } = verb;
     let certificate = match state_dir {
         Some(dir) => ca::show(&dir)?,

@@ -1,76 +1,75 @@
 //! `keyd des`.
 
-use keyd_client::message::{DesRequest, DesStatus, EncryptionType, OnExpiry, Reply, Terms};
+mod text;
+
+use keyd_client::{
+    Client, ClientError, DesName,
+    message::{DesRequest, DesStatus, Reply},
+};
 
 use super::{
-    Error, args,
+    Error, Exit, args,
+    args::des::On,
     ask::{Ask, unexpected},
-    table::{list, name, table},
+    disk,
+    progress::{self, Step},
 };
-use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: args::Des) -> Result<(), Error> {
-    let request = match verb {
-        args::Des::Create { name, key, on_revoke, lease } => DesRequest::Create {
-            name,
-            key,
-            version: None,
-            encryption: EncryptionType::CustomerKey,
-            terms: Terms {
-                on_revoke: on_revoke.into(),
-                // A lease of more milliseconds than fit is refused by the daemon like any that is too long.
-                lease_ms: u64::try_from(lease.as_millis()).unwrap_or(u64::MAX),
-                grace_ms: 0,
-                on_expiry: OnExpiry::RefuseNew,
-            },
-            auto_rotate: true,
-            permit: true,
+pub(super) fn run(ask: &Ask, verb: args::Des) -> Result<Exit, Error> {
+    match verb {
+        args::Des::Create { name, on, encryption, terms, no_auto_rotate } => {
+            let On { key, version, no_permit } = on;
+            let (encryption, terms) = (encryption.into(), terms.into());
+            let (auto_rotate, permit) = (!no_auto_rotate, !no_permit);
+            let request =
+                DesRequest::Create { name, key, version, encryption, terms, auto_rotate, permit };
+            one(ask, request)
+        }
+        args::Des::List => match ask.call(DesRequest::List)? {
+            Reply::DesSets(sets) => ask.print(&sets, |sets| text::all(sets)),
+            _ => Err(unexpected()),
         },
-        args::Des::List => DesRequest::List,
-        args::Des::Show { name } => DesRequest::Show { name },
-    };
+        args::Des::Show { name } => one(ask, DesRequest::Show { name }),
+        args::Des::Update { name, change } => {
+            one(ask, DesRequest::Update { name, change: change.into() })
+        }
+        args::Des::SetKey { name, on } => set_key(ask, &name, on),
+        args::Des::Delete { name } => {
+            let done = format!("disk encryption set {name} deleted");
+            ask.call_to_do(DesRequest::Delete { name }, done)
+        }
+        args::Des::Resources { name } => {
+            let page = |after| DesRequest::Resources { name: name.clone(), after };
+            disk::list(ask, page)
+        }
+    }
+}
+
+fn one(ask: &Ask, request: DesRequest) -> Result<Exit, Error> {
     match ask.call(request)? {
-        Reply::Des(set) => ask.print(&set, one),
-        Reply::DesSets(sets) => ask.print(&sets, |sets| all(sets)),
+        Reply::Des(set) => ask.print(&set, text::one),
         _ => Err(unexpected()),
     }
 }
 
-fn one(set: &DesStatus) -> String {
-    let previous: Vec<String> = set
-        .previous_keys
-        .iter()
-        .map(|previous| {
-            format!("{}/{} ({} disks)", previous.key, previous.version, previous.wrapped_deks)
-        })
-        .collect();
-    list(&[
-        ("name", set.name.to_string()),
-        ("key", set.key.to_string()),
-        ("active version", set.active_version.to_string()),
-        ("previous keys", previous.join(" ")),
-        ("encryption", name(&set.encryption)),
-        ("on revoke", name(&set.terms.on_revoke)),
-        ("lease", format!("{} ms", set.terms.lease_ms)),
-        ("disks", set.disks.to_string()),
-        ("created", clock::text(set.created)),
-        ("last rotation", set.last_rotation.map_or_else(String::new, clock::text)),
-    ])
+fn set_key(ask: &Ask, name: &DesName, on: On) -> Result<Exit, Error> {
+    let On { key, version, no_permit } = on;
+    let look = |client: &mut Client| match client.call(DesRequest::Show { name: name.clone() })? {
+        Reply::Des(set) => Ok(wrapped_anew(&set)),
+        _ => Err(ClientError::UnexpectedReply),
+    };
+    let done = format!("disk encryption set {name} is on key {key}");
+    let request = DesRequest::SetKey { name: name.clone(), key, version, permit: !no_permit };
+    match progress::call(ask, request, look)? {
+        reply @ Reply::Rewrapped { rewrapped } => {
+            ask.print_reply(&reply, format!("{done}; disks wrapped anew: {rewrapped}"))
+        }
+        _ => Err(unexpected()),
+    }
 }
 
-fn all(sets: &[DesStatus]) -> String {
-    let rows: Vec<_> = sets
-        .iter()
-        .map(|set| {
-            [
-                set.name.to_string(),
-                set.key.to_string(),
-                name(&set.encryption),
-                name(&set.terms.on_revoke),
-                format!("{} ms", set.terms.lease_ms),
-                set.disks.to_string(),
-            ]
-        })
-        .collect();
-    table(["NAME", "KEY", "ENCRYPTION", "ON REVOKE", "LEASE", "DISKS"], &rows)
+/// None while nothing is behind.
+fn wrapped_anew(set: &DesStatus) -> Option<Step> {
+    let behind: u64 = set.previous_keys.iter().map(|previous| previous.wrapped_deks).sum();
+    (behind > 0).then(|| Step { done: set.disks.saturating_sub(behind), all: set.disks })
 }

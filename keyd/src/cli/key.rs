@@ -1,99 +1,130 @@
 //! `keyd key`.
 
-use std::time::Duration;
+mod rotation_policy;
+mod text;
 
 use keyd_client::{
-    KeyId,
-    message::{Consent, KeyChange, KeyRequest, KeyStatus, Reply},
+    Client, ClientError, KeyId, KeyVersion, VaultName,
+    message::{Consent, KeyChange, KeyRequest, KeyStatus, KeyVersionStatus, Reply},
 };
 
 use super::{
-    Error, args,
-    ask::{Ask, body, unexpected},
-    table::{list, table, yes},
+    Error, Exit,
+    args::{self, key::Which},
+    ask::{Ask, unexpected},
+    progress::{self, Step},
+    revocation,
 };
-use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: args::Key) -> Result<(), Error> {
-    let request = match verb {
-        args::Key::Create { name, bits, hsm } => KeyRequest::Create { name, bits, hsm },
-        args::Key::List => KeyRequest::List { after: None },
-        args::Key::Show { name } => KeyRequest::Show { name },
-        args::Key::Enable { name } => switch(name, true, Consent::Force, None),
-        args::Key::Disable { name, sure, wait } => switch(name, false, sure.into(), wait),
-        args::Key::Rotate { name } => KeyRequest::Rotate { name },
-    };
-    match ask.call(request)? {
-        Reply::Key(key) => ask.print(&key, one),
-        Reply::Keys { keys, .. } => ask.print(&keys, |keys| all(keys)),
-        reply @ Reply::KeyChanged { .. } | reply @ Reply::Rotated { .. } => {
-            ask.print(&body(&reply)?, |_| changed(&reply))
+pub(super) fn run(ask: &Ask, verb: args::Key) -> Result<Exit, Error> {
+    match verb {
+        args::Key::Create { name, bits, hsm } => one(ask, KeyRequest::Create { name, bits, hsm }),
+        args::Key::List { vault } => {
+            ask.print(&every(ask, vault.as_ref())?, |keys| text::all(keys))
         }
+        args::Key::Show { name } => one(ask, KeyRequest::Show { name }),
+        args::Key::Enable(which) => update(ask, which, switched(true), Consent::IfUnused, 0),
+        args::Key::Disable { which, sure, wait } => {
+            update(ask, which, switched(false), sure.into(), wait.millis())
+        }
+        args::Key::Set { which, change, sure, wait } => {
+            update(ask, which, change.into(), sure.into(), wait.millis())
+        }
+        args::Key::Rotate { name } => rotate(ask, &name),
+        args::Key::RotationPolicy(verb) => rotation_policy::run(ask, verb),
+        args::Key::Delete { name, sure, wait } => {
+            let (done, wait_ms) = (format!("key {name} deleted"), wait.millis());
+            let request = KeyRequest::Delete { name, consent: sure.into(), wait_ms };
+            revocation::run(ask, request, wait_ms, done)
+        }
+        args::Key::Recover { name } => {
+            let done = format!("key {name} recovered");
+            revocation::run(ask, KeyRequest::Recover { name }, 0, done)
+        }
+        args::Key::Purge { name, sure } => {
+            let done = format!("key {name} destroyed");
+            revocation::run(ask, KeyRequest::Purge { name, consent: sure.into() }, 0, done)
+        }
+    }
+}
+
+fn one(ask: &Ask, request: KeyRequest) -> Result<Exit, Error> {
+    match ask.call(request)? {
+        Reply::Key(key) => ask.print(&key, text::one),
         _ => Err(unexpected()),
     }
 }
 
-fn switch(name: KeyId, enabled: bool, consent: Consent, wait: Option<Duration>) -> KeyRequest {
-    let change = KeyChange { enabled: Some(enabled), ..KeyChange::default() };
-    let wait_ms = wait.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-    KeyRequest::Update { name, version: None, change, consent, wait_ms }
-}
-
-fn changed(reply: &Reply) -> String {
-    match reply {
-        Reply::KeyChanged { key, revocation, granted } => {
-            let state = if key.enabled { "enabled" } else { "disabled" };
-            format!("key {} {state}; holders told: {}", key.name, revocation.told + granted)
+/// Page after page.
+fn every(ask: &Ask, vault: Option<&VaultName>) -> Result<Vec<KeyStatus>, Error> {
+    let mut every: Vec<KeyStatus> = Vec::new();
+    loop {
+        let after = every.last().map(|key| key.name.clone());
+        let request = match vault {
+            Some(vault) => {
+                KeyRequest::ListIn { vault: vault.clone(), after: after.map(|key| key.name) }
+            }
+            None => KeyRequest::List { after },
+        };
+        let Reply::Keys { keys, more } = ask.call(request)? else {
+            return Err(unexpected());
+        };
+        let end = !more || keys.is_empty();
+        every.extend(keys);
+        if end {
+            return Ok(every);
         }
-        Reply::Rotated { key, rewrapped } => {
-            let newest = key.versions.first().map(|v| v.version.to_string());
-            let newest = newest.unwrap_or_default();
-            format!("key {} rotated to version {newest}; disks wrapped anew: {rewrapped}", key.name)
-        }
-        _ => String::new(),
     }
 }
 
-fn one(key: &KeyStatus) -> String {
-    let sets: Vec<&str> = key.sets.iter().map(|set| set.as_str()).collect();
-    let about = list(&[
-        ("name", key.name.to_string()),
-        ("enabled", yes(key.enabled)),
-        ("platform", yes(key.platform)),
-        ("sets", sets.join(" ")),
-    ]);
-    let rows: Vec<_> = key
-        .versions
-        .iter()
-        .map(|version| {
-            [
-                version.version.to_string(),
-                version.bits.to_string(),
-                yes(version.enabled),
-                version.wrapped_deks.to_string(),
-                clock::text(version.created),
-            ]
-        })
-        .collect();
-    let versions = table(["VERSION", "BITS", "ENABLED", "DISKS", "CREATED"], &rows);
-    format!("{about}\n{versions}")
+fn switched(enabled: bool) -> KeyChange {
+    KeyChange { enabled: Some(enabled), ..KeyChange::default() }
 }
 
-fn all(keys: &[KeyStatus]) -> String {
-    let rows: Vec<_> = keys
-        .iter()
-        .map(|key| {
-            let newest = key.versions.first();
-            let disks: u64 = key.versions.iter().map(|v| v.wrapped_deks).sum();
-            [
-                key.name.to_string(),
-                yes(key.enabled),
-                newest.map_or_else(String::new, |v| v.bits.to_string()),
-                newest.map_or_else(String::new, |v| v.version.to_string()),
-                disks.to_string(),
-                key.sets.len().to_string(),
-            ]
-        })
-        .collect();
-    table(["NAME", "ENABLED", "BITS", "NEWEST VERSION", "DISKS", "SETS"], &rows)
+fn update(
+    ask: &Ask,
+    which: Which,
+    change: KeyChange,
+    consent: Consent,
+    wait_ms: u64,
+) -> Result<Exit, Error> {
+    let Which { name, version } = which;
+    let what = match change.enabled {
+        Some(true) => "enabled",
+        Some(false) => "disabled",
+        None => "changed",
+    };
+    let done = match version {
+        Some(version) => format!("version {version} of key {name} {what}"),
+        None => format!("key {name} {what}"),
+    };
+    let request = KeyRequest::Update { name, version, change, consent, wait_ms };
+    revocation::run(ask, request, wait_ms, done)
+}
+
+fn rotate(ask: &Ask, name: &KeyId) -> Result<Exit, Error> {
+    let mut before = None;
+    let look = |client: &mut Client| {
+        let Reply::Key(key) = client.call(KeyRequest::Show { name: name.clone() })? else {
+            return Err(ClientError::UnexpectedReply);
+        };
+        let newest = newest(&key);
+        Ok((newest != *before.get_or_insert(newest)).then(|| wrapped_anew(&key)))
+    };
+    let reply = progress::call(ask, KeyRequest::Rotate { name: name.clone() }, look)?;
+    let Reply::Rotated { key, rewrapped } = &reply else {
+        return Err(unexpected());
+    };
+    let newest = newest(key).map(|version| version.to_string()).unwrap_or_default();
+    let text = format!("key {name} rotated to version {newest}; disks wrapped anew: {rewrapped}");
+    ask.print_reply(&reply, text)
+}
+
+fn newest(key: &KeyStatus) -> Option<KeyVersion> {
+    key.versions.first().map(|version| version.version)
+}
+
+fn wrapped_anew(key: &KeyStatus) -> Step {
+    let deks = |version: &KeyVersionStatus| version.wrapped_deks;
+    Step { done: key.versions.first().map_or(0, deks), all: key.versions.iter().map(deks).sum() }
 }

@@ -8,14 +8,14 @@ use keyd_client::{
 };
 
 use super::{
-    Error,
-    args_principal::{IdentityVerb, OwnCertificates, PrincipalVerb, TokenVerb},
-    ask::{Ask, body, unexpected},
+    Error, Exit,
+    args::principal::{IdentityVerb, OwnCertificates, PrincipalVerb, TokenVerb},
+    ask::{Ask, unexpected},
     table::{list, table, yes},
 };
 use crate::{clock, tls};
 
-pub(super) fn principal(ask: &Ask, verb: PrincipalVerb) -> Result<(), Error> {
+pub(super) fn principal(ask: &Ask, verb: PrincipalVerb) -> Result<Exit, Error> {
     let request = match verb {
         PrincipalVerb::Create { name, certificates } => {
             AppRequest::Create { name, certificates: fingerprints(certificates)? }
@@ -37,7 +37,7 @@ pub(super) fn principal(ask: &Ask, verb: PrincipalVerb) -> Result<(), Error> {
     }
 }
 
-pub(super) fn token(ask: &Ask, verb: TokenVerb) -> Result<(), Error> {
+pub(super) fn token(ask: &Ask, verb: TokenVerb) -> Result<Exit, Error> {
     let request = match verb {
         TokenVerb::Create { app, expires, label } => {
             let lifetime_ms = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
@@ -49,23 +49,25 @@ pub(super) fn token(ask: &Ask, verb: TokenVerb) -> Result<(), Error> {
     let reply = ask.call(request)?;
     match &reply {
         // The token alone, for a script to take.
-        Reply::NewToken { secret, .. } => ask.print(&body(&reply)?, |_| secret.expose().to_owned()),
+        Reply::NewToken { secret, .. } => ask.print_reply(&reply, secret.expose().to_owned()),
         Reply::Tokens(tokens) => ask.print(tokens, |tokens| all_tokens(tokens)),
         Reply::Done => ask.print(&serde_json::json!({ "revoked": true }), |_| "revoked".to_owned()),
         _ => Err(unexpected()),
     }
 }
 
-pub(super) fn identity(ask: &Ask, verb: IdentityVerb) -> Result<(), Error> {
+pub(super) fn identity(ask: &Ask, verb: IdentityVerb) -> Result<Exit, Error> {
     let request: Request = match verb {
         IdentityVerb::Create { name } => AppRequest::CreateIdentity { name }.into(),
         IdentityVerb::Remove { name } => AppRequest::RemoveIdentity { name }.into(),
     };
     let reply = ask.call(request)?;
     match &reply {
-        Reply::NewIdentity { endpoint, secret } => ask.print(&body(&reply)?, |_| {
-            format!("IDENTITY_ENDPOINT={endpoint}\nIDENTITY_HEADER={}", secret.expose())
-        }),
+        Reply::NewIdentity { endpoint, secret } => {
+            let header = secret.expose();
+            let text = format!("IDENTITY_ENDPOINT={endpoint}\nIDENTITY_HEADER={header}");
+            ask.print_reply(&reply, text)
+        }
         Reply::Done => ask.print(&serde_json::json!({ "removed": true }), |_| "removed".to_owned()),
         _ => Err(unexpected()),
     }

@@ -13,14 +13,14 @@ use keyd_client::{
 };
 
 use super::{
-    Error,
+    Error, Exit,
     ask::{Ask, unexpected},
 };
 use crate::harden;
 
 /// The file is made first: a name that is taken is refused before the key is released, and so before it is recorded as
 /// released.
-pub(super) fn run(ask: &Ask, id: DiskId, to: &Path) -> Result<(), Error> {
+pub(super) fn run(ask: &Ask, id: DiskId, to: &Path) -> Result<Exit, Error> {
     harden::process();
     let cannot = |error: io::Error| -> Error {
         format!(

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use keyd_client::Principal;
 
 use super::{
-    Error,
-    args_root::{self, OpenRoot},
+    Error, Exit,
+    args::root::{OpenRoot, Root},
     ask::Ask,
 };
 use crate::{
@@ -19,11 +19,11 @@ use crate::{
     store::{self, Store},
 };
 
-pub(super) fn run(ask: &Ask, verb: args_root::Root) -> Result<(), Error> {
+pub(super) fn run(ask: &Ask, verb: Root) -> Result<Exit, Error> {
     harden::process();
     match verb {
-        args_root::Root::Show { state_dir } => show(ask, &state_dir),
-        args_root::Root::Move { to, state_dir, new_passphrase_file, open } => {
+        Root::Show { state_dir } => show(ask, &state_dir),
+        Root::Move { to, state_dir, new_passphrase_file, open } => {
             let (dir, store) = offline(&state_dir)?;
             let means = means(open, new_passphrase_file)?;
             let moved: Result<Moved, Failure> = dir.root().move_to(to, &means, |_, moved| {
@@ -31,7 +31,7 @@ pub(super) fn run(ask: &Ask, verb: args_root::Root) -> Result<(), Error> {
             });
             report(ask, "moved", moved?)
         }
-        args_root::Root::ChangePassphrase { state_dir, new_passphrase_file, open } => {
+        Root::ChangePassphrase { state_dir, new_passphrase_file, open } => {
             let (dir, store) = offline(&state_dir)?;
             let means = means(open, new_passphrase_file)?;
             let changed: Result<(), Failure> = dir
@@ -46,7 +46,7 @@ pub(super) fn run(ask: &Ask, verb: args_root::Root) -> Result<(), Error> {
     }
 }
 
-fn show(ask: &Ask, state_dir: &Path) -> Result<(), Error> {
+fn show(ask: &Ask, state_dir: &Path) -> Result<Exit, Error> {
     let place = StateDir::open_existing(state_dir)?.root();
     let kind = place.kind()?.ok_or_else(|| RootError::Missing(place.key.clone()))?;
     let moving = place.is_moving()?;
@@ -57,7 +57,7 @@ fn show(ask: &Ask, state_dir: &Path) -> Result<(), Error> {
     })
 }
 
-fn report(ask: &Ask, verb: &str, Moved { from, to }: Moved) -> Result<(), Error> {
+fn report(ask: &Ask, verb: &str, Moved { from, to }: Moved) -> Result<Exit, Error> {
     let value = serde_json::json!({ verb: { "from": from.to_string(), "to": to.to_string() } });
     ask.print(&value, |_| {
         let left = match from {

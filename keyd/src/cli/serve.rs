@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::{
-    Error,
-    args::{Serve, SocketMode},
+    Error, Exit,
+    args::serve::{Serve, SocketMode},
 };
 use crate::serve::{self, Config};
 
-pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
+pub(super) fn run(socket: &Path, options: Serve) -> Result<Exit, Error> {
     let (passphrase, hsm) = options.open.parts(None);
     let config = Config {
         state_dir: options.state_dir,
@@ -24,5 +24,6 @@ pub(super) fn run(socket: &Path, options: Serve) -> Result<(), Error> {
         http: options.http.options(),
         audit: options.audit.into(),
     };
-    Ok(serve::run(&config)?)
+    serve::run(&config)?;
+    Ok(Exit::Done)
 }

@@ -27,6 +27,22 @@ pub(super) fn list(rows: &[(&str, String)]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// Names that are granted, or `nothing`.
+pub(super) fn names<'n, T: ToString + 'n>(granted: impl IntoIterator<Item = &'n T>) -> String {
+    let names: Vec<String> = granted.into_iter().map(ToString::to_string).collect();
+    if names.is_empty() { "nothing".to_owned() } else { names.join(",") }
+}
+
+/// Milliseconds as options have them: in the largest unit in which they are whole.
+pub(super) fn span(millis: u64) -> String {
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+    match units.iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None if millis == 0 => "0s".to_owned(),
+        None => format!("{millis}ms"),
+    }
+}
+
 /// `yes` or `no`.
 pub(super) fn yes(value: bool) -> String {
     if value { "yes" } else { "no" }.to_owned()
@@ -58,6 +74,21 @@ mod tests {
     fn columns_line_up_and_lines_do_not_trail() {
         let rows = [["a".to_owned(), "x".to_owned()], ["long".to_owned(), String::new()]];
         assert_eq!(table(["N", "VALUE"], &rows), "N     VALUE\na     x\nlong\n");
+    }
+
+    #[test]
+    fn times_have_the_largest_whole_unit() {
+        for (millis, text) in [
+            (0, "0s"),
+            (500, "500ms"),
+            (30_000, "30s"),
+            (90_000, "90s"),
+            (300_000, "5m"),
+            (7_200_000, "2h"),
+            (604_800_000, "7d"),
+        ] {
+            assert_eq!(span(millis), text);
+        }
     }
 
     #[test]

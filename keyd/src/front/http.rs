@@ -32,8 +32,6 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-pub use credentials::Credentials;
-
 use crate::{
     auth::Caller,
     limits::{HTTP_THREADS, HTTP_WORKERS, THREAD_STACK_LEN},

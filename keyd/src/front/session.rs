@@ -13,9 +13,9 @@ use keyd_client::{
 use super::timed::{Timed, Waited, wait_readable};
 use crate::{
     auth::Caller,
-    leases::Patience,
+    leases::{LeaseOver, Patience},
     log,
-    service::{LeaseOver, Service},
+    service::Service,
 };
 
 /// Serves a holder to the end of its lease.

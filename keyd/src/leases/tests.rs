@@ -60,7 +60,7 @@ fn one_writer_or_many_readers() {
     assert_eq!(entered(&leases, claim(disk, false)).err(), Some(InUse { pid: 77 }));
     assert_eq!(entered(&leases, claim(disk, true)).err(), Some(InUse { pid: 77 }));
     assert!(entered(&leases, claim(DiskId::random(), false)).is_ok());
-    leases.end(writer.lease);
+    leases.end(writer.lease, LeaseOver::HungUp);
     let _reader = entered(&leases, claim(disk, true)).unwrap();
     let _second = entered(&leases, claim(disk, true)).unwrap();
     assert!(entered(&leases, claim(disk, false)).is_err());
@@ -167,7 +167,7 @@ fn states_are_told_as_they_are() {
     assert_eq!(state(&leases), HolderState::Revoking);
     leases.fenced(peer.lease, &REPORT);
     assert_eq!(state(&leases), HolderState::Parked);
-    let ended = leases.end(peer.lease).unwrap();
+    let ended = leases.end(peer.lease, LeaseOver::HungUp).unwrap();
     assert_eq!((ended.stage, ended.disk), (Stage::Parked, disk));
     assert!(leases.holders(disk).is_empty());
 }
@@ -187,7 +187,7 @@ fn a_revocation_tells_what_each_holder_answered() {
     let told = leases.revoke(&losses);
     assert_eq!(told.count(), 3);
     leases.fenced(confirms.lease, &REPORT);
-    leases.end(hangs_up.lease);
+    leases.end(hangs_up.lease, LeaseOver::HungUp);
     let revocation = told.wait(Duration::from_millis(50));
     assert!(!revocation.confirmed());
     let answer = |peer: &Peer| {
@@ -216,4 +216,16 @@ fn waiting_ends_with_the_last_confirmation() {
     });
     assert!(revocation.confirmed());
     assert!(leases.lock().answers.is_empty(), "nobody wants to know any more");
+}
+
+#[test]
+fn a_lease_that_runs_out_ends_the_waiting_and_does_not_count_as_a_hang_up() {
+    let leases = Leases::default();
+    let peer = held(&leases, DiskId::random());
+    let losses = [Loss { lease: peer.lease, reason: String::new(), on_revoke: Reaction::Park }];
+    let told = leases.revoke(&losses);
+    leases.end(peer.lease, LeaseOver::RanOut);
+    let revocation = told.wait(Duration::from_secs(3600));
+    assert!(!revocation.confirmed());
+    assert!(matches!(revocation.holders[0].answer, Answer::Unconfirmed { .. }));
 }

@@ -1,47 +1,84 @@
-//! Holders that were told to let go, and what they have answered: revocation that proves itself.
+//! Holders whose key was taken away, and what they have answered: revocation that proves itself.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::PoisonError, time::Duration};
 
 use keyd_client::{
     LeaseId,
     lease::BootTime,
-    message::{Answer, FenceReport, HolderAnswer, Revocation},
+    message::{Answer, FenceReport, HolderAnswer, Revocation, UnixMillis},
 };
 
-use super::{Leases, entry::Entry};
+use super::{
+    LeaseOver, Leases,
+    entry::{Entry, Stage},
+};
 use crate::clock;
 
-/// Answers that somebody waits for. A row is made when its holder is told and lives as long as the [`Told`] that
-/// names it.
+/// A holder that goes on for now, by its set's terms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spared {
+    /// Its lease.
+    pub lease: LeaseId,
+    /// When it will be told; never if only its next attach is refused.
+    pub until: Option<UnixMillis>,
+}
+
+/// Answers that somebody waits for. A row lives as long as a [`Told`] that names it; several may.
 #[derive(Debug, Default)]
-pub(super) struct Answers(HashMap<LeaseId, HolderAnswer>);
+pub(super) struct Answers(HashMap<LeaseId, Row>);
+
+#[derive(Debug)]
+struct Row {
+    known: HolderAnswer,
+    wanted_by: usize,
+    /// Whether its lease is over: nothing comes any more.
+    over: bool,
+}
 
 impl Answers {
-    pub(super) fn await_from(&mut self, lease: LeaseId, entry: &Entry) {
-        let left = entry.ends.map(BootTime::remaining).unwrap_or_default();
-        let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let row = HolderAnswer {
+    /// One more wants to know of a holder, of which this is known now.
+    pub(super) fn watch(&mut self, lease: LeaseId, entry: &Entry, answer: Answer) {
+        let known = HolderAnswer {
             disk: entry.claim.disk,
             lease,
             pid: entry.claim.caller.pid,
             uid: entry.claim.caller.uid,
-            answer: Answer::Unconfirmed { lease_ends: clock::now().saturating_add(left) },
+            answer,
         };
-        self.0.insert(lease, row);
+        let row = self.0.entry(lease).or_insert_with(|| Row {
+            known: known.clone(),
+            wanted_by: 0,
+            over: false,
+        });
+        row.known = known;
+        row.wanted_by += 1;
+    }
+
+    fn unwatch(&mut self, lease: LeaseId) {
+        if let Some(row) = self.0.get_mut(&lease) {
+            row.wanted_by -= 1;
+            if row.wanted_by == 0 {
+                self.0.remove(&lease);
+            }
+        }
     }
 
     pub(super) fn confirm(&mut self, lease: LeaseId, report: &FenceReport) {
         if let Some(row) = self.0.get_mut(&lease) {
-            row.answer = Answer::Confirmed(*report);
+            row.known.answer = Answer::Confirmed(*report);
         }
     }
 
-    /// A holder that is gone has answered no more than it had.
-    pub(super) fn gone(&mut self, lease: LeaseId) {
-        if let Some(row) = self.0.get_mut(&lease)
-            && let Answer::Unconfirmed { .. } = row.answer
-        {
-            row.answer = Answer::HungUp { at: clock::now() };
+    /// A holder that is gone has answered no more than it had. One whose lease ran out is not gone: it has only been
+    /// waited for long enough.
+    pub(super) fn gone(&mut self, lease: LeaseId, why: LeaseOver) {
+        let Some(row) = self.0.get_mut(&lease) else {
+            return;
+        };
+        row.over = true;
+        let confirmed = matches!(row.known.answer, Answer::Confirmed(_));
+        if !confirmed && why == LeaseOver::HungUp {
+            row.known.answer = Answer::HungUp { at: clock::now() };
         }
     }
 
@@ -50,57 +87,100 @@ impl Answers {
         self.0.is_empty()
     }
 
+    /// Whether there is something to wait for.
     fn open(&self, leases: &[LeaseId]) -> bool {
-        let open = |row: &HolderAnswer| matches!(row.answer, Answer::Unconfirmed { .. });
-        leases.iter().any(|lease| self.0.get(lease).is_some_and(open))
+        let open = |row: &Row| match row.known.answer {
+            Answer::Unconfirmed { .. } | Answer::Spared { until: Some(_) } => true,
+            Answer::Confirmed(_) | Answer::HungUp { .. } | Answer::Spared { until: None } => false,
+        };
+        leases.iter().any(|lease| self.0.get(lease).is_some_and(|row| !row.over && open(row)))
     }
 }
 
-/// Those that one revocation told to let go.
+/// What is known of a holder that was told to let go, and has not said that it did.
+pub(super) fn unconfirmed(entry: &Entry) -> Answer {
+    let left = entry.ends.map(BootTime::remaining).unwrap_or_default();
+    let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+    Answer::Unconfirmed { lease_ends: clock::now().saturating_add(left) }
+}
+
+/// Those that one loss of a key concerns.
 #[derive(Debug)]
 #[must_use]
 pub struct Told<'a> {
     leases: &'a Leases,
+    /// In order.
     told: Vec<LeaseId>,
+    /// Watched beside those: told before by somebody else, or spared.
+    others: Vec<LeaseId>,
+    spared: u32,
 }
 
 impl<'a> Told<'a> {
-    pub(super) fn new(leases: &'a Leases, told: Vec<LeaseId>) -> Self {
-        Self { leases, told }
+    pub(super) fn new(leases: &'a Leases, mut told: Vec<LeaseId>) -> Self {
+        told.sort_unstable();
+        Self { leases, told, others: Vec::new(), spared: 0 }
     }
 
-    /// How many.
+    /// Whether a holder was told.
+    #[must_use]
+    pub fn includes(&self, lease: LeaseId) -> bool {
+        self.told.binary_search(&lease).is_ok()
+    }
+
+    /// How many were told.
     #[must_use]
     pub fn count(&self) -> u32 {
         u32::try_from(self.told.len()).unwrap_or(u32::MAX)
     }
 
-    /// Waits until each has answered or is gone, for so long at most, and says what is known of each. Not at all is
-    /// not asked.
-    pub fn wait(self, time: Duration) -> Revocation {
-        let told = self.count();
-        if time.is_zero() {
-            return Revocation { told, holders: Vec::new() };
+    /// Watches those too that the same loss concerns and that were not told now: they are spared, or had been told
+    /// before and not confirmed yet. Whoever holds nothing is passed over.
+    pub fn and(mut self, concerned: &[Spared]) -> Self {
+        let leases = self.leases;
+        let mut state = leases.lock();
+        let state = &mut *state;
+        for Spared { lease, until } in concerned {
+            let Some(entry) = state.entries.get(lease).filter(|_| !self.includes(*lease)) else {
+                continue;
+            };
+            let answer = match entry.stage {
+                Stage::Held => Answer::Spared { until: *until },
+                Stage::Revoking => unconfirmed(entry),
+                Stage::Attaching | Stage::Parked => continue,
+            };
+            self.spared += u32::from(entry.stage == Stage::Held);
+            state.answers.watch(*lease, entry, answer);
+            self.others.push(*lease);
         }
+        self
+    }
+
+    /// Waits until each has answered or is gone, for so long at most, and says what is known of each. Not at all is
+    /// not asked. Who is spared for good is not waited for.
+    pub fn wait(self, time: Duration) -> Revocation {
+        let (told, spared) = (self.count(), self.spared);
+        if time.is_zero() {
+            return Revocation { told, spared, holders: Vec::new() };
+        }
+        let watched = [self.told.as_slice(), &self.others].concat();
         let until = BootTime::now().after(time);
         let mut state = self.leases.lock();
-        while state.answers.open(&self.told) && !until.remaining().is_zero() {
+        while state.answers.open(&watched) && !until.remaining().is_zero() {
             let waited = self.leases.answered.wait_timeout(state, until.remaining());
-            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        let mut holders: Vec<HolderAnswer> =
-            self.told.iter().filter_map(|lease| state.answers.0.get(lease).cloned()).collect();
+        let known = |lease: &LeaseId| state.answers.0.get(lease).map(|row| row.known.clone());
+        let mut holders: Vec<HolderAnswer> = watched.iter().filter_map(known).collect();
         drop(state);
         holders.sort_by_key(|holder| holder.disk);
-        Revocation { told, holders }
+        Revocation { told, spared, holders }
     }
 }
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
         let mut state = self.leases.lock();
-        for lease in &self.told {
-            state.answers.0.remove(lease);
-        }
+        self.told.iter().chain(&self.others).for_each(|lease| state.answers.unwatch(*lease));
     }
 }

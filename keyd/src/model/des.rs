@@ -179,6 +179,10 @@ impl Des {
         };
         check_terms(&terms)?;
         self.terms = terms;
+        if self.halts_after().is_none_or(|after| after == 0) {
+            // Nobody keeps the date any more: a later grace begins with the loss that it is for.
+            self.lost_since = None;
+        }
         self.auto_rotate = change.auto_rotate.unwrap_or(self.auto_rotate);
         Ok(())
     }

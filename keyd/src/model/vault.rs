@@ -89,11 +89,9 @@ impl Vault {
     pub fn permit_also(
         &mut self,
         principal: &Principal,
-        permissions: &[KeyPermission],
+        permissions: &BTreeSet<KeyPermission>,
     ) -> Result<(), Refused> {
-        let mut all = self.policies.get(principal).cloned().unwrap_or_default();
-        all.extend(permissions);
-        self.permit(principal.clone(), all)
+        self.permit(principal.clone(), &self.policy(principal) | permissions)
     }
 
     /// What a principal may.
@@ -142,7 +140,7 @@ mod tests {
     fn a_policy_is_replaced_and_an_empty_one_is_gone() {
         let (mut vault, who) = (vault(7).unwrap(), Principal::User(5));
         vault.permit(who.clone(), [KeyPermission::Get].into()).unwrap();
-        vault.permit_also(&who, &[KeyPermission::List]).unwrap();
+        vault.permit_also(&who, &[KeyPermission::List].into()).unwrap();
         assert!(
             vault.permits(&who, KeyPermission::Get) && vault.permits(&who, KeyPermission::List)
         );

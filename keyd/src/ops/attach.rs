@@ -15,7 +15,7 @@ use crate::{
     core::Core,
     envelope,
     error::{Failure, Refused},
-    leases::{Claim, HandOver, InUse},
+    leases::{Claim, HandOver, InUse, LeaseOver},
     model::{des::Des, disk::Disk, right::Use, version::Version},
     standing,
     store::{Txn, View},
@@ -67,7 +67,7 @@ pub fn run(
         .map_err(|InUse { pid }| Refused::InUse { disk, pid })?;
     let entered = enter(core, &permit, ask, lease);
     if entered.is_err() {
-        core.leases.end(lease);
+        core.leases.end(lease, LeaseOver::HungUp);
     }
     entered.map(|()| lease)
 }

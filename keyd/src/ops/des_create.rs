@@ -62,7 +62,8 @@ pub fn run(
     })
 }
 
-/// Gives a set's identity what it needs, if that is wished, and sees to it that the set may wrap and unwrap under a key.
+/// Gives a set's identity what it needs, if that is wished, and sees to it that the set may wrap and unwrap under a
+/// key.
 ///
 /// # Errors
 /// Those of [`right`].
@@ -76,7 +77,7 @@ pub(super) fn settle(
     let now = clock::now();
     let mut vault = txn.vault(&key.id.vault)?;
     if permit {
-        vault.permit_also(&set.identity(), &IDENTITY_NEEDS)?;
+        vault.permit_also(&set.identity(), &IDENTITY_NEEDS.into())?;
         txn.put_vault(&vault)?;
     }
     right(&vault, set, key, version, Use::Wrap, now)?;

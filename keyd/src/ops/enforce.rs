@@ -14,11 +14,11 @@ use crate::{
     clock,
     core::Core,
     error::Failure,
-    leases::{Claim, Loss, Told},
+    leases::{Claim, Loss, Spared, Told},
     lock::lock,
     model::des::Des,
     standing::{self, Standing, Verdict},
-    store::View,
+    store::{Txn, View},
 };
 
 /// What followed.
@@ -36,29 +36,62 @@ pub struct Enforced<'a> {
 /// [`crate::error::Fault`].
 pub fn run(core: &Core) -> Result<Enforced<'_>, Failure> {
     let _in_order = lock(&core.enforcing);
+    tell(core).map(|(enforced, _)| enforced)
+}
+
+/// Makes a change, and tells all holders before anybody else can: so who lost its DEK by it was told now, or is among
+/// the others.
+///
+/// # Errors
+/// Those of `change`; [`crate::error::Fault`].
+pub fn commit(
+    core: &Core,
+    change: impl FnOnce(&Txn<'_>) -> Result<((), Entry), Failure>,
+) -> Result<(Enforced<'_>, Others), Failure> {
+    let _in_order = lock(&core.enforcing);
+    core.store.commit(change)?;
+    tell(core)
+}
+
+/// Holders whose key is lost and who were not told now: they are spared, or they had been told before, or they hold
+/// nothing.
+pub type Others = Vec<(Spared, Claim)>;
+
+fn tell(core: &Core) -> Result<(Enforced<'_>, Others), Failure> {
     let now = clock::now();
     date_losses(core, now)?;
     let view = core.store.snapshot()?;
     let mut standing = Standing::new(&view, now);
-    let (mut losses, mut usable) = (Vec::new(), Vec::new());
+    let (mut losses, mut usable, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for (lease, claim) in core.leases.all() {
-        match judge(core, &view, &mut standing, (lease, &claim), now)? {
-            Outcome::GoesOn => usable.push(lease),
-            Outcome::NotYet => {}
-            Outcome::Halts(loss) => losses.push(loss),
-        }
+        let until = match judge(core, &view, &mut standing, (lease, &claim), now)? {
+            Outcome::GoesOn => {
+                usable.push(lease);
+                continue;
+            }
+            Outcome::NotYet { until } => until,
+            Outcome::Halts(loss) => {
+                losses.push(loss);
+                None
+            }
+        };
+        others.push((Spared { lease, until }, claim));
     }
     let told = core.leases.revoke(&losses);
+    others.retain(|(other, _)| !told.includes(other.lease));
     let granted = core.leases.grant(&usable);
     record(core, &losses, told.count(), granted)?;
-    Ok(Enforced { told, granted })
+    Ok((Enforced { told, granted }, others))
 }
 
 /// What a lease's holder is to do.
 enum Outcome {
     GoesOn,
     /// Its key is lost; its set's terms let it run on for now.
-    NotYet,
+    NotYet {
+        /// Until then, or as long as it is attached.
+        until: Option<UnixMillis>,
+    },
     Halts(Loss),
 }
 
@@ -80,7 +113,10 @@ fn judge(
             let reason = format!("{who} has no permission 'attach' any more");
             Outcome::Halts(Loss { lease, reason, on_revoke: set.reaction() })
         }
-        Verdict::Lost(set, _) if !set.halts_now(now) => Outcome::NotYet,
+        Verdict::Lost(set, _) if !set.halts_now(now) => {
+            let until = set.halts_after().zip(set.lost_since).map(|(after, since)| since + after);
+            Outcome::NotYet { until }
+        }
         Verdict::Lost(set, why) => {
             Outcome::Halts(Loss { lease, reason: why.to_owned(), on_revoke: set.reaction() })
         }

@@ -7,9 +7,8 @@ use crate::{
     clock,
     core::Core,
     error::Failure,
-    leases::Stage,
+    leases::{LeaseOver, Stage},
     log,
-    service::LeaseOver,
 };
 
 /// Forgets a lease and records its end. A holder that was told to let go and never confirmed is an alarm: the lease
@@ -18,7 +17,7 @@ use crate::{
 /// # Errors
 /// [`crate::error::Fault`].
 pub fn run(core: &Core, lease: LeaseId, why: LeaseOver) -> Result<(), Failure> {
-    let Some(ended) = core.leases.end(lease) else {
+    let Some(ended) = core.leases.end(lease, why) else {
         return Ok(());
     };
     let now = clock::text(clock::now());

@@ -1,5 +1,7 @@
 //! Stored forms as they are told.
 
+use std::collections::BTreeMap;
+
 use keyd_client::message::{
     DeletedStatus, DesStatus, DiskStatus, KeyStatus, KeyVersionStatus, PreviousKey,
 };
@@ -58,6 +60,10 @@ pub fn key_among(
         deleted: key.deleted().map(|d| DeletedStatus { at: d.at, purge_at: d.purge_at }),
         versions: told.into_iter().filter(wanted).collect(),
         sets: users.map(|set| set.name.clone()).collect(),
+        tags: match versions {
+            Versions::All => key.newest().tags.clone(),
+            Versions::InUse => BTreeMap::new(),
+        },
         rotation_policy: key.rotation_policy.clone(),
     })
 }

@@ -10,10 +10,9 @@ use keyd_client::{
 use super::Service;
 use crate::{
     audit::Entry,
-    auth::Caller,
+    auth::{Caller, Credentials},
     clock,
     error::{Failure, Fault, Refused},
-    front::http::Credentials,
     keyvault::{Kind, Problem},
     log,
     model::token::SecretHash,
@@ -83,7 +82,9 @@ impl Service {
             Credentials::Token(secret) => self.holder_of(secret),
             Credentials::Certificate(certificate) => self.owner_of(certificate),
         };
-        let app = found.map_err(fault)?.map_err(|stranger| self.unknown(&stranger, from))?;
+        let app = found
+            .map_err(|error| fault(&error))?
+            .map_err(|stranger| self.unknown(&stranger, from))?;
         Ok(Caller::remote(Principal::App(app)))
     }
 
@@ -117,7 +118,9 @@ impl Service {
         from: &dyn fmt::Display,
     ) -> Result<(TokenStatus, OneTimeSecret), Problem> {
         let owner = self.core.store.snapshot().and_then(|view| view.app_of_secret(secret));
-        let app = owner.map_err(fault)?.ok_or_else(|| self.unknown(&Stranger::Identity, from))?;
+        let app = owner
+            .map_err(|error| fault(&error))?
+            .ok_or_else(|| self.unknown(&Stranger::Identity, from))?;
         if client_id.is_some_and(|id| id != app.as_str()) {
             return Err(Problem::bad(
                 "client_id is not the identity whose IDENTITY_HEADER this is",
@@ -145,7 +148,7 @@ impl Service {
     }
 }
 
-fn fault(fault: Fault) -> Problem {
-    log::line(format_args!("credentials could not be looked up: {}", log::chain(&fault)));
+fn fault(fault: &Fault) -> Problem {
+    log::line(format_args!("credentials could not be looked up: {}", log::chain(fault)));
     Problem::internal()
 }

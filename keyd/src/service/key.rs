@@ -26,6 +26,9 @@ impl Service {
             }
             KeyRequest::List { after } => self
                 .act(by, None, "keys", |permit| ops::key_show::page(core, permit, after.as_ref())),
+            KeyRequest::ListIn { vault, after } => self.act(by, Some(&vault), &vault, |permit| {
+                ops::key_show::page_in(core, permit, &vault, after)
+            }),
             KeyRequest::Show { name } => {
                 let key = self.act(by, Some(&name.vault), &name, |permit| {
                     ops::key_show::one(core, permit, &name)

@@ -49,6 +49,11 @@ impl Service {
                     ops::vault_policy::run(core, permit, &name, policy, &ask)
                 })
             }
+            VaultRequest::Permit { name, principal, permissions } => {
+                self.act(by, None, &name, |permit| {
+                    ops::vault_permit::run(core, permit, &name, (&principal, &permissions))
+                })
+            }
             VaultRequest::Delete { name } => {
                 self.act(by, None, &name, |permit| ops::vault_delete::run(core, permit, &name))?;
                 Ok(Reply::Done)
@@ -63,6 +68,12 @@ impl Service {
                 let grants =
                     self.act(by, None, "grants", |permit| ops::grant::list(core, permit))?;
                 Ok(Reply::Grants(grants))
+            }
+            GrantRequest::Add { principal, permissions } => {
+                self.act(by, None, &principal, |permit| {
+                    ops::grant::add(core, permit, &principal, &permissions)
+                })?;
+                Ok(Reply::Done)
             }
             GrantRequest::Set { principal, permissions } => {
                 self.act(by, None, &principal, |permit| {

@@ -1,6 +1,6 @@
 //! Crashes at every write, sync, change of a length and change of a name of the store and the log, with what was not
-//! synced lost, torn or kept in any combination; disks that fill up; logs that were tampered with. After each, the store
-//! opens, what was answered is there, and state and audit log agree.
+//! synced lost, torn or kept in any combination; disks that fill up; logs that were tampered with. After each, the
+//! store opens, what was answered is there, and state and audit log agree.
 
 mod broken;
 mod full;

@@ -51,11 +51,16 @@ pub fn open(dir: &SystemDir, audit: &AuditKeeping) -> Result<Store, Fault> {
         let place = Place { seq: end.seq, segment: end.segment, offset: end.len };
         followers.push(store.follower(place, Box::new(Syslog::new(path)))?);
     }
-    store.copies = Copies::new(followers, audit.required);
+    store.set_copies(Copies::new(followers, audit.required));
     Ok(store)
 }
 
 impl Store {
+    /// Has these follow the log from now on.
+    pub(crate) fn set_copies(&mut self, copies: Copies) {
+        self.copies = copies;
+    }
+
     fn follower(&self, place: Place, sink: Box<dyn Sink>) -> Result<Follower, Fault> {
         let head = lock(&self.writer).head().clone();
         Follower::start(self.dir.clone(), place, head, sink).map_err(Fault::AuditFile)

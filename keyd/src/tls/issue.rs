@@ -68,7 +68,7 @@ impl Issuing {
     fn certified(&self, vault: Option<DnsName>) -> Result<Arc<CertifiedKey>, CaError> {
         let now = clock::now();
         let mut issued = lock(&self.issued);
-        let renewal = CERTIFICATE_RENEWAL.as_millis().into();
+        let renewal = CERTIFICATE_RENEWAL.as_millis();
         if let Some(found) = issued.get(&vault)
             && u128::from(now.saturating_sub(found.at)) < renewal
         {

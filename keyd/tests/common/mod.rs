@@ -1,6 +1,8 @@
 //! The real daemon on a state directory that vanishes, and a holder like `vhost-backend` is one.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod state_files;
+
 use std::{
     fs,
     os::fd::AsFd,

@@ -63,6 +63,9 @@ pub struct Affected {
 pub struct Revocation {
     /// Holders that were told to let go.
     pub told: u32,
+    /// Holders that were not, because their set's terms let them go on for now.
+    #[serde(default)]
+    pub spared: u32,
     /// What each has answered, if that was waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<HolderAnswer>,
@@ -83,7 +86,7 @@ pub struct HolderAnswer {
     pub answer: Answer,
 }
 
-/// What is known of a holder that was told to let go.
+/// What is known of a holder whose key was taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "kebab-case")]
 pub enum Answer {
@@ -94,6 +97,12 @@ pub enum Answer {
         /// When that was.
         at: UnixMillis,
     },
+    /// It was not told: its set's terms let it go on.
+    Spared {
+        /// When it will be told; never if only its next attach is refused.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<UnixMillis>,
+    },
     /// It has not said anything; it holds nothing after this time.
     Unconfirmed {
         /// End of its lease.
@@ -102,10 +111,11 @@ pub enum Answer {
 }
 
 impl Revocation {
-    /// Whether every holder has confirmed.
+    /// Whether every holder has confirmed, as far as was waited for.
     #[must_use]
     pub fn confirmed(&self) -> bool {
+        let (told, spared) = (self.told as usize, self.spared as usize);
         self.holders.iter().all(|holder| matches!(holder.answer, Answer::Confirmed(_)))
-            && self.holders.len() == self.told as usize
+            && self.holders.len() >= told + spared
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Consent, UnixMillis};
-use crate::ids::{DesName, KeyId, KeyVersion};
+use crate::ids::{DesName, KeyId, KeyName, KeyVersion, VaultName};
 
 /// Seconds since 1970-01-01 UTC: Key Vault counts attributes in them (RFC 7519, NumericDate).
 pub type UnixSeconds = u64;
@@ -110,6 +110,9 @@ pub struct KeyStatus {
     pub versions: Vec<KeyVersionStatus>,
     /// Disk encryption sets that use it.
     pub sets: Vec<DesName>,
+    /// Tags of its newest version; a list does without.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
     /// When it is rotated by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_policy: Option<RotationPolicy>,
@@ -170,6 +173,14 @@ pub enum KeyRequest {
         /// Only those after this one.
         #[serde(default)]
         after: Option<KeyId>,
+    },
+    /// A page of one vault's keys in order of name.
+    ListIn {
+        /// Which vault.
+        vault: VaultName,
+        /// Only those after this one.
+        #[serde(default)]
+        after: Option<KeyName>,
     },
     /// One key with its versions.
     Show {

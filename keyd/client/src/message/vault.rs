@@ -34,6 +34,20 @@ pub struct GrantStatus {
     pub principal: Principal,
     /// What.
     pub permissions: BTreeSet<Permission>,
+    /// Where that is said.
+    pub source: GrantSource,
+}
+
+/// What gives permissions in the daemon as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantSource {
+    /// Who made the state directory may everything.
+    Owner,
+    /// `keyd serve --grant`: it holds until the daemon is started without it.
+    ServeOption,
+    /// `keyd grant`.
+    Store,
 }
 
 /// What is asked of vaults.
@@ -76,6 +90,15 @@ pub enum VaultRequest {
         #[serde(default)]
         wait_ms: u64,
     },
+    /// Let a principal do more in a vault than it may already.
+    Permit {
+        /// Which.
+        name: VaultName,
+        /// Who.
+        principal: Principal,
+        /// What, beside what it was.
+        permissions: BTreeSet<KeyPermission>,
+    },
     /// Forget a vault that has no keys, deleted ones included.
     Delete {
         /// Which.
@@ -87,8 +110,15 @@ pub enum VaultRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GrantRequest {
-    /// What principals may do in the daemon as a whole.
+    /// What principals may do in the daemon as a whole, wherever it is said.
     List,
+    /// Let a principal do more in the daemon as a whole than it may already.
+    Add {
+        /// Who.
+        principal: Principal,
+        /// What, beside what it was.
+        permissions: BTreeSet<Permission>,
+    },
     /// Say what a principal may do in the daemon as a whole; nothing takes all away.
     Set {
         /// Who.

@@ -244,3 +244,6 @@ pub fn place_of(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use super::{
     Peer, Shared,
     authority::Asked,
     body::{self, Body},
-    credentials::Credentials,
+    credentials,
     headers::Ids,
 };
 use crate::{
@@ -66,7 +66,7 @@ async fn exchange(
     body: Incoming,
 ) -> Result<Rendered, Problem> {
     let caller = {
-        let credentials = Credentials::of(peer, &head.headers).ok_or_else(no_token)?;
+        let credentials = credentials::of(peer, &head.headers).ok_or_else(no_token)?;
         let (service, peer) = (shared.service.clone(), peer.clone());
         shared.workers.run(false, move || service.identify(&credentials, &peer)).await?
     };

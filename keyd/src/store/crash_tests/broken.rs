@@ -136,6 +136,19 @@ fn the_row_of_an_accepted_break_tells_what_was_left_behind() {
     ));
 }
 
+/// Longer than the rows that come after it: none of it may stay behind them.
+#[test]
+fn a_long_torn_line_leaves_nothing_behind() {
+    let disk = written(1);
+    disk.edit(CURRENT, |bytes| bytes.extend([b'x'; 3000]));
+    for _ in 0..2 {
+        let store = open(&disk).unwrap();
+        put(&store, 9).unwrap();
+        store.verify_audit().unwrap();
+    }
+    assert!(!disk.read(CURRENT).unwrap().contains(&b'x'));
+}
+
 #[test]
 fn a_break_that_verify_finds_lets_keys_be_taken_away_too() {
     let disk = written(1);

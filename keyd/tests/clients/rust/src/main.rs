@@ -1,8 +1,8 @@
 //! The crate `azure_security_keyvault_keys`, unmodified, challenge verification on.
 //!
-//! Asserted: the handshake and the scope asked for; rows 1 create, 3 rotate, 4 get, 5 update, 6 list, 7 versions, 8 delete,
-//! 10 deleted key, 11 recover, 12 purge, 13 backup, 14 restore, 15 to 18 wrap, unwrap, encrypt, decrypt by three
-//! algorithms, 21, 22 rotation policy; status and code of the refusals; a host that is not below the resource.
+//! Asserted: the handshake and the scope asked for; rows 1 create, 3 rotate, 4 get, 5 update, 6 list, 7 versions, 8
+//! delete, 10 deleted key, 11 recover, 12 purge, 13 backup, 14 restore, 15 to 18 wrap, unwrap, encrypt, decrypt by
+//! three algorithms, 21, 22 rotation policy; status and code of the refusals; a host that is not below the resource.
 
 use std::{
     env,

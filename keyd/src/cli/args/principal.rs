@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Subcommand;
 use keyd_client::{AppName, Fingerprint, TokenId};
 
-use super::args::duration;
+use super::value::duration;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,8 +1,8 @@
-//! What the command line understands of the root key, the token, backup and restore.
+//! Verbs on the root key, and how the daemon opens it.
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, Subcommand};
+use clap::{Args, Subcommand};
 
 use crate::{
     hsm::HsmConfig,
@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// The token for keys that live in an HSM.
-#[derive(Debug, Clone, ClapArgs)]
+#[derive(Debug, Clone, Args)]
 pub struct HsmArgs {
     /// PKCS#11 module of the HSM that keys may live in
     #[arg(long, value_name = "PATH", requires = "hsm_token", requires = "hsm_pin_file")]
@@ -33,9 +33,10 @@ impl HsmArgs {
 }
 
 /// How the root key is opened.
-#[derive(Debug, Clone, ClapArgs)]
+#[derive(Debug, Clone, Args)]
 pub struct OpenRoot {
-    /// File with the passphrase of the root key, mode 0600; else systemd's credential 'keyd-passphrase', else the terminal
+    /// File with the passphrase of the root key, mode 0600; else systemd's credential 'keyd-passphrase', else the
+    /// terminal
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// The token.

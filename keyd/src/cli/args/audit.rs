@@ -1,4 +1,4 @@
-//! What the command line understands of the audit log.
+//! Verbs on the audit log, and how the daemon keeps it.
 
 use std::path::PathBuf;
 
@@ -8,6 +8,13 @@ use crate::{
     limits::{AUDIT_SEGMENT_LEN, AUDIT_SEGMENT_LEN_MIN},
     store::AuditKeeping,
 };
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  keyd audit tail -n 100
+  keyd audit tail --json | jq 'map(select(.outcome != \"ok\"))'
+  keyd audit verify
+  keyd audit archive --before 150000 --to /srv/audit";
 
 /// Verbs on the audit log.
 #[derive(Debug, Subcommand)]

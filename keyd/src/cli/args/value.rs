@@ -1,0 +1,141 @@
+//! Values of options as people write them.
+
+use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
+
+use keyd_client::message::{KeyOperation, UnixSeconds};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+use crate::clock;
+
+/// A whole number and `ms`, `s`, `m`, `h` or `d`.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is no time: write it as 30s, 500ms, 5m, 1h or 90d");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
+    let (number, unit) = text.split_at(digits);
+    let millis: u64 = match unit {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let total = number.checked_mul(millis).ok_or_else(wrong)?;
+    Ok(Duration::from_millis(total))
+}
+
+/// A time in milliseconds; what does not fit is refused by the daemon like any that is too long.
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Whole days, with or without their `d`.
+pub(super) fn days(text: &str) -> Result<u32, String> {
+    let number = text.strip_suffix('d').unwrap_or(text);
+    number.parse().map_err(|_| format!("'{text}' is no number of days: write it as 90 or 90d"))
+}
+
+/// A moment by RFC 3339, or a time from now; `never` is 0, which takes a bound away.
+pub(super) fn moment(text: &str) -> Result<UnixSeconds, String> {
+    let wrong = || {
+        format!(
+            "'{text}' is no moment: write it as 2027-01-01T00:00:00Z, as a time from now such as 30d, or 'never'"
+        )
+    };
+    if text == "never" {
+        return Ok(0);
+    }
+    if let Ok(from_now) = duration(text) {
+        return (clock::now() / 1000).checked_add(from_now.as_secs()).ok_or_else(wrong);
+    }
+    let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
+    // 1970 itself would be 'never'.
+    u64::try_from(moment.unix_timestamp()).ok().filter(|seconds| *seconds > 0).ok_or_else(wrong)
+}
+
+/// Names, separated by commas; `none` is none of them.
+pub(super) fn names<T: FromStr<Err: Display> + Ord>(text: &str) -> Result<BTreeSet<T>, String> {
+    if text == "none" {
+        return Ok(BTreeSet::new());
+    }
+    text.split(',').map(|name| name.parse().map_err(|error: T::Err| error.to_string())).collect()
+}
+
+/// Operations of a key, separated by commas; `none` is none of them.
+pub(super) fn operations(text: &str) -> Result<BTreeSet<KeyOperation>, String> {
+    if text == "none" {
+        return Ok(BTreeSet::new());
+    }
+    let operation = |name: &str| {
+        let all = KeyOperation::ALL;
+        all.into_iter().find(|op| op.name().eq_ignore_ascii_case(name)).ok_or_else(|| {
+            let known = all.map(KeyOperation::name).join(", ");
+            format!("no operation '{name}': there are {known}")
+        })
+    };
+    text.split(',').map(operation).collect()
+}
+
+/// `NAME=VALUE`.
+pub(super) fn tag(text: &str) -> Result<(String, String), String> {
+    let tag = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let tag = tag.ok_or_else(|| format!("'{text}' is no tag: write it as NAME=VALUE"))?;
+    Ok((tag.0.to_owned(), tag.1.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use keyd_client::permission::Permission;
+
+    use super::*;
+
+    #[test]
+    fn times_are_read() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        for wrong in ["", "30", "s", "-1s", "1.5s", "30 s", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((days("90"), days("28d")), (Ok(90), Ok(28)));
+        assert!(days("1.5").is_err() && days("d").is_err() && days("-1").is_err());
+    }
+
+    /// Seconds from GNU date.
+    #[test]
+    fn moments_are_read_in_every_zone_and_from_now() {
+        assert_eq!(moment("2027-01-01T00:00:00Z"), Ok(1_798_761_600));
+        assert_eq!(moment("2027-01-01T02:00:00+02:00"), Ok(1_798_761_600));
+        assert_eq!(moment("2000-02-29T12:34:56.789Z"), Ok(951_827_696));
+        assert_eq!(moment("never"), Ok(0));
+        let soon = moment("90s").unwrap();
+        assert!(soon.abs_diff(clock::now() / 1000 + 90) <= 1);
+        for wrong in [
+            "",
+            "now",
+            "2027-01-01",
+            "2027-01-01 00:00",
+            "2027-02-29T00:00:00Z",
+            "1969-12-31T00:00:00Z",
+            "1970-01-01T00:00:00Z",
+        ] {
+            assert!(moment(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn names_are_known_ones_or_none() {
+        let both = BTreeSet::from([Permission::Read, Permission::Audit]);
+        assert_eq!(names("audit,read"), Ok(both));
+        assert_eq!(names::<Permission>("none"), Ok(BTreeSet::new()));
+        assert!(names::<Permission>("read,").unwrap_err().contains("create-disk"));
+        let unwrap = BTreeSet::from([KeyOperation::UnwrapKey]);
+        assert_eq!(operations("unwrapkey"), Ok(unwrap));
+        assert!(operations("unwrap").unwrap_err().contains("unwrapKey"));
+        assert_eq!(tag("owner=a=b"), Ok(("owner".to_owned(), "a=b".to_owned())));
+        assert!(tag("owner").is_err() && tag("=x").is_err());
+    }
+}

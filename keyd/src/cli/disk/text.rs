@@ -1,0 +1,66 @@
+//! Disks, snapshots and images as people read them.
+
+use keyd_client::message::{DiskStatus, Holder};
+
+use crate::{
+    cli::table::{bytes, list, name, table, yes},
+    clock,
+};
+
+pub(super) fn one(disk: &DiskStatus) -> String {
+    let DiskStatus { record, key_enabled, key_lost, holders } = disk;
+    let mut rows = vec![
+        ("id", record.id.to_string()),
+        ("kind", name(&record.kind)),
+        ("size", bytes(record.geometry.size)),
+        ("sector size", record.geometry.sector_size.to_string()),
+        ("data offset", bytes(record.geometry.data_offset)),
+        ("holes", name(&record.geometry.holes)),
+        ("des", record.des.to_string()),
+        ("key", record.key.to_string()),
+        ("key version", record.key_version.to_string()),
+        ("key enabled", yes(*key_enabled)),
+        ("encryption", name(&record.encryption)),
+        ("generation", record.generation.to_string()),
+        ("confirmed", yes(record.confirmed)),
+        ("created", clock::text(record.created)),
+    ];
+    rows.extend(record.source.map(|source| ("made from", source.to_string())));
+    rows.extend(record.platform_version.map(|v| ("platform key version", v.to_string())));
+    rows.extend(key_lost.as_ref().map(|why| ("key lost", why.clone())));
+    let about = list(&rows);
+    if holders.is_empty() {
+        return about;
+    }
+    let rows: Vec<_> = holders.iter().map(holder).collect();
+    format!("{about}\n{}", table(["PROCESS", "USER", "STATE", "SINCE", "LEASE"], &rows))
+}
+
+fn holder(holder: &Holder) -> [String; 5] {
+    [
+        holder.pid.to_string(),
+        holder.uid.to_string(),
+        name(&holder.state),
+        clock::text(holder.since),
+        holder.lease.to_string(),
+    ]
+}
+
+pub(super) fn all(disks: &[DiskStatus]) -> String {
+    let row = |disk: &DiskStatus| {
+        let holders: Vec<String> = disk.holders.iter().map(|h| h.pid.to_string()).collect();
+        [
+            disk.record.id.to_string(),
+            name(&disk.record.kind),
+            bytes(disk.record.geometry.size),
+            disk.record.des.to_string(),
+            disk.record.key.to_string(),
+            yes(disk.key_enabled),
+            yes(disk.record.confirmed),
+            holders.join(" "),
+        ]
+    };
+    let rows: Vec<_> = disks.iter().map(row).collect();
+    let heading = ["ID", "KIND", "SIZE", "SET", "KEY", "ENABLED", "CONFIRMED", "PROCESSES"];
+    table(heading, &rows)
+}

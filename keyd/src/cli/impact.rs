@@ -1,0 +1,68 @@
+//! What a dry run tells.
+
+use std::env;
+
+use keyd_client::message::{Affected, Impact};
+
+use super::table::{name, table};
+use crate::ops::impact::summary;
+
+pub(super) fn text(impact: &Impact) -> String {
+    let Impact { verb, subject, lost_for_ever, .. } = impact;
+    let hit = summary(impact);
+    if hit.is_empty() {
+        return format!("{verb} {subject} would hit nothing: it needs no --force");
+    }
+    let ever = match lost_for_ever {
+        0 => "All of it could be read again as soon as the key is back.".to_owned(),
+        1 => "1 of them could never be read again.".to_owned(),
+        count => format!("{count} of them could never be read again."),
+    };
+    let more = if impact.more { "(there are more)\n" } else { "" };
+    let given = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
+    let command = with_token(given, &impact.token);
+    format!(
+        "{verb} {subject} would hit {hit}.\n{ever}\n\n{}{more}\n\
+        Nothing was done. To do it, as long as it would hit exactly this:\n  keyd {command}\n",
+        rows(&impact.listed)
+    )
+}
+
+fn rows(listed: &[Affected]) -> String {
+    let row = |affected: &Affected| {
+        let processes: Vec<String> = affected.processes.iter().map(u32::to_string).collect();
+        [
+            affected.id.to_string(),
+            name(&affected.kind),
+            affected.des.to_string(),
+            processes.join(" "),
+        ]
+    };
+    let rows: Vec<_> = listed.iter().map(row).collect();
+    table(["ID", "KIND", "SET", "PROCESSES"], &rows)
+}
+
+/// The command that was given, with the token in place of the dry run.
+fn with_token(args: impl Iterator<Item = String>, token: &str) -> String {
+    let word = |arg: String| match arg.as_str() {
+        "--dry-run" => format!("--token {token}"),
+        plain if plain.chars().all(|c| c.is_ascii_alphanumeric() || "-_=:,./@+".contains(c)) => arg,
+        _ => format!("'{}'", arg.replace('\'', "'\\''")),
+    };
+    args.map(word).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_token;
+
+    #[test]
+    fn the_command_is_the_same_with_the_token() {
+        let given = ["vault", "permit", "bank", "app:ci", "get,list", "--dry-run"];
+        let given = given.into_iter().map(str::to_owned);
+        assert_eq!(with_token(given, "abc"), "vault permit bank app:ci get,list --token abc");
+        let given = ["key", "set", "k", "--dry-run", "--tag", "who=it's me"];
+        let given = given.into_iter().map(str::to_owned);
+        assert_eq!(with_token(given, "abc"), r"key set k --token abc --tag 'who=it'\''s me'");
+    }
+}

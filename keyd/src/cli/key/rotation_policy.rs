@@ -1,0 +1,54 @@
+//! `keyd key rotation-policy`.
+
+use keyd_client::{
+    KeyId,
+    message::{KeyRequest, Reply, RotationPolicy},
+};
+
+use super::text;
+use crate::{
+    cli::{
+        Error, Exit,
+        args::key::Policy,
+        ask::{Ask, unexpected},
+        table::list,
+    },
+    clock,
+};
+
+pub(super) fn run(ask: &Ask, verb: Policy) -> Result<Exit, Error> {
+    match verb {
+        Policy::Set { name, times } => show(
+            ask,
+            &name,
+            KeyRequest::RotationPolicy { name: name.clone(), policy: Some(times.into()) },
+        ),
+        Policy::Show { name } => show(ask, &name, KeyRequest::Show { name: name.clone() }),
+        Policy::Remove { name } => {
+            show(ask, &name, KeyRequest::RotationPolicy { name: name.clone(), policy: None })
+        }
+    }
+}
+
+fn show(ask: &Ask, key: &KeyId, request: KeyRequest) -> Result<Exit, Error> {
+    match ask.call(request)? {
+        Reply::Key(status) => {
+            ask.print(&status.rotation_policy, |policy| told(key, policy.as_ref()))
+        }
+        _ => Err(unexpected()),
+    }
+}
+
+fn told(key: &KeyId, policy: Option<&RotationPolicy>) -> String {
+    match policy {
+        Some(policy) => list(&[
+            ("key", key.to_string()),
+            ("policy", text::policy(policy)),
+            ("made", clock::text(policy.created)),
+            ("changed", clock::text(policy.updated)),
+        ]),
+        None => {
+            format!("key {key} has no rotation policy: it is rotated by 'keyd key rotate {key}'")
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Keys as people read them.
+
+use keyd_client::message::{
+    KeyOperation, KeyStatus, KeyVersionStatus, RotationPolicy, Trigger, UnixSeconds,
+};
+
+use crate::{
+    cli::table::{list, table, yes},
+    clock,
+};
+
+pub(super) fn one(key: &KeyStatus) -> String {
+    let sets: Vec<&str> = key.sets.iter().map(|set| set.as_str()).collect();
+    let tags: Vec<String> =
+        key.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let about = list(&[
+        ("name", key.name.to_string()),
+        ("state", state(key)),
+        ("platform", yes(key.platform)),
+        ("sets", sets.join(" ")),
+        ("rotation", key.rotation_policy.as_ref().map_or_else(|| "by hand".to_owned(), policy)),
+        ("tags", tags.join(" ")),
+    ]);
+    let rows: Vec<_> = key.versions.iter().map(version).collect();
+    let heading = [
+        "VERSION",
+        "BITS",
+        "ENABLED",
+        "DISKS",
+        "RETIRABLE",
+        "NOT BEFORE",
+        "EXPIRES",
+        "HSM",
+        "OPERATIONS",
+        "CREATED",
+    ];
+    format!("{about}\n{}", table(heading, &rows))
+}
+
+fn version(version: &KeyVersionStatus) -> [String; 10] {
+    [
+        version.version.to_string(),
+        version.bits.to_string(),
+        yes(version.enabled),
+        version.wrapped_deks.to_string(),
+        yes(version.retirable),
+        version.not_before.map_or_else(|| "-".to_owned(), seconds),
+        version.expires.map_or_else(|| "-".to_owned(), seconds),
+        yes(version.hsm),
+        operations(version),
+        clock::text(version.created),
+    ]
+}
+
+fn operations(version: &KeyVersionStatus) -> String {
+    if version.operations.len() == KeyOperation::ALL.len() {
+        return "all".to_owned();
+    }
+    let names: Vec<&str> = version.operations.iter().map(|operation| operation.name()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(",") }
+}
+
+fn seconds(seconds: UnixSeconds) -> String {
+    clock::text(seconds.saturating_mul(1000))
+}
+
+fn state(key: &KeyStatus) -> String {
+    match (key.deleted, key.enabled) {
+        (Some(deleted), _) => format!("deleted, destroyed at {}", clock::text(deleted.purge_at)),
+        (None, true) => "enabled".to_owned(),
+        (None, false) => "disabled".to_owned(),
+    }
+}
+
+/// `rotated 90 days after creation, told 30 days before expiry, expires after 120 days`.
+pub(super) fn policy(policy: &RotationPolicy) -> String {
+    let trigger = |what: &str, trigger: Trigger| match trigger {
+        Trigger::AfterCreate(days) => format!("{what} {days} days after creation"),
+        Trigger::BeforeExpiry(days) => format!("{what} {days} days before expiry"),
+    };
+    let parts = [
+        policy.rotate.map(|rotate| trigger("rotated", rotate)),
+        policy.notify.map(|notify| trigger("told", notify)),
+        policy.expires_after_days.map(|days| format!("expires after {days} days")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn all(keys: &[KeyStatus]) -> String {
+    let row = |key: &KeyStatus| {
+        let newest = key.versions.first();
+        let disks: u64 = key.versions.iter().map(|v| v.wrapped_deks).sum();
+        let expires = newest.and_then(|v| v.expires);
+        [
+            key.name.to_string(),
+            newest.map_or_else(String::new, |v| v.bits.to_string()),
+            newest.map_or_else(String::new, |v| v.version.to_string()),
+            disks.to_string(),
+            key.sets.len().to_string(),
+            expires.map_or_else(|| "-".to_owned(), seconds),
+            state(key),
+        ]
+    };
+    let rows: Vec<_> = keys.iter().map(row).collect();
+    table(["NAME", "BITS", "NEWEST VERSION", "DISKS", "SETS", "EXPIRES", "STATE"], &rows)
+}

@@ -1,0 +1,89 @@
+//! What verbs that take keys away, or bring them back, print: what would be hit, or what each holder has answered.
+
+use std::time::Duration;
+
+use keyd_client::{
+    limits::REPLY_TIMEOUT,
+    message::{Answer, HolderAnswer, Reply, Request, Revocation},
+};
+
+use super::{
+    Error, Exit,
+    ask::{Ask, unexpected},
+    impact, progress,
+    table::table,
+};
+use crate::clock;
+
+/// Asks, and says that it was done and what followed.
+pub(super) fn run(
+    ask: &Ask,
+    request: impl Into<Request>,
+    wait_ms: u64,
+    done: String,
+) -> Result<Exit, Error> {
+    let patience = REPLY_TIMEOUT + Duration::from_millis(wait_ms);
+    let reply = progress::waiting(ask, wait_ms > 0, || ask.call_within(request, patience))?;
+    match &reply {
+        Reply::Impact(would) => ask.print(would, impact::text),
+        Reply::PurgeAsked { lost_for_ever } => {
+            ask.print_reply(&reply, asked(*lost_for_ever))?;
+            Ok(Exit::Asked)
+        }
+        Reply::KeyChanged { revocation, granted, .. }
+        | Reply::PolicyChanged { revocation, granted, .. } => {
+            let text = format!("{done}; {}", followed(revocation, *granted));
+            ask.print_reply(&reply, text)?;
+            let proved = wait_ms == 0 || revocation.confirmed();
+            Ok(if proved { Exit::Done } else { Exit::NotConfirmed })
+        }
+        Reply::Done => ask.print(&serde_json::json!({}), |_| done),
+        _ => Err(unexpected()),
+    }
+}
+
+fn asked(lost_for_ever: u64) -> String {
+    format!(
+        "noted, not done: {lost_for_ever} DEKs could never be unwrapped again, so another principal must ask for it too"
+    )
+}
+
+/// `holders told: 2`, and a table of what is known of each.
+fn followed(revocation: &Revocation, granted: u32) -> String {
+    let mut text = format!("holders told: {}", revocation.told + granted);
+    if revocation.spared > 0 {
+        text += &format!(", spared by their set's terms: {}", revocation.spared);
+    }
+    if !revocation.holders.is_empty() {
+        let rows: Vec<_> = revocation.holders.iter().map(row).collect();
+        let heading = ["DISK", "PROCESS", "USER", "LAST I/O", "KEY WIPED", "ANSWER"];
+        text += "\n\n";
+        text += &table(heading, &rows);
+    }
+    text
+}
+
+fn row(holder: &HolderAnswer) -> [String; 6] {
+    let nothing = String::new;
+    let (last_io, wiped, answer) = match holder.answer {
+        Answer::Confirmed(report) => (
+            report.last_io.map_or_else(|| "none".to_owned(), clock::text),
+            clock::text(report.wiped),
+            format!("confirmed, took {} us, {} requests held", report.took_us, report.held),
+        ),
+        Answer::HungUp { at } => (nothing(), nothing(), format!("hung up at {}", clock::text(at))),
+        Answer::Spared { until: Some(until) } => {
+            (nothing(), nothing(), format!("goes on until {}", clock::text(until)))
+        }
+        Answer::Spared { until: None } => {
+            (nothing(), nothing(), "goes on until it detaches".to_owned())
+        }
+        Answer::Unconfirmed { lease_ends } => {
+            let ends = clock::text(lease_ends);
+            (nothing(), nothing(), format!("not confirmed, lease ends at {ends}"))
+        }
+    };
+    let (disk, pid, uid) =
+        (holder.disk.to_string(), holder.pid.to_string(), holder.uid.to_string());
+    [disk, pid, uid, last_io, wiped, answer]
+}

@@ -1,0 +1,52 @@
+//! `keyd status`.
+
+use keyd_client::message::{AuditStatus, DaemonStatus, Reply, Request};
+
+use super::{
+    Error, Exit,
+    ask::{Ask, unexpected},
+    table::{bytes, list},
+};
+use crate::clock;
+
+pub(super) fn run(ask: &Ask) -> Result<Exit, Error> {
+    let Reply::Status(status) = ask.call(Request::Status)? else {
+        return Err(unexpected());
+    };
+    ask.print(&status, text)?;
+    Ok(if status.warnings.is_empty() { Exit::Done } else { Exit::Warned })
+}
+
+fn text(status: &DaemonStatus) -> String {
+    let about = list(&[
+        ("version", status.version.clone()),
+        ("process", status.pid.to_string()),
+        ("started", clock::text(status.started)),
+        ("vaults", status.vaults.to_string()),
+        ("keys", status.keys.to_string()),
+        ("sets", status.sets.to_string()),
+        ("disks", status.disks.to_string()),
+        ("leases", status.leases.to_string()),
+        ("audit", audit(&status.audit)),
+        ("reserved", reserved(&status.audit)),
+        ("warnings", status.warnings.len().to_string()),
+    ]);
+    let warnings: Vec<String> =
+        status.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
+    about + &warnings.concat()
+}
+
+fn audit(audit: &AuditStatus) -> String {
+    let copies = audit.copies.iter().map(|copy| format!(", {} has {}", copy.path, copy.newest));
+    format!("rows {} to {}{}", audit.first, audit.newest, copies.collect::<String>())
+}
+
+/// What a full disk leaves to administrators.
+fn reserved(audit: &AuditStatus) -> String {
+    match (audit.ballast, audit.log_ahead) {
+        (Some(ballast), Some(ahead)) => {
+            format!("{} of ballast, {} KiB of the audit log", bytes(ballast), ahead >> 10)
+        }
+        _ => "nothing: this file system cannot".to_owned(),
+    }
+}

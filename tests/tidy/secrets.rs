@@ -1,0 +1,120 @@
+//! Who may look at secrets, what may hold one, and what those who do may not be.
+
+use syn::{Attribute, Item, visit::Visit};
+
+use crate::source::{PRODUCT, is_in, report, sources, uses};
+
+/// Who may look at the bytes of a secret: each spends, wraps, seals, sends or proves it.
+const EXPOSE: [&str; 24] = [
+    "keyd/client/src/dek.rs",
+    "keyd/client/src/dek/",
+    "keyd/client/src/wire.rs",
+    "images/src/crypt.rs",
+    "images/src/crypt/",
+    "images/src/digest.rs",
+    "keyd/src/envelope.rs",            // puts a DEK's shares together
+    "keyd/src/volume_key.rs",          // makes DEKs, and their digests
+    "keyd/src/kek.rs",                 // wraps and unwraps
+    "keyd/src/kek/",                   // likewise
+    "keyd/src/keyring.rs",             // opens private keys
+    "keyd/src/hsm/",                   // logs in to a token
+    "keyd/src/root.rs",                // seals under the root key
+    "keyd/src/root/",                  // makes, reads and unlocks it
+    "keyd/src/secret_file.rs",         // reads a secret from a file
+    "keyd/src/model/token.rs",         // hashes a token
+    "keyd/src/ops/token_create.rs",    // makes one
+    "keyd/src/ops/app_identity.rs",    // likewise
+    "keyd/src/front/http/identity.rs", // gives one out
+    "keyd/src/keyvault/render.rs",     // tells what was decrypted
+    "keyd/src/cli/principal.rs",       // prints a token, once
+    "keyd/src/recovery/backup.rs",     // seals the root key to a recipient
+    "keyd/src/cli/recovery.rs",        // puts it back
+    "keyd/src/cli/release.rs",         // writes a DEK to a file: break-glass
+];
+
+/// What holds secret bytes directly.
+const HOLDERS: [&str; 4] = ["Dek", "Locked", "Zeroizing", "RootKey"];
+
+/// Secrets that travel in a message all the same: a token's only showing, and what Key Vault's API wraps and decrypts.
+const TRAVEL: [&str; 2] = ["OneTimeSecret", "Octets"];
+
+/// Types that are secrets: each says nothing of itself in a `Debug` written by hand, which its holders may derive from.
+const SECRETS: [&str; 8] =
+    ["Dek", "Locked", "XtsCipher", "Sealer", "Schedules", "RootKey", "OneTimeSecret", "Octets"];
+
+/// Who may say that a buffer holds ciphertext: who encrypted it, and who read it from the disk.
+const INTO_CIPHERTEXT: [&str; 3] = [
+    "vhost-backend/src/disk/buffer.rs",
+    "vhost-backend/src/seal.rs",
+    "vhost-backend/src/queue/serve.rs",
+];
+
+#[test]
+fn secrets_are_neither_printed_nor_cloned_nor_serialised() {
+    let mut faults = Vec::new();
+    for source in sources(&PRODUCT) {
+        let file = syn::parse_file(&source.text).unwrap();
+        for item in &file.items {
+            let (name, attributes, fields) = match item {
+                Item::Struct(item) => {
+                    (&item.ident, &item.attrs, item.fields.iter().collect::<Vec<_>>())
+                }
+                Item::Enum(item) => {
+                    let fields = item.variants.iter().flat_map(|variant| &variant.fields).collect();
+                    (&item.ident, &item.attrs, fields)
+                }
+                _ => continue,
+            };
+            let travels = TRAVEL.iter().any(|travels| name == travels);
+            let secret = !travels && fields.iter().any(|field| is_secret(&field.ty));
+            for derived in derives(attributes) {
+                let copies = ["Clone", "Serialize", "Deserialize", "PartialEq"];
+                let prints = derived == "Debug" && SECRETS.iter().any(|secret| name == secret);
+                if prints || (secret && copies.contains(&derived.as_str())) {
+                    faults.push(format!(
+                        "{}: {name} is or holds a secret and derives {derived}",
+                        source.path
+                    ));
+                }
+            }
+        }
+    }
+    report(&faults);
+}
+
+/// Whether a type is, or directly contains, secret bytes.
+fn is_secret(field: &syn::Type) -> bool {
+    struct Names(bool);
+    impl<'ast> Visit<'ast> for Names {
+        fn visit_ident(&mut self, ident: &'ast proc_macro2::Ident) {
+            self.0 |= HOLDERS.iter().any(|holder| ident == holder);
+        }
+    }
+    let mut names = Names(false);
+    names.visit_type(field);
+    names.0
+}
+
+fn derives(attributes: &[Attribute]) -> Vec<String> {
+    let mut found = Vec::new();
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("derive")) {
+        let _ = attribute.parse_nested_meta(|meta| {
+            found.extend(meta.path.segments.last().map(|segment| segment.ident.to_string()));
+            Ok(())
+        });
+    }
+    found
+}
+
+#[test]
+fn keys_are_exposed_and_ciphertext_is_declared_where_it_may_be() {
+    let mut faults = Vec::new();
+    for source in sources(&PRODUCT).iter().filter(|source| !source.is_test()) {
+        for (word, places) in [(".expose()", &EXPOSE[..]), ("into_ciphertext(", &INTO_CIPHERTEXT)] {
+            if !is_in(&source.path, places) && !uses(&source.shipped, word).is_empty() {
+                faults.push(format!("{}: {word}", source.path));
+            }
+        }
+    }
+    report(&faults);
+}
