@@ -1,5 +1,5 @@
-//! Keys change under a running disk: rotation, another key for its set, another set for it. The guest sees no error, and
-//! every answer is right. Prints a table of latencies: `--nocapture`.
+//! Keys change under a running disk: rotation, another key for its set, another set for it. The guest sees no error,
+//! and every answer is right. Prints a table of latencies: `--nocapture`.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
