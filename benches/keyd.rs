@@ -329,6 +329,6 @@ fn revocation(keyd: &Daemon, ids: &[DiskId]) -> Rows {
         ("RSS with 1,000 leases, MiB", resident),
         ("revocation of 1,000 leases: the first hears, ms", millis(heard[0])),
         ("revocation of 1,000 leases: the last hears, ms", millis(last)),
-        ("revocation of 1,000 leases: all confirmed and recorded, ms", millis(answered)),
+        ("revocation of 1,000 leases: all have confirmed, ms", millis(answered)),
     ]
 }

@@ -11,6 +11,7 @@ mod impact;
 mod key;
 mod principal;
 mod progress;
+mod recovery;
 mod release;
 mod revocation;
 mod root;
@@ -66,6 +67,8 @@ pub fn main() -> ExitCode {
         Verb::Identity(verb) => principal::identity(&ask, verb),
         Verb::Ca(verb) => ca::run(&ask, verb),
         Verb::Root(verb) => root::run(&ask, verb),
+        Verb::Backup(options) => recovery::backup(&ask, options),
+        Verb::Restore(options) => recovery::restore(&ask, options),
     };
     ended.unwrap_or_else(|error| failed(&error)).into()
 }

@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod base64_bytes;
 pub mod cli;
 pub mod clock;
 pub mod core;

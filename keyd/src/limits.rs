@@ -82,8 +82,8 @@ pub const AUDIT_DETAIL_MAX: usize = 512;
 /// Longest line of the audit log, bytes: more is not a record of ours.
 pub const AUDIT_LINE_MAX: usize = 8192;
 
-/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in well under a second, few
-/// enough files for years of uses.
+/// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in about a second at each
+/// start; few enough files for years of uses.
 pub const AUDIT_SEGMENT_LEN: u64 = 64 << 20;
 
 /// Shortest segment that can be asked for, bytes: one row of the greatest length.
@@ -138,6 +138,22 @@ pub const PASSPHRASE_LEN_MAX: usize = 1024;
 
 /// Longest `root.json`, bytes: a wrapped key of RSA-4096 in base64 has 700.
 pub const ROOT_DOCUMENT_LEN_MAX: u64 = 16 << 10;
+
+/// Rows of a store that is restored in one commit: a few megabytes.
+pub const REBUILD_BATCH: usize = 4096;
+
+/// Recipients of a backup: some people and a safe; each has a line in the audit record's detail of at most
+/// [`AUDIT_DETAIL_MAX`].
+pub const RECIPIENTS_MAX: usize = 8;
+
+/// Longest identity file, bytes: some secret keys and comments.
+pub const IDENTITY_LEN_MAX: usize = 4096;
+
+/// Longest row of a store in a backup, bytes: a key with [`VERSIONS_MAX`] versions has less.
+pub const ROW_LEN_MAX: u64 = 64 << 20;
+
+/// Longest manifest of a backup, bytes: some hundred for each file of the audit log.
+pub const BACKUP_JSON_LEN_MAX: u64 = 16 << 20;
 
 /// Longest header of a sealed backup, bytes: a recipient has about 100.
 pub const AGE_HEADER_LEN_MAX: usize = 64 << 10;

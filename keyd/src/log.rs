@@ -15,6 +15,10 @@ pub fn line(event: fmt::Arguments<'_>) {
     let _ = write!(text, "{} {event}", clock::text(clock::now()));
     let mut safe: String = text.chars().flat_map(visible).collect();
     safe.push('\n');
+    if cfg!(test) {
+        // The harness keeps to itself what a test that passes has said.
+        return eprint!("{safe}");
+    }
     // A log that cannot be written must not stop the daemon: the audit log is the record that counts.
     let _ = std::io::stderr().write_all(safe.as_bytes());
 }

@@ -103,6 +103,11 @@ impl Service {
             }
             Request::Des(request) => Ok(self.des(by, request)?.into()),
             Request::Disk(request) => self.disk(by, request),
+            Request::Backup { to, recipients } => Ok(self
+                .act(by, None, "store", |permit| {
+                    ops::state_backup::run(core, permit, &to, &recipients)
+                })?
+                .into()),
             Request::Audit(request) => Ok(self.audit(by, &request)?.into()),
             Request::Attach { id, read_only, wait } => {
                 let ask = ops::attach::Ask { id, read_only, wait };

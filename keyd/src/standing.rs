@@ -131,3 +131,153 @@ pub fn set_lost(view: &impl View, set: &Des, now: UnixMillis) -> Result<Option<R
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests {
+    use keyd_client::{
+        KeyId, VaultName,
+        message::{
+            DiskKind, EncryptionType, Geometry, Holes, KeyChange, OnExpiry, OnRevoke, Terms,
+            VolumeKeyDigest,
+        },
+    };
+
+    use super::*;
+    use crate::{
+        kek::{Material, PublicKey, SealedKey},
+        model::{des::Choice, key::Key, right::IDENTITY_NEEDS, vault::Vault},
+        store::{Store, testing},
+    };
+
+    fn new_version() -> Version {
+        let material = Material::Sealed(SealedKey(vec![]));
+        let public = PublicKey { n: vec![0x80; 256], e: vec![1, 0, 1] };
+        Version::new(KeyVersion::random(), (material, public), 1)
+    }
+
+    /// Key `k` with two versions, set `s` on the newer one, and a disk under each.
+    struct State {
+        store: Store,
+        key: Key,
+        set: Des,
+        /// Under the newer version, under the older.
+        disks: [DiskId; 2],
+    }
+
+    fn state() -> State {
+        let store = testing::store();
+        let mut key = Key::new("k".parse().unwrap(), false, new_version());
+        let older = key.newest().version;
+        key.push(new_version()).unwrap();
+        let newer = key.newest().version;
+        let terms = Terms {
+            on_revoke: OnRevoke::Park,
+            lease_ms: 5000,
+            grace_ms: 0,
+            on_expiry: OnExpiry::RefuseNew,
+        };
+        let encryption = EncryptionType::CustomerKey;
+        let choice = Choice { encryption, terms, auto_rotate: true };
+        let name = "s".parse().unwrap();
+        let set = Des::on_key(name, (&key, newer), KeyVersion::random(), choice, 1).unwrap();
+        let mut vault = Vault::new(VaultName::default_vault(), 7, false, 1).unwrap();
+        vault.permit(set.identity(), IDENTITY_NEEDS.into()).unwrap();
+        let disks = [newer, older].map(|version| disk(&key.id, &set, version));
+        testing::change(&store, |txn| {
+            txn.put_vault(&vault)?;
+            txn.put_key(&key)?;
+            txn.put_set(&set)?;
+            disks.iter().try_for_each(|disk| txn.add_disk(disk, &set))
+        });
+        State { store, key, set, disks: disks.map(|disk| disk.id) }
+    }
+
+    fn disk(key: &KeyId, set: &Des, version: KeyVersion) -> Disk {
+        let blob = keyd_client::WrappedDek(vec![]);
+        Disk {
+            id: DiskId::random(),
+            kind: DiskKind::Disk,
+            source: None,
+            des: set.name.clone(),
+            wraps: vec![Wrap { key: key.clone(), version, blob }],
+            geometry: Geometry {
+                sector_size: 512,
+                data_offset: 16 << 20,
+                size: 512,
+                holes: Holes::Zeros,
+            },
+            digest: VolumeKeyDigest {
+                iterations: 1000,
+                salt: String::new(),
+                digest: String::new(),
+            },
+            generation: 1,
+            confirmed: true,
+            created: 1,
+            maker: keyd_client::Principal::User(0),
+        }
+    }
+
+    impl State {
+        /// What each disk is told, and the set as a whole.
+        fn told(&self) -> [Option<String>; 3] {
+            let view = self.store.snapshot().unwrap();
+            let mut standing = Standing::new(&view, 1000);
+            let mut of = |id| match standing.disk(id).unwrap() {
+                Verdict::Usable(_) => None,
+                Verdict::Lost(_, why) => Some(why.to_owned()),
+                Verdict::Erased => Some("erased".to_owned()),
+            };
+            let [newer, older] = self.disks.map(&mut of);
+            let set = set_lost(&view, &self.set, 1000).unwrap();
+            [newer, older, set.map(|why| why.to_string())]
+        }
+    }
+
+    #[test]
+    fn a_disk_stands_and_falls_with_the_version_it_is_under_and_the_set_with_any() {
+        let mut state = state();
+        assert_eq!(state.told(), [None, None, None]);
+        let older = state.key.versions()[1].version;
+        let off = KeyChange { enabled: Some(false), ..KeyChange::default() };
+        state.key.change(Some(older), &off, 5).unwrap();
+        testing::change(&state.store, |txn| txn.put_key(&state.key));
+        let [newer, older, set] = state.told();
+        assert_eq!(newer, None);
+        assert!(older.unwrap().contains("is disabled"));
+        assert!(set.unwrap().contains("is disabled"), "some of its disks cannot be had");
+    }
+
+    #[test]
+    fn a_key_that_was_destroyed_is_a_loss_and_an_erased_disk_is_none() {
+        let state = state();
+        testing::change(&state.store, |txn| txn.remove_key(&state.key.id));
+        for told in state.told() {
+            assert!(told.unwrap().contains("no key 'k'"));
+        }
+        let erased = DiskId::random();
+        let view = state.store.snapshot().unwrap();
+        let mut standing = Standing::new(&view, 1000);
+        assert!(matches!(standing.disk(erased), Ok(Verdict::Erased)));
+    }
+
+    /// A set without disks has its active version to lose.
+    #[test]
+    fn an_empty_set_falls_with_its_active_version() {
+        let state = state();
+        state
+            .store
+            .commit(|txn| {
+                state.disks.iter().try_for_each(|id| txn.remove_disk(*id))?;
+                Ok(((), crate::audit::Entry::by_daemon("test", "test")))
+            })
+            .unwrap();
+        let view = state.store.snapshot().unwrap();
+        assert!(set_lost(&view, &state.set, 1000).unwrap().is_none());
+        let mut key = state.key.clone();
+        key.delete(5, 6).unwrap();
+        testing::change(&state.store, |txn| txn.put_key(&key));
+        let view = state.store.snapshot().unwrap();
+        assert!(matches!(set_lost(&view, &state.set, 1000), Ok(Some(Refused::KeyDeleted(_)))));
+    }
+}

@@ -21,6 +21,7 @@ mod start;
 mod tables;
 mod txn;
 mod view;
+mod whole;
 
 use std::{
     fmt,
@@ -36,6 +37,7 @@ pub use log_care::{Archived, Reanchored, Verified};
 pub use start::{AuditKeeping, open};
 pub use txn::Txn;
 pub use view::{Snapshot, View};
+pub use whole::{Part, Row, Whole, rebuild};
 
 use crate::{
     audit::{

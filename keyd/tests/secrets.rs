@@ -114,3 +114,25 @@ fn the_root_key_is_in_its_file_only() {
     let long = log.split(|c: char| !c.is_ascii_alphanumeric()).map(str::len).max();
     assert!(long < Some(40), "the log holds something long: {log}");
 }
+
+/// The root key goes from its page through one other into the sealed file.
+#[test]
+fn a_backup_leaves_no_further_copy_of_the_root_key() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("SKIPPED: reading another process's memory needs root");
+    }
+    // Recipients are public: nobody needs to open this one.
+    const RECIPIENT: &str = "age1dtcs2sjtp6hr3qfe4v0lpz8ykyw9whza6aw0jt37pz4gm8heh40qaegdck";
+    let keyd = Keyd::start();
+    let root = fs::read(keyd.state().join("root.key")).unwrap();
+    let before = in_memory(keyd.pid(), &root);
+    assert!(before >= 2, "the search is blind");
+    let to = keyd.dir.path().join("backup");
+    let done = keyd.run(&["backup", "--to", to.to_str().unwrap(), "--recipient", RECIPIENT]);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert!(fs::metadata(&to).unwrap().len() > 1000);
+    assert_eq!(in_memory(keyd.pid(), &root), before);
+    for (name, bytes) in files(keyd.dir.path()) {
+        assert!(!contains(&bytes, &root), "{name}");
+    }
+}

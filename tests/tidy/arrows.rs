@@ -25,7 +25,8 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What every module may know. `error` in its turn knows each source of an error.
-const TOOLS: [&str; 7] = ["error", "limits", "clock", "log", "lock", "files", "harden"];
+const TOOLS: [&str; 8] =
+    ["error", "limits", "clock", "log", "lock", "files", "harden", "base64_bytes"];
 
 /// Further in, and still none of its business.
 const BARRED: [(&str, &[&str]); 7] = [
@@ -180,7 +181,9 @@ fn what_is_pure_knows_no_input_and_no_output() {
             continue;
         }
         for path in paths(&source) {
-            if IMPURE.iter().any(|impure| path.starts_with(impure)) {
+            // A number with a name.
+            let pure = path.starts_with("rustix::io::Errno");
+            if !pure && IMPURE.iter().any(|impure| path.starts_with(impure)) {
                 faults.push(format!("{}: {path}", source.path));
             }
         }

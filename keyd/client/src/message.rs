@@ -8,8 +8,11 @@ mod disk;
 mod holder;
 mod impact;
 mod key;
+mod recovery;
 mod reply;
 mod vault;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +32,7 @@ pub use key::{
     DeletedStatus, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
     RotationPolicy, Trigger, UnixSeconds,
 };
+pub use recovery::BackedUp;
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};
 pub use vault::{GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
 
@@ -62,6 +66,13 @@ pub enum Request {
     Disk(DiskRequest),
     /// The audit log.
     Audit(AuditRequest),
+    /// Write the whole state into a file, sealed.
+    Backup {
+        /// A path of the daemon's host, absolute; nothing is there yet.
+        to: PathBuf,
+        /// Who can open it: recipients of age(1).
+        recipients: Vec<String>,
+    },
     /// Ask for a disk's DEK under a lease. From here the connection speaks [`HolderMessage`] and [`Event`].
     Attach {
         /// Which.

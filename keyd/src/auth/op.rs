@@ -161,6 +161,8 @@ operations! {
     DiskShow = "disk-show" needs daemon Read;
     /// Give out a DEK for good.
     DiskReleaseKey = "disk-release-key" needs daemon ReleaseKey;
+    /// Write the whole state into a sealed file.
+    StateBackup = "state-backup" needs daemon Administer;
     /// Read the audit log.
     AuditTail = "audit-tail" needs daemon Audit;
     /// Check the audit log.

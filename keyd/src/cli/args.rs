@@ -8,6 +8,7 @@ pub mod grant;
 pub mod http;
 pub mod key;
 pub mod principal;
+pub mod recovery;
 pub mod root;
 pub mod serve;
 mod value;
@@ -24,6 +25,7 @@ pub use grant::Grant;
 pub use http::CaVerb;
 pub use key::Key;
 pub use principal::{IdentityVerb, PrincipalVerb, TokenVerb};
+pub use recovery::{Backup, Restore};
 pub use root::Root;
 pub use serve::Serve;
 pub use vault::Vault;
@@ -39,6 +41,7 @@ Examples:
   keyd key rotate prod
   keyd status || echo 'somebody should look'
   keyd audit verify
+  keyd backup --to keyd.age --recipient age1…
 
 'keyd VERB --help' has more examples.
 
@@ -112,6 +115,10 @@ pub enum Verb {
     /// The root key: show, move, change-passphrase
     #[command(subcommand)]
     Root(Root),
+    /// Write the whole state into a file, sealed to a recovery recipient
+    Backup(Backup),
+    /// Bring a backup back in a new state directory
+    Restore(Restore),
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use keyd_client::{
 
 use super::{
     Error, Exit,
-    args::principal::{Certificates, IdentityVerb, PrincipalVerb, TokenVerb},
+    args::principal::{IdentityVerb, OwnCertificates, PrincipalVerb, TokenVerb},
     ask::{Ask, unexpected},
     table::{list, table, yes},
 };
@@ -73,7 +73,7 @@ pub(super) fn identity(ask: &Ask, verb: IdentityVerb) -> Result<Exit, Error> {
     }
 }
 
-fn fingerprints(given: Certificates) -> Result<BTreeSet<Fingerprint>, Error> {
+fn fingerprints(given: OwnCertificates) -> Result<BTreeSet<Fingerprint>, Error> {
     let mut all: BTreeSet<Fingerprint> = given.fingerprint.into_iter().collect();
     for file in given.certificate {
         // The first is the holder's own; those behind it are its authority's.

@@ -1,11 +1,11 @@
 //! `keyd status`.
 
-use keyd_client::message::{DaemonStatus, Reply, Request};
+use keyd_client::message::{AuditStatus, DaemonStatus, Reply, Request};
 
 use super::{
     Error, Exit,
     ask::{Ask, unexpected},
-    table::list,
+    table::{bytes, list},
 };
 use crate::clock;
 
@@ -27,9 +27,26 @@ fn text(status: &DaemonStatus) -> String {
         ("sets", status.sets.to_string()),
         ("disks", status.disks.to_string()),
         ("leases", status.leases.to_string()),
+        ("audit", audit(&status.audit)),
+        ("reserved", reserved(&status.audit)),
         ("warnings", status.warnings.len().to_string()),
     ]);
     let warnings: Vec<String> =
         status.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     about + &warnings.concat()
+}
+
+fn audit(audit: &AuditStatus) -> String {
+    let copies = audit.copies.iter().map(|copy| format!(", {} has {}", copy.path, copy.newest));
+    format!("rows {} to {}{}", audit.first, audit.newest, copies.collect::<String>())
+}
+
+/// What a full disk leaves to administrators.
+fn reserved(audit: &AuditStatus) -> String {
+    match (audit.ballast, audit.log_ahead) {
+        (Some(ballast), Some(ahead)) => {
+            format!("{} of ballast, {} KiB of the audit log", bytes(ballast), ahead >> 10)
+        }
+        _ => "nothing: this file system cannot".to_owned(),
+    }
 }

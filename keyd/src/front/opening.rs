@@ -1,9 +1,6 @@
 //! What a connection on the Unix socket speaks, by its first bytes: frames ([`keyd_client::wire`]), or HTTP.
 
-use std::{
-    io::{self, Read},
-    os::unix::net::UnixStream,
-};
+use std::{io::Read, os::unix::net::UnixStream};
 
 use keyd_client::{
     lease::BootTime,
@@ -43,7 +40,7 @@ pub fn read(stream: &UnixStream) -> Result<Opening, WireError> {
     if timed.read(&mut first[..1])? == 0 {
         return Ok(Opening::Nothing);
     }
-    timed.read_exact(&mut first[1..]).map_err(io::Error::from)?;
+    timed.read_exact(&mut first[1..])?;
     Ok(judge(first))
 }
 

@@ -2,18 +2,19 @@
 
 use std::fmt;
 
-use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
+
+use crate::base64_bytes;
 
 /// An RSA public key (RFC 8017, 3.1; JWK: RFC 7518, 6.3.1). In the store its numbers are base64.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PublicKey {
     /// The modulus: unsigned, big-endian, without leading zeros.
-    #[serde(with = "number")]
+    #[serde(with = "base64_bytes")]
     pub n: Vec<u8>,
     /// The public exponent, likewise.
-    #[serde(with = "number")]
+    #[serde(with = "base64_bytes")]
     pub e: Vec<u8>,
 }
 
@@ -30,20 +31,6 @@ impl PublicKey {
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PublicKey({} bits)", self.bits())
-    }
-}
-
-mod number {
-    use super::{BASE64_STANDARD, Engine};
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(number: &[u8], to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&BASE64_STANDARD.encode(number))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u8>, D::Error> {
-        let text = String::deserialize(from)?;
-        BASE64_STANDARD.decode(text).map_err(D::Error::custom)
     }
 }
 

@@ -84,3 +84,6 @@ fn identity(vault: &Vault, set: &Des, what_for: Use) -> Result<(), Refused> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! Sets follow their key's newest version: after a rotation, and again by themselves where that failed.
 
-use keyd_client::{DesName, KeyId};
+use keyd_client::{DesName, KeyId, KeyVersion, message::UnixMillis};
 
 use super::rewrap;
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
         des::Des,
         right::{Use, right},
     },
+    standing,
     store::{Txn, View},
 };
 
@@ -77,17 +78,32 @@ fn follow_platform(txn: &Txn<'_>, set: &mut Des) -> Result<(), Failure> {
     Ok(())
 }
 
-fn behind(view: &impl View, set: &Des) -> Result<bool, Fault> {
+/// The versions that a set is to be on: its key's newest, if it follows, and the platform's newest.
+fn wanted(view: &impl View, set: &Des) -> Result<(KeyVersion, Option<KeyVersion>), Fault> {
     let newest = |id: &KeyId| -> Result<_, Fault> {
         Ok(view.find_key(id)?.filter(|key| key.alive().is_ok()).map(|key| key.newest().version))
     };
-    let customer =
-        set.auto_rotate && newest(&set.key)?.is_some_and(|version| version != set.active_version);
+    let customer = if set.auto_rotate { newest(&set.key)? } else { None };
     let platform = match set.platform_version {
-        Some(active) => newest(&KeyId::platform())?.is_some_and(|version| version != active),
-        None => false,
+        Some(active) => Some(newest(&KeyId::platform())?.unwrap_or(active)),
+        None => None,
     };
-    Ok(customer || platform)
+    Ok((customer.unwrap_or(set.active_version), platform))
+}
+
+fn behind(view: &impl View, set: &Des) -> Result<bool, Fault> {
+    Ok(wanted(view, set)? != (set.active_version, set.platform_version))
+}
+
+/// Whether a set that could not follow could do so now: it may open what it has, and wrap under what it should be on.
+///
+/// # Errors
+/// [`Fault`].
+pub fn possible(view: &impl View, set: &Des, now: UnixMillis) -> Result<bool, Fault> {
+    let (active_version, platform_version) = wanted(view, set)?;
+    let after = Des { active_version, platform_version, ..set.clone() };
+    let lost = standing::set_lost(view, set, now)?.is_some();
+    Ok(!lost && rewrap::wrappers(view, &after, now).is_ok())
 }
 
 /// Whether a set has something to catch up with now: an activation, or DEKs behind.

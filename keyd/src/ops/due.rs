@@ -15,7 +15,6 @@ use crate::{
     limits::{MILLIS_PER_DAY, NOTICE_DAYS, ROTATION_RETRY_MS},
     log,
     model::{des::Des, key::Key, version::Version},
-    standing,
     store::View,
 };
 
@@ -119,14 +118,12 @@ pub fn catch_up(core: &Core) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What failed is tried again after a while, or as soon as the set has lost nothing any more.
+/// What failed is tried again after a while, or as soon as it could succeed.
 fn ready(view: &impl View, set: &Des, now: UnixMillis) -> Result<bool, Failure> {
     let Some(error) = &set.rotation_error else {
         return Ok(true);
     };
-    let mended = error.code != rewrap::DAMAGED
-        && standing::set_lost(view, set, now)?.is_none()
-        && rewrap::wrappers(view, set, now).is_ok();
+    let mended = error.code != rewrap::DAMAGED && des_follow::possible(view, set, now)?;
     Ok(mended || now >= error.tried + ROTATION_RETRY_MS)
 }
 

@@ -6,8 +6,7 @@ use super::{key_create, vault_key_get};
 use crate::{
     auth::{Permit, op},
     core::Core,
-    error::{Failure, Fault, Refused},
-    kek::KekError,
+    error::Failure,
     keyvault::{new_key::Create, reply::KeyView},
     model::{key::Key, version::Version},
     store::{Txn, View},
@@ -16,7 +15,7 @@ use crate::{
 /// Makes a version with these settings; it is in front from the commit on.
 ///
 /// # Errors
-/// [`Refused::NoHsm`], and those of [`room`].
+/// [`crate::error::Refused::NoHsm`], and those of [`room`].
 pub fn run(
     core: &Core,
     permit: Permit<op::KeyCreate>,
@@ -25,8 +24,8 @@ pub fn run(
 ) -> Result<KeyView, Failure> {
     // Before the costly part, and again inside the transaction.
     room(&core.store.snapshot()?, id)?;
-    let made = core.make_version(id, new.bits, new.provider);
-    let mut version = made.map_err(no_hsm)?;
+    core.keyring.has(new.provider)?;
+    let mut version = core.make_version(id, new.bits, new.provider)?;
     version.change(&new.settings, version.created);
     core.store.commit(|txn| {
         let detail = format!("version={} bits={}", version.version, version.bits);
@@ -37,7 +36,8 @@ pub fn run(
 /// Whether a version can be put in front of the key, or the key made.
 ///
 /// # Errors
-/// [`Refused::KeyDeleted`], [`Refused::TooManyVersions`], and those of [`key_create::creatable`].
+/// [`crate::error::Refused::KeyDeleted`], [`crate::error::Refused::TooManyVersions`], and those of
+/// [`key_create::creatable`].
 pub(super) fn room(state: &impl View, id: &KeyId) -> Result<(), Failure> {
     match state.find_key(id)? {
         Some(key) => Ok(key.extendable()?),
@@ -61,12 +61,4 @@ pub(super) fn put(txn: &Txn<'_>, id: &KeyId, version: Version) -> Result<KeyView
     };
     txn.put_key(&key)?;
     vault_key_get::alive(txn, id, Some(newest))
-}
-
-/// That there is no HSM is the asker's to know.
-pub(super) fn no_hsm(fault: Fault) -> Failure {
-    match fault {
-        Fault::Kek(KekError::NoHsm) => Refused::NoHsm.into(),
-        fault => fault.into(),
-    }
 }

@@ -36,6 +36,6 @@ pub fn told(state: &impl View, id: &KeyId) -> Result<PolicyView, Failure> {
         created: first,
         updated: first,
     };
-    let policy = key.rotation_policy.clone().unwrap_or(none);
+    let policy = key.rotation_policy.unwrap_or(none);
     Ok(PolicyView { name: id.name.clone(), policy })
 }

@@ -1,5 +1,5 @@
-//! Brings a key back from its backup as Key Vault does (row 14): under its name, into any vault of the daemon that backed
-//! it up. Its versions keep their numbers, so what they wrapped can be unwrapped.
+//! Brings a key back from its backup as Key Vault does (row 14): under its name, into any vault of the daemon that
+//! backed it up. Its versions keep their numbers, so what they wrapped can be unwrapped.
 
 use keyd_client::{KeyId, VaultName};
 
@@ -7,7 +7,7 @@ use super::{key_create, vault_key_backup::PURPOSE, vault_key_get};
 use crate::{
     auth::{Permit, op},
     core::Core,
-    error::{Failure, Fault, Refused},
+    error::{Failure, Refused},
     keyvault::reply::KeyView,
     model::key::Key,
 };
@@ -15,19 +15,17 @@ use crate::{
 /// Opens a backup, binds its private keys to the vault, and stores the key as it was.
 ///
 /// # Errors
-/// [`Refused::Backup`], and those of [`key_create::creatable`].
+/// [`Refused::KeyBackup`], and those of [`key_create::creatable`].
 pub fn run(
     core: &Core,
     permit: Permit<op::KeyRestore>,
     vault: &VaultName,
     blob: &[u8],
 ) -> Result<KeyView, Failure> {
-    let opened = core.keyring.open_blob(PURPOSE, blob)?.ok_or(Refused::Backup)?;
+    let opened = core.keyring.open_blob(PURPOSE, blob)?.ok_or(Refused::KeyBackup)?;
     let key: Key = serde_json::from_slice(&opened)?;
     let (from, to) = (key.id.clone(), KeyId::new(vault.clone(), key.id.name.clone()));
-    let key = key.moved(to.clone(), |version| {
-        core.keyring.reseal((&from, &to), version).map_err(Fault::from)
-    })?;
+    let key = key.moved(to.clone(), |version| core.keyring.reseal((&from, &to), version))?;
     core.store.commit(|txn| {
         key_create::creatable(txn, &to)?;
         txn.put_key(&key)?;

@@ -68,22 +68,3 @@ impl SealedRoot {
         fs::rename(&unfinished, path).and_then(|()| sync_parent(path)).map_err(file_error(path))
     }
 }
-
-/// Bytes as base64 in JSON.
-pub(super) mod base64_bytes {
-    use base64::{Engine, prelude::BASE64_STANDARD};
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(in crate::root) fn serialize<S: Serializer>(
-        bytes: &[u8],
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        to.serialize_str(&BASE64_STANDARD.encode(bytes))
-    }
-
-    pub(in crate::root) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Vec<u8>, D::Error> {
-        BASE64_STANDARD.decode(String::deserialize(from)?).map_err(D::Error::custom)
-    }
-}

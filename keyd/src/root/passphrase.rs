@@ -10,8 +10,9 @@ use keyd_client::{Locked, dek::page::scrub_stack};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroize;
 
-use super::{ROOT_LEN, RootError, RootKey, TAG_LEN, document::base64_bytes};
+use super::{ROOT_LEN, RootError, RootKey, TAG_LEN};
 use crate::{
+    base64_bytes,
     limits::{
         ARGON2_ITERATIONS, ARGON2_ITERATIONS_MAX, ARGON2_LANES, ARGON2_LANES_MAX,
         ARGON2_MEMORY_KIB, ARGON2_MEMORY_KIB_MAX, ARGON2_MEMORY_KIB_MIN, PASSPHRASE_LEN_MAX,
@@ -151,8 +152,8 @@ mod tests {
         }
     }
 
-    /// Made with the Python packages argon2-cffi 25.1 and cryptography 50.0: 3 passes over 8 MiB in 4 lanes, the salt 00..0f,
-    /// the nonce 64..6f, the root key c8..e7.
+    /// Made with the Python packages argon2-cffi 25.1 and cryptography 50.0: 3 passes over 8 MiB in 4 lanes, the salt
+    /// 00..0f, the nonce 64..6f, the root key c8..e7.
     #[test]
     fn what_other_implementations_sealed_is_opened() {
         let text = r#"{

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{ROOT_LEN, RootError, RootKey, document::base64_bytes};
+use super::{ROOT_LEN, RootError, RootKey};
 use crate::{
+    base64_bytes,
     hsm::{Hsm, HsmKey},
     kek::{Algorithm, HsmObject, Kek, KekError, KeyBits},
 };

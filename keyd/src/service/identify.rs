@@ -34,7 +34,7 @@ impl Service {
             Credentials::Token(secret) => self.holder_of(secret),
             Credentials::Certificate(certificate) => self.owner_of(certificate),
         };
-        match found.map_err(fault)? {
+        match found.map_err(|error| fault(&error))? {
             Ok(app) => Ok(Caller::remote(Principal::App(app))),
             Err(stranger) => {
                 self.strangers.note(&self.core, &stranger, from);
@@ -67,8 +67,8 @@ impl Service {
         client_id: Option<&str>,
         from: &dyn fmt::Display,
     ) -> Result<(TokenStatus, OneTimeSecret), Problem> {
-        let view = self.core.store.snapshot().map_err(fault)?;
-        let Some(app) = view.app_of_secret(secret).map_err(fault)? else {
+        let view = self.core.store.snapshot().map_err(|error| fault(&error))?;
+        let Some(app) = view.app_of_secret(secret).map_err(|error| fault(&error))? else {
             self.strangers.note(&self.core, &Stranger::Identity, from);
             return Err(Problem::new(Kind::Unauthorized, Stranger::Identity.to_string()));
         };
@@ -91,7 +91,7 @@ impl Service {
     }
 }
 
-fn fault(fault: Fault) -> Problem {
-    log::line(format_args!("credentials could not be looked up: {}", log::chain(&fault)));
+fn fault(fault: &Fault) -> Problem {
+    log::line(format_args!("credentials could not be looked up: {}", log::chain(fault)));
     Problem::internal()
 }

@@ -12,6 +12,7 @@ use crate::{
     auth::{Caller, Op, Permit},
     error::{Failure, Refused},
     keyvault::{Problem, Reply, Request},
+    store::View,
 };
 
 impl Service {
@@ -57,13 +58,17 @@ impl Service {
         }
     }
 
-    /// Does an operation on a key of a vault, if the vault's policy permits it.
+    /// Does an operation on a key of a vault, if the vault's policy permits it. Who may nothing in it does not learn
+    /// whether it is there.
     fn on<O: Op, T>(
         &self,
         by: &Caller,
         id: &KeyId,
         operation: impl FnOnce(Permit<O>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.act(by, Some(&id.vault), id, operation)
+        self.act(by, Some(&id.vault), id, |permit| {
+            self.core().store.snapshot()?.vault(&id.vault)?;
+            operation(permit)
+        })
     }
 }

@@ -40,10 +40,30 @@ fn open(file: Arc<dyn FileAt>, ballast: &Arc<Ballast>) -> Result<Database, Fault
 }
 
 fn make(dir: &dyn Dir, ballast: &Arc<Ballast>) -> Result<Arc<dyn FileAt>, Fault> {
+    place(dir, ballast, |db| tables::prepare(db).map(drop))
+}
+
+/// Makes the database of a directory that has none, with something in it.
+///
+/// # Errors
+/// [`Fault`], and what `fill` returns; nothing is there under its name then.
+pub(super) fn filled<E: From<Fault>>(
+    dir: &dyn Dir,
+    fill: impl FnOnce(&Database) -> Result<(), E>,
+) -> Result<(), E> {
+    let ballast = Ballast::open(dir, 0, 0).map_err(Fault::StateFile)?;
+    place(dir, &Arc::new(ballast), fill).map(drop)
+}
+
+fn place<E: From<Fault>>(
+    dir: &dyn Dir,
+    ballast: &Arc<Ballast>,
+    fill: impl FnOnce(&Database) -> Result<(), E>,
+) -> Result<Arc<dyn FileAt>, E> {
     let file = dir.create(UNFINISHED).map_err(Fault::StateFile)?;
     let db = open(file.clone(), ballast)?;
-    tables::prepare(&db)?;
-    db.close()?;
+    fill(&db)?;
+    db.close().map_err(Fault::from)?;
     let placed: io::Result<()> = dir.rename(UNFINISHED, NAME).and_then(|()| dir.sync());
     placed.map_err(Fault::StateFile)?;
     Ok(file)

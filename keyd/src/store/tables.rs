@@ -22,6 +22,7 @@
 use keyd_client::{DiskId, KeyId, KeyVersion, VaultName, ids::DesId};
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
+use super::View;
 use crate::{audit::Head, error::Fault};
 
 pub(super) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
@@ -89,6 +90,14 @@ pub(super) fn prepare(db: &Database) -> Result<Head, Fault> {
     };
     transaction.commit()?;
     Ok(head)
+}
+
+/// The committed head of the audit log in a state.
+pub(super) fn head(view: &impl View) -> Result<Head, Fault> {
+    match view.value(META, HEAD)? {
+        Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
+        None => Ok(Head::default()),
+    }
 }
 
 pub(super) fn put_head(transaction: &WriteTransaction, head: &Head) -> Result<(), Fault> {

@@ -330,6 +330,14 @@ pub trait View {
         Ok(if set.platform_version.is_some() { wraps / 2 } else { wraps })
     }
 
+    /// How many disks, snapshots and images there are.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn count_disks(&self) -> Result<u64, Fault> {
+        self.count(DISKS, &[])
+    }
+
     /// At most `limit` disks, snapshots and images of a set in order of id, after one.
     ///
     /// # Errors
@@ -397,6 +405,10 @@ impl std::fmt::Debug for Snapshot {
 impl Snapshot {
     pub(super) fn new(transaction: ReadTransaction) -> Self {
         Self(transaction)
+    }
+
+    pub(super) fn transaction(&self) -> &ReadTransaction {
+        &self.0
     }
 }
 

@@ -68,7 +68,7 @@ impl Issuing {
     fn certified(&self, vault: Option<DnsName>) -> Result<Arc<CertifiedKey>, CaError> {
         let now = clock::now();
         let mut issued = lock(&self.issued);
-        let renewal = CERTIFICATE_RENEWAL.as_millis().into();
+        let renewal = CERTIFICATE_RENEWAL.as_millis();
         if let Some(found) = issued.get(&vault)
             && u128::from(now.saturating_sub(found.at)) < renewal
         {
@@ -116,11 +116,13 @@ impl ResolvesServerCert for Issuing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{keyring::Keyring, root::RootKey};
 
     fn issuing() -> (tempfile::TempDir, Issuing) {
         let dir = tempfile::tempdir().unwrap();
         let names = Names::new(&[], &[]);
-        let ca = Ca::open(dir.path(), &names).unwrap();
+        let keyring = Keyring::new(RootKey::generate().unwrap(), None);
+        let ca = Ca::open(dir.path(), &keyring, &names).unwrap();
         (dir, Issuing::new(ca, names).unwrap())
     }
 

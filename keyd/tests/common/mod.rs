@@ -22,6 +22,7 @@ use keyd_client::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+pub(crate) mod https;
 pub(crate) mod vaults;
 
 pub(crate) const KEYD: &str = env!("CARGO_BIN_EXE_keyd");

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppStatus, Attached, AuditRecord, AuditStatus, DesStatus, DiskStatus, GrantStatus, Impact,
-    KeyStatus, OneTimeSecret, Revocation, TokenStatus, UnixMillis, VaultStatus,
+    AppStatus, Attached, AuditRecord, AuditStatus, BackedUp, DesStatus, DiskStatus, GrantStatus,
+    Impact, KeyStatus, OneTimeSecret, Revocation, TokenStatus, UnixMillis, VaultStatus,
 };
 
 /// The answer to a [`super::Request`].
@@ -133,6 +133,8 @@ pub enum Reply {
         /// SHA-256 of these, one after the other, hexadecimal.
         sha256: String,
     },
+    /// A backup was written.
+    BackedUp(BackedUp),
     /// A lease. The DEK follows the frame, unless the key is lost and the holder asked to wait.
     Attached(Box<Attached>),
     /// Refused; says why and what to do next.

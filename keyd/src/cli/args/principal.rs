@@ -24,7 +24,7 @@ pub enum PrincipalVerb {
         name: AppName,
         /// Certificates that are its own
         #[command(flatten)]
-        certificates: Certificates,
+        certificates: OwnCertificates,
     },
     /// All applications
     List,
@@ -44,13 +44,13 @@ pub enum PrincipalVerb {
         name: AppName,
         /// They; none takes all away
         #[command(flatten)]
-        certificates: Certificates,
+        certificates: OwnCertificates,
     },
 }
 
 /// Client certificates, by file or by fingerprint.
 #[derive(Debug, clap::Args)]
-pub struct Certificates {
+pub struct OwnCertificates {
     /// A client certificate that is its own (PEM); may be given several times
     #[arg(long, value_name = "FILE")]
     pub certificate: Vec<PathBuf>,

@@ -61,7 +61,7 @@ fn asked(
     if method != "GET" || path != PATH {
         return Err(Problem::bad(format!("there is nothing here but GET {PATH}")));
     }
-    let secret = headers.get(SECRET).map(|secret| SecretHash::of(secret));
+    let secret = headers.get(SECRET).map(SecretHash::of);
     let secret = secret.ok_or_else(|| {
         Problem::new(
             Kind::Unauthorized,

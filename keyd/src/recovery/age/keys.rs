@@ -73,7 +73,7 @@ impl Recipient {
         let theirs = UnparsedPublicKey::new(&X25519, self.key);
         // A key of low order has no secret with anybody.
         let wrong = || AgeError::Recipient(self.text.clone());
-        let cipher = agree_ephemeral(ours, &theirs, wrong(), |secret| {
+        let cipher = agree_ephemeral(ours, theirs, wrong(), |secret| {
             cipher(secret, &share, &self.key).ok_or_else(wrong)
         })?;
         let mut body = [0; WRAPPED_LEN];
@@ -128,7 +128,7 @@ impl Identity {
     /// The file's key, if it was wrapped to this identity.
     pub(super) fn unwrap(&self, wrapped: &Wrapped) -> Result<Option<FileKey>, AgeError> {
         let theirs = UnparsedPublicKey::new(&X25519, wrapped.share);
-        let cipher = agree(&self.secret, &theirs, (), |secret| {
+        let cipher = agree(&self.secret, theirs, (), |secret| {
             cipher(secret, &wrapped.share, &self.public).ok_or(())
         });
         let cipher = cipher.map_err(|()| AgeError::Header("a share of low order"))?;

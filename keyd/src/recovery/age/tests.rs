@@ -131,9 +131,11 @@ fn any_cut_is_found() {
         assert!(opened(&file[..len], &identities()).1.is_err(), "{len}");
     }
     // Without its end nothing is opened, though every chunk is whole.
-    let mut sealer = Sealer::new(Vec::new(), &[PUBLIC.parse().unwrap()]).unwrap();
+    let mut file = Vec::new();
+    let mut sealer = Sealer::new(&mut file, &[PUBLIC.parse().unwrap()]).unwrap();
     sealer.write_all(&[7; 70_000]).unwrap();
     drop(sealer);
+    assert!(file.len() > 65_536 && opened(&file, &identities()).1.is_err());
 }
 
 #[test]

@@ -21,7 +21,7 @@ use crate::{
     keyring::Keyring,
     ops::first_start,
     root::RootKey,
-    service::{Answer, Service},
+    service::{Answer, Reach, Service},
     store::tables::{self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, KEYS_DELETED},
 };
 

@@ -8,7 +8,10 @@ use rustls::{
 };
 
 use super::*;
-use crate::tls::{Host, ca};
+use crate::{
+    root::RootKey,
+    tls::{Host, ca},
+};
 
 fn names(public: &[&str], others: &[&str]) -> Names {
     let public: Vec<_> = public.iter().map(|name| name.parse().unwrap()).collect();
@@ -18,6 +21,14 @@ fn names(public: &[&str], others: &[&str]) -> Names {
 
 fn options(names: Names) -> TlsOptions {
     TlsOptions { names, certificate: None, client_ca: None }
+}
+
+fn keyring() -> Keyring {
+    Keyring::new(RootKey::generate().unwrap(), None)
+}
+
+fn serving(options: &TlsOptions, dir: &Path) -> Arc<ServerConfig> {
+    server(options, dir, &keyring()).unwrap().0
 }
 
 fn client(ca: &str, version: &'static rustls::SupportedProtocolVersion) -> Arc<ClientConfig> {
@@ -54,8 +65,8 @@ fn handshake(
 #[test]
 fn clients_that_trust_the_ca_reach_every_name_by_both_versions() {
     let dir = tempfile::tempdir().unwrap();
-    let server = server(&options(names(&["keys.example.org"], &["kv", "10.0.0.1"])), dir.path());
-    let server = server.unwrap();
+    let served = names(&["keys.example.org"], &["kv", "10.0.0.1"]);
+    let server = serving(&options(served), dir.path());
     let pem = ca::show(dir.path()).unwrap();
     for (version, expected) in
         [(&TLS12, ProtocolVersion::TLSv1_2), (&TLS13, ProtocolVersion::TLSv1_3)]
@@ -82,8 +93,8 @@ fn clients_that_trust_the_ca_reach_every_name_by_both_versions() {
 #[test]
 fn a_client_that_trusts_another_ca_is_not_deceived() {
     let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let server = server(&options(names(&[], &[])), dir.path()).unwrap();
-    Ca::open(other.path(), &names(&[], &[])).unwrap();
+    let server = serving(&options(names(&[], &[])), dir.path());
+    Ca::open(other.path(), &keyring(), &names(&[], &[])).unwrap();
     let stranger = client(&ca::show(other.path()).unwrap(), &TLS13);
     let refusal = handshake(&server, stranger, "prod.localhost").unwrap_err();
     assert!(refusal.contains("UnknownIssuer"), "{refusal}");
@@ -91,33 +102,45 @@ fn a_client_that_trusts_another_ca_is_not_deceived() {
 
 #[test]
 fn the_ca_stays_the_same_over_starts_and_signs_for_its_own_names_only() {
-    let dir = tempfile::tempdir().unwrap();
-    Ca::open(dir.path(), &names(&[], &[])).unwrap();
+    let (dir, keyring) = (tempfile::tempdir().unwrap(), keyring());
+    let open = |names: &Names| Ca::open(dir.path(), &keyring, names);
+    open(&names(&[], &[])).unwrap();
     let first = ca::show(dir.path()).unwrap();
-    Ca::open(dir.path(), &names(&[], &[])).unwrap();
+    open(&names(&[], &[])).unwrap();
     assert_eq!(ca::show(dir.path()).unwrap(), first);
-    let wider = Ca::open(dir.path(), &names(&["keys.example.org"], &[]));
-    assert!(matches!(wider, Err(CaError::Unfit { .. })), "{wider:?}");
-    let wider = Ca::open(dir.path(), &names(&[], &["10.0.0.1"]));
-    assert!(matches!(wider, Err(CaError::Unfit { .. })), "{wider:?}");
+    for wider in [names(&["keys.example.org"], &[]), names(&[], &["10.0.0.1"])] {
+        let opened = open(&wider);
+        assert!(matches!(opened, Err(CaError::Unfit { .. })), "{opened:?}");
+    }
 }
 
 #[test]
 fn a_ca_that_is_not_whole_is_told_not_replaced() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let dir = tempfile::tempdir().unwrap();
-    Ca::open(dir.path(), &names(&[], &[])).unwrap();
+    let (dir, keyring) = (tempfile::tempdir().unwrap(), keyring());
+    let open = || Ca::open(dir.path(), &keyring, &names(&[], &[]));
+    open().unwrap();
     let (key, certificate) = (dir.path().join("ca.key"), dir.path().join("ca.pem"));
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
-    let open = || Ca::open(dir.path(), &names(&[], &[]));
-    assert!(matches!(open(), Err(CaError::Mode { mode: 0o640, .. })));
+    let (sealed, kept) = (fs::read(&key).unwrap(), fs::read(&certificate).unwrap());
+    let other = Keyring::new(RootKey::generate().unwrap(), None);
+    let foreign = Ca::open(dir.path(), &other, &names(&[], &[]));
+    assert!(matches!(foreign, Err(CaError::Sealed(_))), "{foreign:?}");
     fs::remove_file(&key).unwrap();
-    let kept = fs::read_to_string(&certificate).unwrap();
     assert!(matches!(open(), Err(CaError::Unfit { .. })), "another key than the certificate's");
-    assert_eq!(fs::read_to_string(&certificate).unwrap(), kept);
+    fs::write(&key, &sealed).unwrap();
+    assert_eq!(fs::read(&certificate).unwrap(), kept);
+    open().unwrap();
     fs::write(&certificate, "nonsense").unwrap();
     assert!(matches!(open(), Err(CaError::Unfit { .. })));
+}
+
+#[test]
+fn the_cas_key_is_not_on_disk_in_the_clear() {
+    let dir = tempfile::tempdir().unwrap();
+    Ca::open(dir.path(), &keyring(), &names(&[], &[])).unwrap();
+    let stored = fs::read(dir.path().join("ca.key")).unwrap();
+    // An ECDSA key in PKCS#8 names its curve, prime256v1 (RFC 5480, section 2.1.1.1).
+    let curve = [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+    assert!(!stored.windows(curve.len()).any(|window| window == curve));
 }
 
 /// A certificate and key of another authority, as an operator has them.
@@ -134,7 +157,7 @@ fn the_operators_certificate_is_served_in_place_of_the_ca() {
     let dir = tempfile::tempdir().unwrap();
     let (chain, key) = operators(dir.path(), "prod.localhost");
     let own = TlsOptions { certificate: Some((chain.clone(), key)), ..options(names(&[], &[])) };
-    let server = server(&own, dir.path()).unwrap();
+    let server = serving(&own, dir.path());
     let trusting = client(&fs::read_to_string(chain).unwrap(), &TLS13);
     assert_eq!(handshake(&server, trusting, "prod.localhost"), Ok(ProtocolVersion::TLSv1_3));
     assert!(!dir.path().join("ca.pem").exists());

@@ -1,0 +1,128 @@
+//! `keyd backup` and `keyd restore`.
+
+use std::{fs::File, io::Read, path::Path, path::absolute};
+
+use keyd_client::{
+    Principal,
+    message::{BackedUp, Reply, Request},
+};
+
+use super::{
+    Error, Exit,
+    args::{
+        recovery::{Backup, Restore},
+        root::OpenRoot,
+    },
+    ask::{Ask, unexpected},
+};
+use crate::{
+    audit::Entry,
+    auth::{Op, op},
+    clock,
+    files::SystemDir,
+    harden,
+    limits::IDENTITY_LEN_MAX,
+    opened::Opened,
+    recovery::{
+        self, Manifest,
+        age::{AgeError, Identity, Recipient},
+    },
+    root::Means,
+    state_dir::StateDir,
+    store,
+};
+
+pub(super) fn backup(ask: &Ask, options: Backup) -> Result<Exit, Error> {
+    // The daemon has another working directory.
+    let to = absolute(&options.to)?;
+    let done = match options.state_dir {
+        Some(dir) => offline(&dir, &to, &options.recipient, options.open)?,
+        None => {
+            let recipients = options.recipient;
+            match ask.call(Request::Backup { to, recipients })? {
+                Reply::BackedUp(done) => done,
+                _ => return Err(unexpected()),
+            }
+        }
+    };
+    ask.print(&done, told)
+}
+
+fn told(done: &BackedUp) -> String {
+    let BackedUp { file, audit_seq, audit_hash, keys, disks, in_tokens, .. } = done;
+    let mut text = format!(
+        "{}: {keys} keys, {disks} disks; the audit log to row {audit_seq}, {audit_hash}\n",
+        file.display()
+    );
+    for (token, versions) in in_tokens {
+        text += &format!("not in it: {versions} key versions that are in the token '{token}'\n");
+    }
+    text
+}
+
+fn offline(
+    dir: &Path,
+    to: &Path,
+    recipients: &[String],
+    open: OpenRoot,
+) -> Result<BackedUp, Error> {
+    harden::process();
+    let recipients: Vec<Recipient> =
+        recipients.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
+    let dir = StateDir::open_existing(dir)?;
+    let root = dir.root().open(None, true, &means(open)?)?;
+    let store = store::open(&SystemDir::new(dir.path()), &store::AuditKeeping::default())?;
+    let who = Principal::User(rustix::process::getuid().as_raw());
+    let detail = format!("to={}", recovery::names(&recipients));
+    store.record(Entry::new(who, op::StateBackup::NAME, to.display()).detail(detail))?;
+    let manifest = recovery::write(&store.whole()?, &root, &recipients, to)?;
+    Ok(manifest.told(to))
+}
+
+pub(super) fn restore(ask: &Ask, options: Restore) -> Result<Exit, Error> {
+    harden::process();
+    let identities = identities(&options.identity)?;
+    let means = means(options.open)?;
+    let restored = recovery::restore(&recovery::Restore {
+        from: &options.from,
+        identities: &identities,
+        to: &absolute(&options.state_dir)?,
+        root: options.root,
+        means: &means,
+    })?;
+    ask.print(&restored.manifest, |manifest| {
+        let Manifest { created, audit_seq, audit_hash, keys, disks, in_tokens, .. } = manifest;
+        let mut text = format!(
+            "{}: {keys} keys, {disks} disks, as of {}\n\
+             the audit log to row {audit_seq}, {audit_hash}: compare with what 'keyd backup' told\n",
+            options.state_dir.display(),
+            clock::text(*created)
+        );
+        for (token, versions) in in_tokens {
+            text += &format!("{versions} key versions need the token '{token}'\n");
+        }
+        text
+    })
+}
+
+/// Straight into a page: it opens every key.
+fn identities(path: &Path) -> Result<Vec<Identity>, Error> {
+    let failed = |error: std::io::Error| format!("the identity {}: {error}", path.display());
+    let mut file = File::open(path).map_err(failed)?;
+    let text = Opened::<IDENTITY_LEN_MAX>::fill_with(|page| {
+        let mut len = 0;
+        while len < page.len() {
+            match file.read(&mut page[len..])? {
+                0 => break,
+                read => len += read,
+            }
+        }
+        Ok::<_, AgeError>(len)
+    })?;
+    Ok(Identity::parse(text.expose())?)
+}
+
+fn means(open: OpenRoot) -> Result<Means, Error> {
+    let (passphrase, hsm) = open.parts(None);
+    Ok(Means::new(passphrase, hsm)?)
+}

@@ -1,0 +1,409 @@
+//! Operations as the socket's requests reach them, on a store in memory. What needs time to pass is written into the
+//! past.
+
+mod both_keys;
+mod by_clock;
+mod consent;
+mod follow;
+mod losses;
+mod reactions;
+mod records;
+mod revocation;
+mod rewrapping;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io::ErrorKind,
+    os::unix::net::UnixStream,
+    sync::{Arc, Mutex, OnceLock},
+};
+
+use keyd_client::{
+    Dek, DesName, DiskId, KeyId, KeyVersion, LeaseId, Principal, VaultName,
+    dek::page::PageError,
+    message::{
+        Attached, AuditRecord, Consent, DesRequest, DesStatus, DiskRequest, DiskStatus,
+        EncryptionType, Event, FenceReport, Geometry, HolderMessage, Holes, KeyChange,
+        KeyOperation, KeyRequest, KeyStatus, OnExpiry, OnRevoke, Reaction, Refusal, RefusalCode,
+        Reply, Request, Revocation, Terms, UnixMillis, VaultRequest,
+    },
+    permission::KeyPermission,
+    wire::{self, WireError},
+};
+
+use super::first_start::platform_set;
+use crate::{
+    auth::{Auth, Caller},
+    clock,
+    core::Core,
+    files::tests::twin::Disk as Twin,
+    kek::{KeyBits, Provider},
+    keyring::Keyring,
+    leases::LeaseOver,
+    limits::MILLIS_PER_DAY,
+    lock::lock,
+    model::{des::Des, key::Key, vault::Vault, version::Version},
+    root::RootKey,
+    service::{Answer, Reach, Service},
+    store::{Options, Store, View, testing},
+};
+
+const TERMS: Terms = Terms {
+    on_revoke: OnRevoke::Park,
+    lease_ms: 5000,
+    grace_ms: 0,
+    on_expiry: OnExpiry::RefuseNew,
+};
+
+const REPORT: FenceReport =
+    FenceReport { ordered: 1, last_io: Some(2), wiped: 3, took_us: 4, held: 5 };
+
+const OWNER: u32 = 0;
+
+/// The same in every daemon, so that key versions can be shared by all tests: making one takes tenths of a second.
+fn root_key() -> RootKey {
+    let fill = |bytes: &mut [u8; 32]| {
+        bytes.fill(7);
+        Ok::<_, PageError>(())
+    };
+    RootKey::fill_with(fill).unwrap()
+}
+
+/// The first version of a key of this name.
+fn first_version(id: &KeyId) -> Version {
+    static MADE: OnceLock<Mutex<HashMap<KeyId, Version>>> = OnceLock::new();
+    let mut made = lock(MADE.get_or_init(Mutex::default));
+    let version = made.entry(id.clone()).or_insert_with(|| {
+        let version = KeyVersion::random();
+        let keyring = Keyring::new(root_key(), None);
+        let pair = keyring.make(id, version, KeyBits::Rsa2048, Provider::Software).unwrap();
+        Version::new(version, pair, clock::now())
+    });
+    version.clone()
+}
+
+fn id(name: &str) -> KeyId {
+    name.parse().unwrap()
+}
+
+fn des(name: &str) -> DesName {
+    name.parse().unwrap()
+}
+
+fn identity(name: &str) -> Principal {
+    Principal::Des(des(name))
+}
+
+fn all<T: Copy + Ord>(items: &[T]) -> BTreeSet<T> {
+    items.iter().copied().collect()
+}
+
+fn days(count: u64) -> UnixMillis {
+    count * MILLIS_PER_DAY
+}
+
+/// Key `k` of the vault `default`, its versions all on or off, whatever that hits.
+fn switch(enabled: bool) -> KeyRequest {
+    update(None, KeyChange { enabled: Some(enabled), ..KeyChange::default() })
+}
+
+fn update(version: Option<KeyVersion>, change: KeyChange) -> KeyRequest {
+    update_of("k", version, change)
+}
+
+fn update_of(name: &str, version: Option<KeyVersion>, change: KeyChange) -> KeyRequest {
+    KeyRequest::Update { name: id(name), version, change, consent: Consent::Force, wait_ms: 0 }
+}
+
+fn policy(principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest {
+    VaultRequest::Policy {
+        name: VaultName::default_vault(),
+        principal: principal.clone(),
+        permissions: all(permissions),
+        consent: Consent::Force,
+        wait_ms: 0,
+    }
+}
+
+fn geometry() -> Geometry {
+    Geometry { sector_size: 512, data_offset: 16 << 20, size: 1 << 30, holes: Holes::Zeros }
+}
+
+/// A daemon without a socket, with key `k` and set `s` on it.
+struct Daemon {
+    service: Service,
+    twin: Twin,
+}
+
+impl Daemon {
+    fn new() -> Self {
+        Self::with(TERMS)
+    }
+
+    fn with(terms: Terms) -> Self {
+        let daemon = Self::open(Twin::new(1));
+        let platform = Key::new(KeyId::platform(), true, first_version(&KeyId::platform()));
+        let now = clock::now();
+        daemon.change(|txn| {
+            for vault in [VaultName::default_vault(), VaultName::platform()] {
+                txn.put_vault(&Vault::new(vault, 90, false, now).unwrap())?;
+            }
+            txn.put_key(&platform)?;
+            txn.put_set(&Des::platform(platform_set(), &platform, TERMS, now))
+        });
+        daemon.make_key("k");
+        daemon.make_set("s", "k", EncryptionType::CustomerKey, terms);
+        daemon
+    }
+
+    fn open(twin: Twin) -> Self {
+        let store = Store::open(twin.dir(), &Options::default(), None).unwrap();
+        let auth = Auth::new(OWNER, vec!["50=attach".parse().unwrap()]);
+        let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
+        Self { service: Service::new(core, Reach::default()), twin }
+    }
+
+    /// The daemon ends, and another takes up its state.
+    fn restarted(self) -> Self {
+        let Self { service, twin } = self;
+        drop(service);
+        Self::open(twin)
+    }
+
+    fn core(&self) -> &Core {
+        self.service.core()
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(&crate::store::Txn<'_>) -> Result<(), crate::error::Fault>,
+    ) {
+        testing::change(&self.core().store, change);
+    }
+
+    fn try_as(
+        &self,
+        uid: u32,
+        request: impl Into<Request>,
+    ) -> Result<(Reply, Option<Dek>), Refusal> {
+        let stream = Arc::new(UnixStream::pair().unwrap().0);
+        match self.service.answer(&Caller::local(uid, 1), request.into(), &stream) {
+            Answer::Reply(reply, dek) => match *reply {
+                Reply::Refused(refusal) => Err(refusal),
+                reply => Ok((reply, dek)),
+            },
+            Answer::Lease(_) => panic!("that is what try_attach is for"),
+        }
+    }
+
+    fn ask(&self, request: impl Into<Request>) -> Reply {
+        self.try_as(OWNER, request).unwrap().0
+    }
+
+    fn refused(&self, request: impl Into<Request>) -> Refusal {
+        self.try_as(OWNER, request).unwrap_err()
+    }
+
+    fn make_key(&self, name: &str) {
+        self.put_key(Key::new(id(name), false, first_version(&id(name))));
+    }
+
+    fn put_key(&self, key: Key) {
+        self.change(|txn| txn.put_key(&key));
+    }
+
+    fn make_set(&self, name: &str, key: &str, encryption: EncryptionType, terms: Terms) {
+        self.ask(DesRequest::Create {
+            name: des(name),
+            key: id(key),
+            version: None,
+            encryption,
+            terms,
+            auto_rotate: true,
+            permit: true,
+        });
+    }
+
+    fn make_disk(&self, set: &str) -> DiskId {
+        let request = DiskRequest::Create { des: Some(des(set)), geometry: geometry() };
+        let Reply::Disk(disk) = self.ask(request) else { panic!("no disk") };
+        self.ask(DiskRequest::Confirm { id: disk.record.id });
+        disk.record.id
+    }
+
+    /// The plaintext DEK, by break-glass.
+    fn dek(&self, id: DiskId) -> Vec<u8> {
+        let (_, dek) = self.try_as(OWNER, DiskRequest::ReleaseKey { id }).unwrap();
+        dek.unwrap().expose().to_vec()
+    }
+
+    fn key(&self, name: &str) -> KeyStatus {
+        let Reply::Key(key) = self.ask(KeyRequest::Show { name: id(name) }) else {
+            panic!("no key")
+        };
+        key
+    }
+
+    fn set(&self, name: &str) -> DesStatus {
+        let Reply::Des(set) = self.ask(DesRequest::Show { name: des(name) }) else {
+            panic!("no set")
+        };
+        set
+    }
+
+    fn disk(&self, id: DiskId) -> DiskStatus {
+        let Reply::Disk(disk) = self.ask(DiskRequest::Show { id }) else { panic!("no disk") };
+        *disk
+    }
+
+    fn edit_key(&self, name: &str, edit: impl FnOnce(&mut Key)) {
+        let mut key = self.core().store.snapshot().unwrap().key(&id(name)).unwrap();
+        edit(&mut key);
+        self.put_key(key);
+    }
+
+    fn edit_set(&self, name: &str, edit: impl FnOnce(&mut Des)) {
+        let mut set = self.core().store.snapshot().unwrap().set(&des(name)).unwrap();
+        edit(&mut set);
+        self.change(|txn| txn.put_set(&set));
+    }
+
+    /// Audit records of an operation, oldest first.
+    fn records(&self, operation: &str) -> Vec<AuditRecord> {
+        let records = self.core().store.tail_audit(500).unwrap();
+        records.into_iter().filter(|record| record.operation == operation).collect()
+    }
+
+    fn warnings(&self) -> String {
+        let Reply::Status(status) = self.ask(Request::Status) else { panic!("no status") };
+        status.warnings.join("\n")
+    }
+
+    fn try_attach_as(&self, uid: u32, disk: DiskId) -> Result<Holder<'_>, Refusal> {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let caller = Caller::local(uid, 77);
+        let request = Request::Attach { id: disk, read_only: false, wait: false };
+        match self.service.answer(&caller, request, &Arc::new(ours)) {
+            Answer::Lease(lease) => {
+                let (reply, dek) = wire::receive(&mut &theirs).unwrap();
+                let Reply::Attached(attached) = reply else { panic!("{reply:?}") };
+                let dek = dek.unwrap().expose().to_vec();
+                Ok(Holder { daemon: self, caller, lease, theirs, attached: *attached, dek })
+            }
+            Answer::Reply(reply, _) => match *reply {
+                Reply::Refused(refusal) => Err(refusal),
+                other => panic!("{other:?}"),
+            },
+        }
+    }
+
+    fn try_attach(&self, disk: DiskId) -> Result<Holder<'_>, Refusal> {
+        self.try_attach_as(OWNER, disk)
+    }
+
+    fn attach(&self, disk: DiskId) -> Holder<'_> {
+        self.try_attach(disk).unwrap()
+    }
+
+    /// Whether it attaches now; it lets go at once.
+    fn attachable(&self, disk: DiskId) -> Result<(), Refusal> {
+        self.try_attach(disk).map(Holder::hang_up)
+    }
+}
+
+/// A process that holds a disk's DEK.
+struct Holder<'d> {
+    daemon: &'d Daemon,
+    caller: Caller,
+    lease: LeaseId,
+    theirs: UnixStream,
+    attached: Attached,
+    dek: Vec<u8>,
+}
+
+impl Holder<'_> {
+    /// The next event, if one was sent.
+    fn heard(&mut self) -> Option<(Event, Option<Dek>)> {
+        match wire::receive(&mut self.theirs) {
+            Ok(event) => Some(event),
+            Err(WireError::Io(error)) if error.kind() == ErrorKind::WouldBlock => None,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    fn expect(&mut self, event: &Event) -> Option<Dek> {
+        let (heard, dek) = self.heard().expect("an event");
+        assert_eq!(heard, *event);
+        dek
+    }
+
+    fn expect_revoked(&mut self) -> (String, Reaction) {
+        match self.heard() {
+            Some((Event::Revoked { reason, on_revoke }, _)) => (reason, on_revoke),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn expect_nothing(&mut self) {
+        assert_eq!(self.heard().map(|(event, _)| event), None);
+    }
+
+    fn say(&self, message: &HolderMessage) {
+        self.daemon.service.holder_says(&self.caller, self.lease, message).unwrap();
+    }
+
+    fn fence(&self) {
+        self.say(&HolderMessage::Fenced(REPORT));
+    }
+
+    /// Its lease is prolonged, as that of one which holds its DEK is.
+    fn expect_renewal(&mut self, lease_ms: u64) {
+        self.say(&HolderMessage::Renew);
+        self.expect(&Event::Renewed { lease_ms });
+    }
+
+    fn expect_still_revoked(&mut self) -> String {
+        self.say(&HolderMessage::Reclaim);
+        match self.heard() {
+            Some((Event::StillRevoked(refusal), None)) => refusal.message,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// It hears that its key is back, and gets the same DEK again.
+    fn expect_back(&mut self) {
+        self.expect(&Event::Granted);
+        self.say(&HolderMessage::Reclaim);
+        let again = self.expect(&Event::Reclaimed).expect("a DEK");
+        assert_eq!(again.expose().as_slice(), self.dek);
+    }
+
+    fn hang_up(self) {
+        self.daemon.service.lease_over(self.lease, LeaseOver::HungUp);
+    }
+}
+
+fn revocation(reply: Reply) -> Revocation {
+    match reply {
+        Reply::KeyChanged { revocation, .. } | Reply::PolicyChanged { revocation, .. } => {
+            revocation
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn rewrapped(reply: &Reply) -> u64 {
+    match reply {
+        Reply::Rewrapped { rewrapped } | Reply::Rotated { rewrapped, .. } => *rewrapped,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn rotate(name: &str) -> KeyRequest {
+    KeyRequest::Rotate { name: id(name) }
+}
+
+fn set_key(name: &str, key: &str) -> DesRequest {
+    DesRequest::SetKey { name: des(name), key: id(key), version: None, permit: true }
+}

@@ -1,0 +1,169 @@
+//! Disks, snapshots and images: what is made from what, in which set. And restrictions, which refuse with their reason.
+
+use keyd_client::message::DiskKind;
+
+use super::*;
+
+fn derived(daemon: &Daemon, source: DiskId, kind: DiskKind) -> Result<DiskId, Refusal> {
+    let request = DiskRequest::Derive { source, kind, des: None };
+    let (reply, _) = daemon.try_as(OWNER, request)?;
+    let Reply::Disk(disk) = reply else { panic!("{reply:?}") };
+    daemon.ask(DiskRequest::Confirm { id: disk.record.id });
+    assert_eq!((disk.record.kind, disk.record.source), (kind, Some(source)));
+    Ok(disk.record.id)
+}
+
+/// Azure: snapshots of disks, images of disks and snapshots, disks of both.
+#[test]
+fn what_is_made_from_what() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
+    let image = derived(&daemon, disk, DiskKind::Image).unwrap();
+    for (source, of, allowed) in [
+        (disk, "disk", [false, true, true]),
+        (snapshot, "snapshot", [true, false, true]),
+        (image, "image", [true, false, false]),
+    ] {
+        let kinds = [DiskKind::Disk, DiskKind::Snapshot, DiskKind::Image];
+        for (kind, allowed) in kinds.into_iter().zip(allowed) {
+            let made = derived(&daemon, source, kind);
+            assert_eq!(made.is_ok(), allowed, "{kind:?} of {of}");
+            if let Err(refusal) = made {
+                assert!(refusal.message.contains("a disk is made from either"), "{refusal:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_made_has_its_sources_dek_wrapped_for_itself() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
+    let copy = derived(&daemon, snapshot, DiskKind::Disk).unwrap();
+    let records = [disk, snapshot, copy].map(|id| daemon.disk(id).record);
+    assert!(records[0].wrapped != records[1].wrapped && records[1].wrapped != records[2].wrapped);
+    assert_eq!([daemon.dek(disk), daemon.dek(copy)], [daemon.dek(snapshot), daemon.dek(disk)]);
+    assert_eq!(
+        (records[0].digest.clone(), records[0].geometry),
+        (records[2].digest.clone(), records[2].geometry)
+    );
+    // They go and stay one by one.
+    daemon.ask(DiskRequest::Erase { id: disk, consent: Consent::Force });
+    assert_eq!(daemon.dek(snapshot), daemon.dek(copy));
+}
+
+#[test]
+fn what_belongs_together_stays_in_one_set() {
+    let daemon = Daemon::new();
+    daemon.make_set("t", "k", EncryptionType::CustomerKey, TERMS);
+    let disk = daemon.make_disk("s");
+    let elsewhere =
+        DiskRequest::Derive { source: disk, kind: DiskKind::Snapshot, des: Some(des("t")) };
+    let refused = daemon.refused(elsewhere);
+    assert!(refused.message.contains("stay in one set, 's'"), "{}", refused.message);
+    let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
+    let copy = derived(&daemon, snapshot, DiskKind::Disk).unwrap();
+    for id in [disk, snapshot, copy] {
+        let refused = daemon.refused(DiskRequest::Move { id, des: des("t") });
+        assert!(refused.message.contains("copy its data to a new disk"), "{}", refused.message);
+    }
+    for id in [copy, snapshot] {
+        daemon.ask(DiskRequest::Erase { id, consent: Consent::Force });
+    }
+    daemon.ask(DiskRequest::Move { id: disk, des: des("t") });
+    assert_eq!(daemon.disk(disk).record.des, des("t"));
+}
+
+#[test]
+fn a_snapshot_is_attached_to_be_read_only() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
+    let refused = daemon.attachable(snapshot).unwrap_err();
+    assert!(refused.message.contains("attached read-only"), "{}", refused.message);
+    // Its maker writes it until it is confirmed.
+    let request = DiskRequest::Derive { source: disk, kind: DiskKind::Snapshot, des: None };
+    let Reply::Disk(fresh) = daemon.ask(request) else { panic!("no disk") };
+    assert_eq!(daemon.attachable(fresh.record.id), Ok(()));
+    let refused = derived(&daemon, fresh.record.id, DiskKind::Image).map(drop);
+    assert!(refused.unwrap_err().message.contains("not confirmed yet"));
+}
+
+#[test]
+fn nothing_is_made_from_what_cannot_be_had() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    daemon.ask(switch(false));
+    let refused = derived(&daemon, disk, DiskKind::Snapshot).unwrap_err();
+    assert_eq!(refused.code, RefusalCode::KeyDisabled);
+    let unknown = derived(&daemon, DiskId::random(), DiskKind::Snapshot).unwrap_err();
+    assert_eq!(unknown.code, RefusalCode::NotFound);
+}
+
+#[test]
+fn a_set_tells_all_that_is_in_it_page_by_page() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
+    let image = derived(&daemon, disk, DiskKind::Image).unwrap();
+    daemon.make_disk("platform");
+    let mut expected = vec![disk, snapshot, image];
+    expected.sort_unstable();
+    let page = |after| match daemon.ask(DesRequest::Resources { name: des("s"), after }) {
+        Reply::Disks { disks, more: false } => {
+            disks.iter().map(|disk| disk.record.id).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(page(None), expected);
+    assert_eq!(page(Some(expected[0])), expected[1..]);
+    assert_eq!(daemon.set("s").disks, 3);
+}
+
+/// Each says what to do instead.
+#[test]
+fn restrictions_refuse_with_their_reason() {
+    let daemon = Daemon::new();
+    let create = |name: &str, key: &str, encryption| DesRequest::Create {
+        name: des(name),
+        key: id(key),
+        version: None,
+        encryption,
+        terms: TERMS,
+        auto_rotate: true,
+        permit: true,
+    };
+    let vault = |name: &str, retention_days| VaultRequest::Create {
+        name: name.parse().unwrap(),
+        retention_days,
+        purge_protection: false,
+    };
+    let platform = VaultName::platform();
+    let permit = VaultRequest::Permit {
+        name: platform.clone(),
+        principal: identity("s"),
+        permissions: [KeyPermission::Get].into(),
+    };
+    let customer = EncryptionType::CustomerKey;
+    let cases: Vec<(Request, &str)> = vec![
+        (create("x", "platform/platform", customer).into(), "keyd's own and has its set already"),
+        (create("x", "k", EncryptionType::PlatformKey).into(), "keyd's own and has its set"),
+        (create("s", "k", customer).into(), "choose another name"),
+        (create("x", "nope", customer).into(), "'keyd key list' shows the keys"),
+        (DesRequest::Delete { name: des("platform") }.into(), "it stays as it is"),
+        (vault("bank", 6).into(), "for 7 to 90 days, not 6"),
+        (vault("bank", 91).into(), "for 7 to 90 days, not 91"),
+        (vault("default", 7).into(), "choose another name"),
+        (permit.into(), "vault 'platform' is keyd's own"),
+        (VaultRequest::Delete { name: platform }.into(), "it stays as it is"),
+        (VaultRequest::Delete { name: VaultName::default_vault() }.into(), "it stays as it is"),
+        (rotate("nope").into(), "'keyd key list' shows the keys"),
+        (KeyRequest::Recover { name: id("k") }.into(), "'keyd key delete k' comes first"),
+    ];
+    for (request, why) in cases {
+        let refused = daemon.refused(request.clone());
+        assert!(refused.message.contains(why), "{request:?}: {}", refused.message);
+    }
+}
