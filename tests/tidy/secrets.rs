@@ -32,8 +32,11 @@ const EXPOSE: [&str; 24] = [
     "keyd/src/cli/release.rs",         // writes a DEK to a file: break-glass
 ];
 
-/// What holds secret bytes directly.
+/// What holds secret bytes directly: neither it nor what it is part of is copied, compared or serialised.
 const HOLDERS: [&str; 4] = ["Dek", "Locked", "Zeroizing", "RootKey"];
+
+/// Of these, what tells its bytes when it is printed.
+const TELLTALES: [&str; 1] = ["Zeroizing"];
 
 /// Secrets that travel in a message all the same: a token's only showing, and what Key Vault's API wraps and decrypts.
 const TRAVEL: [&str; 2] = ["OneTimeSecret", "Octets"];
@@ -65,12 +68,14 @@ fn secrets_are_neither_printed_nor_cloned_nor_serialised() {
                 }
                 _ => continue,
             };
-            let travels = TRAVEL.iter().any(|travels| name == travels);
-            let secret = !travels && fields.iter().any(|field| is_secret(&field.ty));
+            let is_one_of = |names: &[&str]| names.iter().any(|one| name == one);
+            let holds = |names| fields.iter().any(|field| mentions(&field.ty, names));
+            let stays = holds(&HOLDERS[..]) && !is_one_of(&TRAVEL);
+            let silent = holds(&TELLTALES[..]) || is_one_of(&SECRETS);
             for derived in derives(attributes) {
                 let copies = ["Clone", "Serialize", "Deserialize", "PartialEq"];
-                let prints = derived == "Debug" && SECRETS.iter().any(|secret| name == secret);
-                if prints || (secret && copies.contains(&derived.as_str())) {
+                let prints = silent && derived == "Debug";
+                if prints || (stays && copies.contains(&derived.as_str())) {
                     faults.push(format!(
                         "{}: {name} is or holds a secret and derives {derived}",
                         source.path
@@ -82,17 +87,17 @@ fn secrets_are_neither_printed_nor_cloned_nor_serialised() {
     report(&faults);
 }
 
-/// Whether a type is, or directly contains, secret bytes.
-fn is_secret(field: &syn::Type) -> bool {
-    struct Names(bool);
-    impl<'ast> Visit<'ast> for Names {
+/// Whether a type names one of these, itself or inside.
+fn mentions(ty: &syn::Type, names: &[&str]) -> bool {
+    struct Found<'n>(&'n [&'n str], bool);
+    impl<'ast> Visit<'ast> for Found<'_> {
         fn visit_ident(&mut self, ident: &'ast proc_macro2::Ident) {
-            self.0 |= HOLDERS.iter().any(|holder| ident == holder);
+            self.1 |= self.0.iter().any(|name| ident == name);
         }
     }
-    let mut names = Names(false);
-    names.visit_type(field);
-    names.0
+    let mut found = Found(names, false);
+    found.visit_type(ty);
+    found.1
 }
 
 fn derives(attributes: &[Attribute]) -> Vec<String> {
