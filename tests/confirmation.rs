@@ -1,5 +1,5 @@
-//! A revocation that proves itself: who asks to wait is told of every holder that it has let go and when, or that it has
-//! not said so and when its lease ends, or that it is gone.
+//! A revocation that proves itself: who asks to wait is told of every holder that it has let go and when, or that it
+//! has not said so and when its lease ends, or that it is gone.
 
 use std::{collections::BTreeMap, thread, time::Duration};
 

@@ -9,11 +9,11 @@ use std::{
 use keyd_client::{
     ClientError, DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
     message::{
-        Consent, DesRequest, DiskRequest, EncryptionType, KeyChange, KeyOperation, KeyRequest,
-        KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms, UnixSeconds,
-        VaultRequest,
+        Consent, DesRequest, DiskRequest, EncryptionType, GrantRequest, KeyChange, KeyOperation,
+        KeyRequest, KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms,
+        UnixSeconds, VaultRequest,
     },
-    permission::KeyPermission,
+    permission::{KeyPermission, Permission},
 };
 use system_tests::{
     audit::fence_of,
@@ -39,6 +39,8 @@ struct Loss {
     what: &'static str,
     encryption: EncryptionType,
     on_expiry: OnExpiry,
+    /// The user who serves the disk, if not the administrator.
+    user: Option<u32>,
     /// Whether it is lost when its version expires, and not when that is said.
     by_clock: bool,
     /// Loses it.
@@ -51,6 +53,7 @@ const LOSS: Loss = Loss {
     what: "",
     encryption: EncryptionType::CustomerKey,
     on_expiry: OnExpiry::RefuseNew,
+    user: None,
     by_clock: false,
     take: |_| (),
     give_back: None,
@@ -58,7 +61,7 @@ const LOSS: Loss = Loss {
 
 const BOTH: EncryptionType = EncryptionType::PlatformAndCustomerKeys;
 
-const LOSSES: [Loss; 14] = [
+const LOSSES: [Loss; 15] = [
     Loss {
         what: "version disabled",
         take: |case| case.change(Some(case.version()), enabled(false)),
@@ -136,6 +139,13 @@ const LOSSES: [Loss; 14] = [
         encryption: EncryptionType::PlatformKey,
         take: |case| case.change_of(KeyId::platform(), None, enabled(false)),
         give_back: Some(|case| case.change_of(KeyId::platform(), None, enabled(true))),
+        ..LOSS
+    },
+    Loss {
+        what: "user's permission attach removed",
+        user: Some(NOBODY),
+        take: |case| case.grant(&[]),
+        give_back: Some(|case| case.grant(&[Permission::Attach])),
         ..LOSS
     },
     Loss { what: "disk erased, and its set", take: |case| case.erase(), ..LOSS },
@@ -220,6 +230,11 @@ impl<'a> Case<'a> {
         self.take(VaultRequest::Policy { name, principal, permissions, consent, wait_ms })
     }
 
+    fn grant(&self, permissions: &[Permission]) {
+        let permissions = permissions.iter().copied().collect();
+        self.world.ask(GrantRequest::Set { principal: Principal::User(NOBODY), permissions });
+    }
+
     fn delete(&self) {
         let (name, consent) = (self.key(), Consent::Force);
         self.take(KeyRequest::Delete { name, consent, wait_ms: WAIT_MS })
@@ -279,7 +294,14 @@ fn refusal(answer: Result<Reply, ClientError>) -> RefusalCode {
 /// Loses the key under load, brings it back if that can be: one row of the table.
 fn drill(world: &World, number: usize, loss: &Loss) -> String {
     let case = Case::new(world, number, loss);
-    let mut drill = Drill::on(world, &case.name, number as u64);
+    let backend = match loss.user {
+        Some(user) => {
+            case.grant(&[Permission::Attach]);
+            world.start_backend_as(user, &case.name)
+        }
+        None => world.start_backend(&case.name, ""),
+    };
+    let mut drill = Drill::of(world, &case.name, number as u64, backend);
     // There is nothing to come back for: what the guest asks is answered with errors.
     drill.may_fail = loss.what.starts_with("disk erased");
     drill.load_for(Duration::from_millis(200));
@@ -290,11 +312,11 @@ fn drill(world: &World, number: usize, loss: &Loss) -> String {
     let fence = fence_of(world, case.disk, since);
     assert!(fence.last_io.is_some_and(|last| since <= last && last <= fence.wiped), "{fence:?}");
     assert!(fence.ordered <= fence.wiped);
-    let released = world.try_ask(DiskRequest::ReleaseKey { id: case.disk });
-    assert!(
-        matches!(refusal(released), RefusalCode::KeyDisabled | RefusalCode::NotFound),
-        "the key cannot be had"
-    );
+    if loss.user.is_none() {
+        let released = world.try_ask(DiskRequest::ReleaseKey { id: case.disk });
+        let lost = [RefusalCode::KeyDisabled, RefusalCode::NotFound];
+        assert!(lost.contains(&refusal(released)), "the key cannot be had");
+    }
     drill.assert_halted();
     let back = loss.give_back.map(|give_back| {
         let asked = Instant::now();
@@ -304,12 +326,13 @@ fn drill(world: &World, number: usize, loss: &Loss) -> String {
         drill.assert_intact();
         ms(first, asked)
     });
-    let confirmed = (!loss.by_clock).then(|| ms(halt.returned, lost));
+    // Who takes a key away is answered when every holder has confirmed; who erases or grants, at once.
+    let answered = (!loss.by_clock).then(|| ms(halt.returned, lost));
     format!(
         "{:<36} {:>8.1} ms {} {:>6} us {:>6} {}",
         loss.what,
         ms(halt.last, lost),
-        or(confirmed, "by clock"),
+        or(answered, "by clock"),
         fence.took_us,
         fence.held,
         or(back, "never")
@@ -340,7 +363,7 @@ fn every_kind_of_loss_halts_a_running_disk_and_what_comes_back_goes_on() {
     let rows: Vec<String> = LOSSES.iter().enumerate().map(row).collect();
     println!(
         "\n{:<36} {:>11} {:>11} {:>9} {:>6} {:>11}",
-        "the key is lost by", "last I/O", "confirmed", "fence", "held", "goes on"
+        "the key is lost by", "last I/O", "answered", "fence", "held", "goes on"
     );
     rows.iter().for_each(|row| println!("{row}"));
     let _ = world.keyd("audit verify").success();

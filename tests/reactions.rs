@@ -1,5 +1,5 @@
-//! What a set has its disks do when their key goes: hold what the guest asks, fail it, go on until the next attach, or go
-//! on for a grace. And what a change of these terms does to a disk that runs.
+//! What a set has its disks do when their key goes: hold what the guest asks, fail it, go on until the next attach, or
+//! go on for a grace. And what a change of these terms does to a disk that runs.
 
 use std::time::{Duration, Instant};
 

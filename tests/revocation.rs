@@ -1,5 +1,5 @@
-//! The key is pulled: I/O halts, nothing is lost, the key is gone from memory, and everything goes on when the key comes
-//! back.
+//! The key is pulled: I/O halts, nothing is lost, the key is gone from memory, and everything goes on when the key
+//! comes back.
 
 use std::{fs, time::Duration};
 

@@ -1,7 +1,10 @@
-//! Keys change under a running disk: rotation, another key for its set, another set for it. The guest sees no error, and
-//! every answer is right. Prints a table of latencies: `--nocapture`.
+//! Keys change under a running disk: rotation, another key for its set, another set for it. The guest sees no error,
+//! and every answer is right. Prints a table of latencies: `--nocapture`.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use keyd_client::{
     DesName, DiskId, KeyId,
@@ -19,6 +22,12 @@ use system_tests::{
 const OTHERS: u64 = 300;
 
 const LEN: usize = 16 << 20;
+
+/// One test at a time: what is measured is not to be another test's load.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn key(name: &str) -> KeyId {
     name.parse().expect("a name of a key")
@@ -72,6 +81,7 @@ fn move_about(world: &World, id: DiskId) -> u64 {
 
 #[test]
 fn rotation_another_key_and_another_set_are_not_noticed_under_load() {
+    let _alone = alone();
     let world = World::new();
     for name in ["d", "e"] {
         world.make_set(name, EncryptionType::CustomerKey, TERMS);
@@ -115,6 +125,7 @@ fn rotation_another_key_and_another_set_are_not_noticed_under_load() {
 
 #[test]
 fn after_a_rotation_the_new_version_is_the_one_that_counts() {
+    let _alone = alone();
     let world = World::new();
     let mut drill = Drill::new(&world, "d", 8);
     for _ in 0..3 {

@@ -1,8 +1,8 @@
-//! Key-encryption keys (KEKs): RSA encryption after RFC 8017. The only module that uses RSA; why aws-lc-rs and not `rsa`:
-//! RUSTSEC-2023-0071 (Marvin).
+//! Key-encryption keys (KEKs): RSA encryption after RFC 8017. The only module that uses RSA; why aws-lc-rs and not
+//! `rsa`: RUSTSEC-2023-0071 (Marvin).
 //!
-//! A disk's DEK is wrapped with OAEP, SHA-256 and MGF1-SHA-256, no label (Key Vault: `RSA-OAEP-256`). What is wrapped is
-//! not the bare DEK but [`bound`]'s structure, so a blob moved to another disk is found out.
+//! A disk's DEK is wrapped with OAEP, SHA-256 and MGF1-SHA-256, no label (Key Vault: `RSA-OAEP-256`). What is wrapped
+//! is not the bare DEK but [`bound`]'s structure, so a blob moved to another disk is found out.
 
 mod algorithm;
 pub mod bound;

@@ -1,5 +1,5 @@
-//! Private keys in use: opened once, kept for the life of the process or until their key is switched off. A sealed key is
-//! opened in memory, one of an HSM is found there.
+//! Private keys in use: opened once, kept for the life of the process or until their key is switched off. A sealed key
+//! is opened in memory, one of an HSM is found there.
 
 use std::{
     collections::HashMap,

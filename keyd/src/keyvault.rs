@@ -2,8 +2,8 @@
 //! said instead ([`Problem`]). Requests are judged here as a whole and nowhere else; nothing here knows of sockets, of
 //! permissions or of the store.
 //!
-//! Names and numbers are those of the API's description (Azure/azure-rest-api-specs, `keyvault/data-plane`, versions 7.0
-//! to 2025-07-01) and of replies of the service that the SDKs' tests have recorded.
+//! Names and numbers are those of the API's description (Azure/azure-rest-api-specs, `keyvault/data-plane`, versions
+//! 7.0 to 2025-07-01) and of replies of the service that the SDKs' tests have recorded.
 
 pub mod api_version;
 mod attributes;

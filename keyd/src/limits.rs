@@ -5,8 +5,8 @@ use std::time::Duration;
 /// Connections at once. A lease is a connection: a thousand attached disks and room for commands.
 pub const CONNECTIONS_MAX: usize = 2048;
 
-/// Open files: one a connection, and some for the daemon itself.
-pub const OPEN_FILES: u64 = CONNECTIONS_MAX as u64 + 64;
+/// Open files: one a connection of the socket, of HTTPS and of the identity endpoint, and some for the daemon itself.
+pub const OPEN_FILES: u64 = CONNECTIONS_MAX as u64 + 2 * HTTP_CONNECTIONS_MAX as u64 + 64;
 
 /// A connection that asks nothing for this long is closed.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -227,8 +227,9 @@ pub const TOKEN_LABEL_LEN_MAX: usize = 64;
 /// Life of tokens from the identity endpoint, milliseconds: clients fetch another half way.
 pub const IDENTITY_TOKEN_MS: u64 = 3600 * 1000;
 
-/// Records of unknown credentials in the audit log, a minute: enough to see that somebody tries.
-pub const STRANGERS_PER_MINUTE: u32 = 30;
+/// Records of unknown credentials in the audit log, a minute, and as many of requests that are none: enough to see that
+/// somebody tries.
+pub const SPARING_PER_MINUTE: u32 = 30;
 
 /// Connections by HTTPS at once; more wait in the kernel's queue. A connection takes at most two buffers of
 /// [`HTTP_HEAD_LEN_MAX`], those of TLS of about 32 KiB, and a body of [`BODY_LEN_MAX`].

@@ -1,6 +1,6 @@
 //! One verb a file. Each operation takes the permit for itself by value, runs straight through, and writes its audit
-//! record in the transaction of its change. Reading leaves no record: nothing is used by it, and an administrator must be
-//! able to look when nothing can be written.
+//! record in the transaction of its change. Reading leaves no record: nothing is used by it, and an administrator must
+//! be able to look when nothing can be written.
 
 #![allow(clippy::needless_pass_by_value, reason = "a permit is spent by passing it on")]
 

@@ -7,7 +7,7 @@ mod disk;
 mod identify;
 mod key;
 mod keyvault;
-mod strangers;
+mod sparing;
 mod vault;
 
 use std::{fmt, os::unix::net::UnixStream, sync::Arc};
@@ -25,14 +25,17 @@ use crate::{
     leases::LeaseOver,
     log, ops,
 };
-use strangers::Strangers;
+use sparing::Sparing;
 
 /// The daemon's parts, as those who ask meet them.
 #[derive(Debug)]
 pub struct Service {
     core: Arc<Core>,
     reach: Reach,
-    strangers: Strangers,
+    /// Of those whom nobody knows.
+    strangers: Sparing,
+    /// Of requests that are none.
+    misasked: Sparing,
 }
 
 /// How the daemon is reached by others than its socket.
@@ -63,7 +66,7 @@ impl Service {
     /// A service of these parts.
     #[must_use]
     pub fn new(core: Arc<Core>, reach: Reach) -> Self {
-        Self { core, reach, strangers: Strangers::default() }
+        Self { core, reach, strangers: Sparing::default(), misasked: Sparing::default() }
     }
 
     /// The parts.

@@ -111,3 +111,8 @@ fn the_node_client_is_served() {
     command.arg(script("node/keys.mjs")).env("KEYD_NODE_CLIENT", package);
     run(&Vaults::start(), &mut command);
 }
+
+#[test]
+fn the_rust_client_is_served() {
+    run(&Vaults::start(), &mut Command::new(client("rust/debug/keyd-conformance")));
+}

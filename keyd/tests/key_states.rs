@@ -1,7 +1,7 @@
-//! The table of Key Vault's API: state of a key x operation x permission. Every cell is asked over HTTP and asserted with
-//! its status, code and inner code. The expected values are Key Vault's documented rules (a key outside its time still
-//! unwraps and decrypts; a disabled one can be read; a deleted one is not there but among the deleted), with the codes of
-//! replies of the service that its SDKs' tests recorded.
+//! The table of Key Vault's API: state of a key x operation x permission. Every cell is asked over HTTP and asserted
+//! with its status, code and inner code. The expected values are Key Vault's documented rules (a key outside its time
+//! still unwraps and decrypts; a disabled one can be read; a deleted one is not there but among the deleted), with the
+//! codes of replies of the service that its SDKs' tests recorded.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 

@@ -12,7 +12,7 @@ use std::{
 use common::{Keyd, attach, geometry};
 use keyd_client::{
     Client, DiskId,
-    message::{DesRequest, DiskRequest, Event, KeyRequest, RefusalCode, Reply},
+    message::{DesRequest, DiskRequest, Event, KeyRequest, RefusalCode, Reply, Request},
 };
 
 const DISKS: usize = 200;
@@ -34,66 +34,87 @@ fn many_disks(keyd: &Keyd) -> HashMap<DiskId, Vec<u8>> {
     deks
 }
 
-/// From the record of the new version to that of the end.
-fn rewrapping_took(keyd: &Keyd) -> Duration {
-    let records = keyd.audit();
-    let at = |verb: &str| records.iter().rfind(|r| r.operation == verb).map(|r| r.time).unwrap();
-    Duration::from_millis(at("des-rotate") - at("key-rotate"))
+/// DEKs of set `s` under its active version, and under others.
+fn wrapped(keyd: &Keyd) -> (u64, u64) {
+    let show = DesRequest::Show { name: "s".parse().unwrap() };
+    let Reply::Des(set) = keyd.ask(show) else { panic!("no set") };
+    let behind = set.previous_keys.iter().map(|previous| previous.wrapped_deks).sum();
+    (set.disks - behind, behind)
 }
 
 fn wait_finished(keyd: &Keyd) {
     let begun = Instant::now();
-    loop {
-        let key = keyd.key("k");
-        let older: u64 = key.versions.iter().skip(1).map(|v| v.wrapped_deks).sum();
-        if older == 0 && key.versions[0].wrapped_deks == DISKS as u64 {
-            return;
-        }
-        assert!(begun.elapsed() < Duration::from_secs(60), "{key:?}");
+    while wrapped(keyd) != (DISKS as u64, 0) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", wrapped(keyd));
         std::thread::sleep(Duration::from_millis(20));
     }
 }
 
+fn set_key(key: &str) -> DesRequest {
+    let (name, key) = ("s".parse().unwrap(), key.parse().unwrap());
+    DesRequest::SetKey { name, key, version: None, permit: true }
+}
+
+/// Begins, and kills the daemon as soon as so many DEKs are wrapped anew; returns how many were not.
+fn kill_after(keyd: &mut Keyd, request: Request, done: u64) -> u64 {
+    let show = DesRequest::Show { name: "s".parse().unwrap() };
+    let active = |keyd: &Keyd| match keyd.ask(show.clone()) {
+        Reply::Des(set) => set.active_version,
+        other => panic!("{other:?}"),
+    };
+    let before = active(keyd);
+    std::thread::scope(|scope| {
+        let socket = keyd.socket();
+        scope.spawn(move || Client::connect(&socket).and_then(|mut c| c.call(request)).ok());
+        while active(keyd) == before || wrapped(keyd).0 < done {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        keyd.kill();
+    });
+    keyd.resume();
+    wrapped(keyd).1
+}
+
+/// Whatever is being done to all DEKs of a set, and wherever it stops.
 #[test]
-fn a_rotation_killed_anywhere_leaves_every_disk_its_key() {
+fn a_rotation_or_another_key_killed_anywhere_leaves_every_disk_its_dek() {
     let mut keyd = Keyd::start();
     keyd.make_key_and_set(5000);
+    keyd.ask(KeyRequest::Create { name: "k2".parse().unwrap(), bits: 2048, hsm: false });
     let deks = many_disks(&keyd);
-    let Reply::Rotated { rewrapped, .. } = keyd.ask(rotate()) else { panic!("not rotated") };
-    assert_eq!(rewrapped, DISKS as u64);
-    let rewrapping = rewrapping_took(&keyd);
-    println!("{rewrapped} disks wrapped anew in {rewrapping:?}");
-
     let mut interrupted = 0;
-    for moment in [0, 15, 30, 45, 60, 70, 80, 90] {
-        let versions = keyd.key("k").versions.len();
-        std::thread::scope(|scope| {
-            let socket = keyd.socket();
-            scope.spawn(move || Client::connect(&socket).and_then(|mut c| c.call(rotate())).ok());
-            // Making the new version takes a time of its own, which differs each time.
-            while keyd.key("k").versions.len() == versions {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            std::thread::sleep(rewrapping * moment / 100);
-            keyd.kill();
-        });
-        keyd.resume();
-        let key = keyd.key("k");
-        let older: u64 = key.versions.iter().skip(1).map(|v| v.wrapped_deks).sum();
-        interrupted += usize::from(older > 0);
-        println!("killed at {moment}%: {older} disks were still under the older version");
+    for (done, request) in [
+        (0, Request::from(rotate())),
+        (1, rotate().into()),
+        (65, rotate().into()),
+        (0, set_key("k2").into()),
+        (1, set_key("k").into()),
+        (65, set_key("k2").into()),
+    ] {
+        let what = format!("{request:?} killed after {done}");
+        let behind = kill_after(&mut keyd, request, done);
+        println!("{what}: {behind} DEKs were still behind");
+        interrupted += usize::from(behind > 0);
+        // Also half way: each is opened by the key it is under.
+        let mut client = Client::connect(&keyd.socket()).unwrap();
+        for (id, dek) in &deks {
+            let (_, released) = client.call_for_dek(DiskRequest::ReleaseKey { id: *id }).unwrap();
+            assert_eq!(released.expose().as_slice(), dek, "disk {id}: {what}");
+        }
         wait_finished(&keyd);
         keyd.verify();
-        for (id, dek) in &deks {
-            let held = attach(&keyd, *id, false).unwrap();
-            assert_eq!(held.dek.unwrap().expose().as_slice(), dek, "disk {id} at {moment}%");
-        }
-        let set = DesRequest::Show { name: "s".parse().unwrap() };
-        let Reply::Des(set) = keyd.ask(set.clone()) else { panic!("no set") };
-        assert_eq!(set.active_version, keyd.key("k").versions[0].version);
-        assert!(set.previous_keys.is_empty());
     }
-    assert!(interrupted > 2, "no kill hit a rotation half way");
+    assert!(interrupted > 3, "too few kills hit anything half way");
+    for (id, dek) in deks.iter().take(20) {
+        let held = attach(&keyd, *id, false).unwrap();
+        assert_eq!(held.dek.unwrap().expose().as_slice(), dek);
+    }
+    for status in [keyd.key("k"), keyd.key("k2")] {
+        let last = status.name.to_string() == "k2";
+        for version in status.versions {
+            assert_eq!(version.retirable, !last, "{version:?}");
+        }
+    }
 }
 
 #[test]

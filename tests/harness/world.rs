@@ -2,7 +2,10 @@
 
 use std::{
     fs::{self, Permissions},
-    os::unix::fs::PermissionsExt,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::Command,
     thread,
@@ -112,9 +115,7 @@ impl World {
     /// # Panics
     /// If this is not root.
     pub fn ask_as(&self, uid: u32, request: impl Into<Request>) -> Result<Reply, ClientError> {
-        for (path, mode) in [(self.path(""), 0o755), (self.socket(), 0o666)] {
-            fs::set_permissions(path, Permissions::from_mode(mode)).expect("our own");
-        }
+        self.open_to_others();
         let request = request.into();
         // A user id is a thread's own to the kernel, and this thread ends with its errand.
         let errand = || {
@@ -122,6 +123,13 @@ impl World {
             self.try_ask(request)
         };
         thread::scope(|scope| scope.spawn(errand).join().expect("the errand was run"))
+    }
+
+    /// Lets other users in: to the daemon's socket, and to make sockets of their own.
+    fn open_to_others(&self) {
+        for (path, mode) in [(self.path(""), 0o777), (self.socket(), 0o666)] {
+            fs::set_permissions(path, Permissions::from_mode(mode)).expect("our own");
+        }
     }
 
     /// Runs an `image` command in the host's directory.
@@ -231,8 +239,27 @@ impl World {
     /// The same, with another way to the daemon.
     #[must_use]
     pub fn start_backend_to(&self, keyd: &Path, name: &str, more: &str) -> Process {
+        self.serve(name, self.backend_command_to(keyd, name, more))
+    }
+
+    /// The same, as another user, who is given the image. Takes root.
+    ///
+    /// # Panics
+    /// If this is not root.
+    #[must_use]
+    pub fn start_backend_as(&self, uid: u32, name: &str) -> Process {
+        self.open_to_others();
+        chown(self.path(&format!("{name}.img")), Some(uid), Some(uid)).expect("this is root");
+        // Where the build lies may be closed to others.
+        let copy = self.path("vhost-backend");
+        let _ = fs::copy(program("vhost-backend"), &copy).expect("copied");
+        let mut command = Command::new(copy);
+        command.args(self.backend_command(name, "").get_args()).uid(uid).gid(uid);
+        self.serve(name, command)
+    }
+
+    fn serve(&self, name: &str, mut command: Command) -> Process {
         let log = self.path(&format!("{name}.log"));
-        let mut command = self.backend_command_to(keyd, name, more);
         let mut backend = Process::start("vhost-backend", &mut command, &log);
         backend.wait_to_say("serving");
         backend

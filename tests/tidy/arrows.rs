@@ -25,7 +25,8 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What every module may know. `error` in its turn knows each source of an error.
-const TOOLS: [&str; 7] = ["error", "limits", "clock", "log", "lock", "files", "harden"];
+const TOOLS: [&str; 8] =
+    ["error", "limits", "clock", "log", "lock", "files", "harden", "base64_bytes"];
 
 /// Further in, and still none of its business.
 const BARRED: [(&str, &[&str]); 7] = [
@@ -53,7 +54,7 @@ const PURE: [&str; 6] = [
     "images/src/layout.rs",
 ];
 
-const IMPURE: [&str; 10] = [
+const IMPURE: [&str; 14] = [
     "std::fs",
     "std::io",
     "std::net",
@@ -62,7 +63,11 @@ const IMPURE: [&str; 10] = [
     "std::thread",
     "std::env",
     "std::time::SystemTime",
-    "rustix::",
+    "rustix::event",
+    "rustix::fs",
+    "rustix::net",
+    "rustix::process",
+    "rustix::time",
     "redb::",
 ];
 
@@ -176,7 +181,9 @@ fn what_is_pure_knows_no_input_and_no_output() {
             continue;
         }
         for path in paths(&source) {
-            if IMPURE.iter().any(|impure| path.starts_with(impure)) {
+            // A number with a name.
+            let pure = path.starts_with("rustix::io::Errno");
+            if !pure && IMPURE.iter().any(|impure| path.starts_with(impure)) {
                 faults.push(format!("{}: {path}", source.path));
             }
         }
@@ -189,7 +196,8 @@ fn operations_of_the_daemon_take_a_permit() {
     let mut faults = Vec::new();
     for source in sources(&["keyd/src/ops"]).iter().filter(|source| !source.is_test()) {
         let takes = source.shipped.contains("Permit<");
-        let excused = UNPERMITTED.iter().any(|(name, _)| source.path.ends_with(name));
+        let file = source.path.trim_start_matches("keyd/src/ops/");
+        let excused = UNPERMITTED.iter().any(|(name, _)| *name == file);
         match (takes, excused) {
             (false, false) => faults.push(format!("{}: takes no permit", source.path)),
             (true, true) => faults.push(format!("{}: excused, and takes one", source.path)),

@@ -5,7 +5,7 @@ use syn::{Attribute, Item, visit::Visit};
 use crate::source::{PRODUCT, is_in, report, sources, uses};
 
 /// Who may look at the bytes of a secret: each spends, wraps, seals, sends or proves it.
-const EXPOSE: [&str; 22] = [
+const EXPOSE: [&str; 24] = [
     "keyd/client/src/dek.rs",
     "keyd/client/src/dek/",
     "keyd/client/src/wire.rs",
@@ -27,11 +27,19 @@ const EXPOSE: [&str; 22] = [
     "keyd/src/front/http/identity.rs", // gives one out
     "keyd/src/keyvault/render.rs",     // tells what was decrypted
     "keyd/src/cli/principal.rs",       // prints a token, once
+    "keyd/src/recovery/backup.rs",     // seals the root key to a recipient
+    "keyd/src/cli/recovery.rs",        // puts it back
     "keyd/src/cli/release.rs",         // writes a DEK to a file: break-glass
 ];
 
-/// What holds secret bytes directly.
-const HOLDERS: [&str; 6] = ["Dek", "Locked", "Zeroizing", "RootKey", "OneTimeSecret", "Octets"];
+/// What holds secret bytes directly: neither it nor what it is part of is copied, compared or serialised.
+const HOLDERS: [&str; 4] = ["Dek", "Locked", "Zeroizing", "RootKey"];
+
+/// Of these, what tells its bytes when it is printed.
+const TELLTALES: [&str; 1] = ["Zeroizing"];
+
+/// Secrets that travel in a message all the same: a token's only showing, and what Key Vault's API wraps and decrypts.
+const TRAVEL: [&str; 2] = ["OneTimeSecret", "Octets"];
 
 /// Types that are secrets: each says nothing of itself in a `Debug` written by hand, which its holders may derive from.
 const SECRETS: [&str; 8] =
@@ -60,11 +68,14 @@ fn secrets_are_neither_printed_nor_cloned_nor_serialised() {
                 }
                 _ => continue,
             };
-            let secret = fields.iter().any(|field| is_secret(&field.ty));
+            let is_one_of = |names: &[&str]| names.iter().any(|one| name == one);
+            let holds = |names| fields.iter().any(|field| mentions(&field.ty, names));
+            let stays = holds(&HOLDERS[..]) && !is_one_of(&TRAVEL);
+            let silent = holds(&TELLTALES[..]) || is_one_of(&SECRETS);
             for derived in derives(attributes) {
                 let copies = ["Clone", "Serialize", "Deserialize", "PartialEq"];
-                let prints = derived == "Debug" && SECRETS.iter().any(|secret| name == secret);
-                if prints || (secret && copies.contains(&derived.as_str())) {
+                let prints = silent && derived == "Debug";
+                if prints || (stays && copies.contains(&derived.as_str())) {
                     faults.push(format!(
                         "{}: {name} is or holds a secret and derives {derived}",
                         source.path
@@ -76,17 +87,17 @@ fn secrets_are_neither_printed_nor_cloned_nor_serialised() {
     report(&faults);
 }
 
-/// Whether a type is, or directly contains, secret bytes.
-fn is_secret(field: &syn::Type) -> bool {
-    struct Names(bool);
-    impl<'ast> Visit<'ast> for Names {
+/// Whether a type names one of these, itself or inside.
+fn mentions(ty: &syn::Type, names: &[&str]) -> bool {
+    struct Found<'n>(&'n [&'n str], bool);
+    impl<'ast> Visit<'ast> for Found<'_> {
         fn visit_ident(&mut self, ident: &'ast proc_macro2::Ident) {
-            self.0 |= HOLDERS.iter().any(|holder| ident == holder);
+            self.1 |= self.0.iter().any(|name| ident == name);
         }
     }
-    let mut names = Names(false);
-    names.visit_type(field);
-    names.0
+    let mut found = Found(names, false);
+    found.visit_type(ty);
+    found.1
 }
 
 fn derives(attributes: &[Attribute]) -> Vec<String> {
@@ -103,7 +114,7 @@ fn derives(attributes: &[Attribute]) -> Vec<String> {
 #[test]
 fn keys_are_exposed_and_ciphertext_is_declared_where_it_may_be() {
     let mut faults = Vec::new();
-    for source in sources(&PRODUCT) {
+    for source in sources(&PRODUCT).iter().filter(|source| !source.is_test()) {
         for (word, places) in [(".expose()", &EXPOSE[..]), ("into_ciphertext(", &INTO_CIPHERTEXT)] {
             if !is_in(&source.path, places) && !uses(&source.shipped, word).is_empty() {
                 faults.push(format!("{}: {word}", source.path));

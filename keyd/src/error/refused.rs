@@ -272,62 +272,6 @@ impl Refused {
             | Self::NoToken(..)
             | Self::NoSet(_)
             | Self::NoDisk(_) => RefusalCode::NotFound,
-            Self::KeyBits(_)
-            | Self::NoHsm
-            | Self::Retention(_)
-            | Self::TooManyCertificates(_)
-            | Self::TokenLife(_)
-            | Self::TokenLabel
-            | Self::Undecryptable
-            | Self::PlaintextTooLong(_)
-            | Self::Import(_)
-            | Self::InHsm(_)
-            | Self::KeyBackup
-            | Self::RotationPolicy(_)
-            | Self::RotationTimes
-            | Self::Derivation
-            | Self::ReadOnly(_)
-            | Self::SectorSize(_)
-            | Self::DiskSize { .. }
-            | Self::DiskTooLarge(_)
-            | Self::DataOffset(_)
-            | Self::LeaseLength(_)
-            | Self::Grace(_)
-            | Self::NotParked
-            | Self::AcceptBreak
-            | Self::ArchivePath(_)
-            | Self::NothingBroken
-            | Self::NothingToArchive(_)
-            | Self::ArchiveHere
-            | Self::Archive(_)
-            | Self::Backup(_)
-            | Self::AnswerTooLong => RefusalCode::BadRequest,
-            Self::VaultExists(_)
-            | Self::KeyExists(_)
-            | Self::AppExists(_)
-            | Self::CertificateTaken(_)
-            | Self::TooManyApps
-            | Self::TooManyTokens(_)
-            | Self::NoIdentityEndpoint
-            | Self::NoCa
-            | Self::SetExists(_)
-            | Self::TooManyKeys(_)
-            | Self::TooManyVersions(_)
-            | Self::TooManySets
-            | Self::TooManyVaults
-            | Self::TooManyPolicies(_)
-            | Self::TooManyGrants
-            | Self::VaultInUse(_)
-            | Self::OwnVault(_)
-            | Self::PlatformKey(_)
-            | Self::PlatformSet(_)
-            | Self::NotDeleted(_)
-            | Self::RotationStopped(_)
-            | Self::SetInUse(..)
-            | Self::OwnSet(_)
-            | Self::OneSet { .. }
-            | Self::Unconfirmed(_)
-            | Self::Confirmed(_) => RefusalCode::Conflict,
             Self::AuditBroken(_) | Self::DiskFull | Self::AuditCopy(..) | Self::NotCopied(..) => {
                 RefusalCode::Unavailable
             }
@@ -340,7 +284,47 @@ impl Refused {
             | Self::Withheld => RefusalCode::KeyDisabled,
             Self::InUseBy { .. } | Self::StaleToken { .. } => RefusalCode::NeedsConsent,
             Self::InUse { .. } => RefusalCode::InUse,
+            _ if self.is_malformed() => RefusalCode::BadRequest,
+            // Well formed, and at odds with what there is.
+            _ => RefusalCode::Conflict,
         }
+    }
+
+    /// Whether what was asked makes no sense in any state.
+    fn is_malformed(&self) -> bool {
+        matches!(
+            self,
+            Self::KeyBits(_)
+                | Self::NoHsm
+                | Self::Retention(_)
+                | Self::TooManyCertificates(_)
+                | Self::TokenLife(_)
+                | Self::TokenLabel
+                | Self::Undecryptable
+                | Self::PlaintextTooLong(_)
+                | Self::Import(_)
+                | Self::InHsm(_)
+                | Self::KeyBackup
+                | Self::RotationPolicy(_)
+                | Self::RotationTimes
+                | Self::Derivation
+                | Self::ReadOnly(_)
+                | Self::SectorSize(_)
+                | Self::DiskSize { .. }
+                | Self::DiskTooLarge(_)
+                | Self::DataOffset(_)
+                | Self::LeaseLength(_)
+                | Self::Grace(_)
+                | Self::NotParked
+                | Self::AcceptBreak
+                | Self::ArchivePath(_)
+                | Self::NothingBroken
+                | Self::NothingToArchive(_)
+                | Self::ArchiveHere
+                | Self::Archive(_)
+                | Self::Backup(_)
+                | Self::AnswerTooLong
+        )
     }
 
     /// Whether it says that a key, or the right to it, is gone for now: a holder waits for such a one.

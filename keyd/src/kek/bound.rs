@@ -4,9 +4,10 @@
 //! 0         1           17         33               41            105
 //! | purpose | disk UUID | set UUID | generation u64 | DEK or share |
 //! ```
-//! UUIDs in their byte order (RFC 9562), the integer little-endian. The purpose is 1 for a whole DEK, 2 for a customer's
-//! and 3 for a platform's share; another structure would get numbers of its own. 105 bytes fit what OAEP with SHA-256
-//! leaves of RSA-2048: 256 - 2 * 32 - 2 = 190 (RFC 8017, 7.1.1). OAEP in Key Vault takes no label, hence a structure.
+//! UUIDs in their byte order (RFC 9562), the integer little-endian. The purpose is 1 for a whole DEK, 2 for a
+//! customer's and 3 for a platform's share; another structure would get numbers of its own. 105 bytes fit what OAEP
+//! with SHA-256 leaves of RSA-2048: 256 - 2 * 32 - 2 = 190 (RFC 8017, 7.1.1). OAEP in Key Vault takes no label, hence a
+//! structure.
 
 use keyd_client::{
     Dek, DiskId, Locked,

@@ -1,7 +1,7 @@
 //! Durations of rotation policies: ISO 8601 in whole days, months and years, such as `P90D` or `P1Y6M`, here as days.
 //!
-//! A month counts 30 days and a year 365, as in .NET's `XmlConvert`, which the service uses: a policy must mean the same
-//! in every month.
+//! A month counts 30 days and a year 365, as in .NET's `XmlConvert`, which the service uses: a policy must mean the
+//! same in every month.
 
 use serde::{Deserialize, Deserializer, de::Error};
 use thiserror::Error;

@@ -1,5 +1,7 @@
 //! Answers as JSON.
 
+use std::fmt;
+
 use keyd_client::message::KeyOperation;
 use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
@@ -15,12 +17,17 @@ use crate::kek::Provider;
 const RETENTION_DAYS: u32 = 90;
 
 /// An answer: its status, and its body, which may hold a plaintext and wipes itself.
-#[derive(Debug)]
 pub struct Rendered {
     /// HTTP status.
     pub status: u16,
     /// JSON, or nothing.
     pub body: Zeroizing<String>,
+}
+
+impl fmt::Debug for Rendered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rendered").field("status", &self.status).finish_non_exhaustive()
+    }
 }
 
 /// Writes an answer for those who asked there and so.

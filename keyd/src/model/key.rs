@@ -42,8 +42,8 @@ impl Key {
         Self { id, platform, versions: vec![first], deleted: None, rotation_policy: None }
     }
 
-    /// The same key in another vault, as a restored backup is; each version's material is bound to its key's id and made
-    /// anew.
+    /// The same key in another vault, as a restored backup is; each version's material is bound to its key's id and
+    /// made anew.
     ///
     /// # Errors
     /// Those of `anew`.

@@ -62,7 +62,8 @@ pub fn run(
     })
 }
 
-/// Gives a set's identity what it needs, if that is wished, and sees to it that the set may wrap and unwrap under a key.
+/// Gives a set's identity what it needs, if that is wished, and sees to it that the set may wrap and unwrap under a
+/// key.
 ///
 /// # Errors
 /// Those of [`right`].

@@ -39,32 +39,23 @@ pub fn run(core: &Core) -> Result<Enforced<'_>, Failure> {
     tell(core).map(|(enforced, _)| enforced)
 }
 
-/// Makes a change, and tells all holders before anybody else can. So everybody whom this change concerns can be waited
-/// for: those who were told now, those who had been told before and never confirmed, and those who are spared.
+/// Makes a change, and tells all holders before anybody else can: so who lost its DEK by it was told now, or is among
+/// the others.
 ///
 /// # Errors
 /// Those of `change`; [`crate::error::Fault`].
 pub fn commit(
     core: &Core,
     change: impl FnOnce(&Txn<'_>) -> Result<((), Entry), Failure>,
-) -> Result<Enforced<'_>, Failure> {
+) -> Result<(Enforced<'_>, Others), Failure> {
     let _in_order = lock(&core.enforcing);
-    let before = core.store.snapshot()?;
     core.store.commit(change)?;
-    let (Enforced { told, granted }, others) = tell(core)?;
-    let mut standing = Standing::new(&before, clock::now());
-    let mut concerned = Vec::new();
-    for (spared, claim) in others {
-        let case = (spared.lease, &claim);
-        if let Outcome::GoesOn = judge(core, &before, &mut standing, case, clock::now())? {
-            concerned.push(spared);
-        }
-    }
-    Ok(Enforced { told: told.and(&concerned), granted })
+    tell(core)
 }
 
-/// Those whose key is lost and who were not told now.
-type Others = Vec<(Spared, Claim)>;
+/// Holders whose key is lost and who were not told now: they are spared, or they had been told before, or they hold
+/// nothing.
+pub type Others = Vec<(Spared, Claim)>;
 
 fn tell(core: &Core) -> Result<(Enforced<'_>, Others), Failure> {
     let now = clock::now();

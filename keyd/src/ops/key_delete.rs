@@ -5,7 +5,7 @@ use keyd_client::{KeyId, message::Reply};
 
 use super::{
     status::{self, Versions},
-    taking::{self, Ask, Taken},
+    taking::{self, Ask, Concern, Taken},
 };
 use crate::{
     auth::{Permit, op},
@@ -26,7 +26,7 @@ pub fn run(
     id: &KeyId,
     ask: &Ask<'_>,
 ) -> Result<Reply, Failure> {
-    let taken = taking::run(core, permit, ask, |txn| {
+    let taken = taking::run(core, permit, ask, Concern::Key(id), |txn| {
         let (mut key, vault, now) = (txn.key(id)?, txn.vault(&id.vault)?, clock::now());
         let purge_at = vault.purge_at(now);
         key.delete(now, purge_at)?;

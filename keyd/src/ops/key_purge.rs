@@ -7,7 +7,7 @@ use keyd_client::{
 
 use super::{
     impact,
-    taking::{self, Ask},
+    taking::{self, Ask, Concern},
 };
 use crate::{
     audit::{Class, Entry},
@@ -50,7 +50,7 @@ pub fn run(
         return Ok(Purge::Asked(deks));
     }
     let (who, dry) = (permit.caller().principal.clone(), *ask.consent == Consent::DryRun);
-    let taken = taking::run(core, permit, ask, |txn| {
+    let taken = taking::run(core, permit, ask, Concern::Key(id), |txn| {
         let mut key = txn.key(id)?;
         let in_use = wrapped(txn, &key)? > 0;
         // Something came under it since it was looked at: then that counts.

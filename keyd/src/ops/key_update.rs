@@ -7,7 +7,7 @@ use keyd_client::{
 
 use super::{
     status::{self, Versions},
-    taking::{self, Ask, Taken},
+    taking::{self, Ask, Concern, Taken},
 };
 use crate::{
     audit::Class,
@@ -41,7 +41,7 @@ pub fn run(
     ask: &Ask<'_>,
 ) -> Result<Reply, Failure> {
     let Update { key: id, version, change } = update;
-    let taken = taking::run_as(core, permit, class(change), ask, |txn| {
+    let taken = taking::run_as(core, permit, class(change), ask, Concern::Key(id), |txn| {
         let mut key = txn.key(id)?;
         key.change(*version, change, clock::now())?;
         txn.put_key(&key)?;

@@ -36,8 +36,8 @@ pub const DAMAGED: &str = "WrappedDekDamaged";
 /// included.
 ///
 /// # Errors
-/// [`Refused::RotationStopped`] if the daemon ends, a key is lost, or a DEK is damaged; the set then says why, and it is
-/// tried again. [`crate::error::Fault`] of the store.
+/// [`Refused::RotationStopped`] if the daemon ends, a key is lost, or a DEK is damaged; the set then says why, and it
+/// is tried again. [`crate::error::Fault`] of the store.
 pub fn set(core: &Core, name: &DesName) -> Result<u64, Failure> {
     let _claim = core.claim_rewrap(name);
     let mut failed = BTreeSet::new();

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use keyd_client::message::{Consent, Impact, Revocation};
+use keyd_client::{
+    KeyId, Principal, VaultName,
+    message::{Consent, Impact, Revocation},
+};
 
 use super::{
-    enforce::{self, Enforced},
+    enforce::{self, Enforced, Others},
     impact,
 };
 use crate::{
@@ -13,8 +16,10 @@ use crate::{
     auth::{Op, Permit},
     core::Core,
     error::Failure,
+    leases::{Claim, Spared},
     limits::WAIT_MS_MAX,
-    store::Txn,
+    model::{des::Des, disk::Disk},
+    store::{Txn, View},
 };
 
 /// What is asked, in words, and how.
@@ -30,6 +35,36 @@ pub struct Ask<'a> {
     pub consent: &'a Consent,
     /// Wait so long for the holders' confirmations, milliseconds.
     pub wait_ms: u64,
+}
+
+/// Whose DEKs are taken away. Whoever of them holds one yet is told of in the answer, whenever it was told to let go:
+/// asking again is asking about the same holders.
+#[derive(Debug, Clone, Copy)]
+pub enum Concern<'a> {
+    /// Those under a key.
+    Key(&'a KeyId),
+    /// Those that a set's identity has in a vault.
+    Identity(&'a VaultName, &'a Principal),
+}
+
+impl Concern<'_> {
+    fn includes(self, disk: &Disk, set: &Des) -> bool {
+        let mut keys = disk.wraps.iter().map(|wrap| &wrap.key);
+        match self {
+            Self::Key(key) => keys.any(|wrapper| wrapper == key),
+            Self::Identity(vault, who) => {
+                set.identity() == *who && keys.any(|wrapper| wrapper.vault == *vault)
+            }
+        }
+    }
+
+    fn among(self, view: &impl View, others: Others) -> Vec<Spared> {
+        let concerned = |claim: &Claim| {
+            // A disk that is gone by now has nobody to wait for.
+            view.disk_and_set(claim.disk).is_ok_and(|(disk, set)| self.includes(&disk, &set))
+        };
+        others.into_iter().filter(|(_, claim)| concerned(claim)).map(|(spared, _)| spared).collect()
+    }
 }
 
 /// What became of it.
@@ -75,9 +110,10 @@ pub fn run<O: Op>(
     core: &Core,
     permit: Permit<O>,
     ask: &Ask<'_>,
+    concern: Concern<'_>,
     change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
 ) -> Result<Taken, Failure> {
-    run_as(core, permit, O::CLASS, ask, change)
+    run_as(core, permit, O::CLASS, ask, concern, change)
 }
 
 /// The same for an operation that can give as well as take: its class is this request's.
@@ -89,6 +125,7 @@ pub fn run_as<O: Op>(
     permit: Permit<O>,
     class: Class,
     ask: &Ask<'_>,
+    concern: Concern<'_>,
     change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
 ) -> Result<Taken, Failure> {
     let entry = permit.entry(&ask.subject).class(class);
@@ -100,10 +137,11 @@ pub fn run_as<O: Op>(
         core.store.record(entry.outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
-    let Enforced { told, granted } = enforce::commit(core, |txn| {
+    let (Enforced { told, granted }, others) = enforce::commit(core, |txn| {
         let detail = made(core, txn, ask, &change)?;
         Ok(((), entry.detail(detail)))
     })?;
+    let told = told.and(&concern.among(&core.store.snapshot()?, others));
     let revocation = told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
     Ok(Taken::Done { revocation, granted })
 }

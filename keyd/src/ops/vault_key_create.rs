@@ -36,7 +36,8 @@ pub fn run(
 /// Whether a version can be put in front of the key, or the key made.
 ///
 /// # Errors
-/// [`crate::error::Refused::KeyDeleted`], [`crate::error::Refused::TooManyVersions`], and those of [`key_create::creatable`].
+/// [`crate::error::Refused::KeyDeleted`], [`crate::error::Refused::TooManyVersions`], and those of
+/// [`key_create::creatable`].
 pub(super) fn room(state: &impl View, id: &KeyId) -> Result<(), Failure> {
     match state.find_key(id)? {
         Some(key) => Ok(key.extendable()?),

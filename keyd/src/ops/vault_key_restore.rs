@@ -1,5 +1,5 @@
-//! Brings a key back from its backup as Key Vault does (row 14): under its name, into any vault of the daemon that backed
-//! it up. Its versions keep their numbers, so what they wrapped can be unwrapped.
+//! Brings a key back from its backup as Key Vault does (row 14): under its name, into any vault of the daemon that
+//! backed it up. Its versions keep their numbers, so what they wrapped can be unwrapped.
 
 use keyd_client::{KeyId, VaultName};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use keyd_client::{Principal, VaultName, message::Reply, permission::KeyPermission};
 
-use super::taking::{self, Ask, Taken};
+use super::taking::{self, Ask, Concern, Taken};
 use crate::{
     audit::Class,
     auth::{Permit, op},
@@ -25,16 +25,17 @@ pub fn run(
     ask: &Ask<'_>,
 ) -> Result<Reply, Failure> {
     let class = if permissions.is_empty() { Class::Withdrawal } else { Class::Use };
-    let taken = taking::run_as(core, permit, class, ask, |txn| {
-        if name.is_platform() {
-            return Err(Refused::OwnVault(name.clone()).into());
-        }
-        let mut vault = txn.vault(name)?;
-        vault.permit(principal.clone(), permissions.clone())?;
-        txn.put_vault(&vault)?;
-        let names: Vec<&str> = permissions.iter().map(|permission| permission.name()).collect();
-        Ok(format!("{principal}={}", names.join(",")))
-    })?;
+    let taken =
+        taking::run_as(core, permit, class, ask, Concern::Identity(name, principal), |txn| {
+            if name.is_platform() {
+                return Err(Refused::OwnVault(name.clone()).into());
+            }
+            let mut vault = txn.vault(name)?;
+            vault.permit(principal.clone(), permissions.clone())?;
+            txn.put_vault(&vault)?;
+            let names: Vec<&str> = permissions.iter().map(|permission| permission.name()).collect();
+            Ok(format!("{principal}={}", names.join(",")))
+        })?;
     let view = core.store.snapshot()?;
     let vault = view.vault(name)?.status(view.count_keys(name)?);
     match taken {

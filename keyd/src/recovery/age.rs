@@ -1,5 +1,5 @@
-//! The file format age, version 1, with X25519 recipients (<https://age-encryption.org/v1>): what a backup is sealed in,
-//! so that other programs open it too.
+//! The file format age, version 1, with X25519 recipients (<https://age-encryption.org/v1>): what a backup is sealed
+//! in, so that other programs open it too.
 //!
 //! Written here, with AWS-LC's primitives, because the `age` crate would bring some 130 crates, its own ciphers and
 //! translations among them, into the process that holds the keys, and keep plaintext in ordinary memory. Here it is in

@@ -152,8 +152,8 @@ mod tests {
         }
     }
 
-    /// Made with the Python packages argon2-cffi 25.1 and cryptography 50.0: 3 passes over 8 MiB in 4 lanes, the salt 00..0f,
-    /// the nonce 64..6f, the root key c8..e7.
+    /// Made with the Python packages argon2-cffi 25.1 and cryptography 50.0: 3 passes over 8 MiB in 4 lanes, the salt
+    /// 00..0f, the nonce 64..6f, the root key c8..e7.
     #[test]
     fn what_other_implementations_sealed_is_opened() {
         let text = r#"{

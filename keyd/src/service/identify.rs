@@ -7,8 +7,9 @@ use keyd_client::{
     message::{OneTimeSecret, TokenStatus},
 };
 
-use super::{Service, strangers::Stranger};
+use super::Service;
 use crate::{
+    audit::Entry,
     auth::{Caller, Credentials},
     clock,
     error::{Failure, Fault, Refused},
@@ -18,6 +19,53 @@ use crate::{
     ops,
     store::Apps,
 };
+
+/// Why credentials are nobody's. The text is what their bearer is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Stranger {
+    /// No such token.
+    Token,
+    /// A token whose time is over.
+    Expired(AppName),
+    /// No application's certificate.
+    Certificate(Fingerprint),
+    /// No identity's secret.
+    Identity,
+}
+
+impl Stranger {
+    fn problem(&self) -> Problem {
+        let text = match self {
+            Self::Token => {
+                "[BearerReadAccessTokenFailed] Error validating token: it is not a token of this keyd, or it was revoked."
+            }
+            Self::Expired(_) => "[TokenExpired] Error validating token: its time is over.",
+            Self::Certificate(_) => {
+                "The client certificate is no application's: 'keyd principal certificates' makes it one's."
+            }
+            Self::Identity => {
+                "X-IDENTITY-HEADER is not the secret of an identity: 'keyd identity create' makes one."
+            }
+        };
+        Problem::new(Kind::Unauthorized, text)
+    }
+
+    fn entry(&self, from: &dyn fmt::Display) -> Entry {
+        let (who, what) = match self {
+            Self::Token => ("unknown".to_owned(), "unknown token"),
+            Self::Expired(app) => (format!("app:{app}"), "expired token"),
+            Self::Certificate(_) => ("unknown".to_owned(), "unknown certificate"),
+            Self::Identity => ("unknown".to_owned(), "unknown identity"),
+        };
+        let certificate = match self {
+            Self::Certificate(certificate) => format!(" certificate={certificate}"),
+            _ => String::new(),
+        };
+        Entry::new(who, "authenticate", "keyd")
+            .outcome(format!("refused: {what}"))
+            .detail(format!("from={from}{certificate}"))
+    }
+}
 
 impl Service {
     /// The caller whose the credentials are.
@@ -34,13 +82,10 @@ impl Service {
             Credentials::Token(secret) => self.holder_of(secret),
             Credentials::Certificate(certificate) => self.owner_of(certificate),
         };
-        match found.map_err(|error| fault(&error))? {
-            Ok(app) => Ok(Caller::remote(Principal::App(app))),
-            Err(stranger) => {
-                self.strangers.note(&self.core, &stranger, from);
-                Err(Problem::new(Kind::Unauthorized, stranger.to_string()))
-            }
-        }
+        let app = found
+            .map_err(|error| fault(&error))?
+            .map_err(|stranger| self.unknown(&stranger, from))?;
+        Ok(Caller::remote(Principal::App(app)))
     }
 
     fn holder_of(&self, secret: &SecretHash) -> Result<Result<AppName, Stranger>, Fault> {
@@ -57,21 +102,25 @@ impl Service {
         Ok(owner.ok_or(Stranger::Certificate(*certificate)))
     }
 
+    fn unknown(&self, stranger: &Stranger, from: &dyn fmt::Display) -> Problem {
+        self.strangers.record(&self.core, stranger.entry(from));
+        stranger.problem()
+    }
+
     /// A token for the application whose identity's secret is shown, if it is the one that is meant.
     ///
     /// # Errors
-    /// [`Kind::Unauthorized`], [`Kind::BadParameter`], [`Kind::Throttled`].
+    /// [`Kind::Unauthorized`], [`Kind::BadParameter`], [`Kind::Throttled`], [`Kind::Unavailable`].
     pub fn identity_token(
         &self,
         secret: &SecretHash,
         client_id: Option<&str>,
         from: &dyn fmt::Display,
     ) -> Result<(TokenStatus, OneTimeSecret), Problem> {
-        let view = self.core.store.snapshot().map_err(|error| fault(&error))?;
-        let Some(app) = view.app_of_secret(secret).map_err(|error| fault(&error))? else {
-            self.strangers.note(&self.core, &Stranger::Identity, from);
-            return Err(Problem::new(Kind::Unauthorized, Stranger::Identity.to_string()));
-        };
+        let owner = self.core.store.snapshot().and_then(|view| view.app_of_secret(secret));
+        let app = owner
+            .map_err(|error| fault(&error))?
+            .ok_or_else(|| self.unknown(&Stranger::Identity, from))?;
         if client_id.is_some_and(|id| id != app.as_str()) {
             return Err(Problem::bad(
                 "client_id is not the identity whose IDENTITY_HEADER this is",
@@ -88,6 +137,14 @@ impl Service {
             Failure::Refused(refused) => Problem::new(Kind::Unavailable, refused.to_string()),
             Failure::Fault(_) => Problem::internal(),
         })
+    }
+
+    /// A caller asked for something that is no request: written down, as what was asked for is not.
+    pub fn misasked(&self, caller: &Caller, from: &dyn fmt::Display, problem: &Problem) {
+        let entry = Entry::new(caller, "request", "keyd")
+            .outcome("refused: bad request")
+            .detail(format!("from={from} {}", problem.message));
+        self.misasked.record(&self.core, entry);
     }
 }
 

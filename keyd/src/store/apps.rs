@@ -1,5 +1,5 @@
-//! Applications and their tokens in the store. Each secret is found by its hash; what an application has is found by its
-//! name, so that nothing of it is left when it is removed.
+//! Applications and their tokens in the store. Each secret is found by its hash; what an application has is found by
+//! its name, so that nothing of it is left when it is removed.
 
 use keyd_client::{AppName, Fingerprint, TokenId};
 

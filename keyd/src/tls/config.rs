@@ -68,8 +68,8 @@ pub struct TlsOptions {
     pub client_ca: Option<PathBuf>,
 }
 
-/// The server's side of TLS, and the certificate of the daemon's own CA if it is that which clients are to trust. The CA
-/// lies in `dir`.
+/// The server's side of TLS, and the certificate of the daemon's own CA if it is that which clients are to trust. The
+/// CA lies in `dir`.
 ///
 /// # Errors
 /// [`TlsError`].

@@ -1,4 +1,5 @@
-//! The files of a state directory, as somebody else sees and changes them; and what a daemon says of its audit log then.
+//! The files of a state directory, as somebody else sees and changes them; and what a daemon says of its audit log
+//! then.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -35,7 +35,8 @@ impl HsmArgs {
 /// How the root key is opened.
 #[derive(Debug, Clone, Args)]
 pub struct OpenRoot {
-    /// File with the passphrase of the root key, mode 0600; else systemd's credential 'keyd-passphrase', else the terminal
+    /// File with the passphrase of the root key, mode 0600; else systemd's credential 'keyd-passphrase', else the
+    /// terminal
     #[arg(long, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
     /// The token.

@@ -19,8 +19,8 @@ pub(super) struct Asked {
     pub(super) vault: VaultName,
     /// The vault's own URL.
     pub(super) origin: Origin,
-    /// The URL of the name above all vaults: for this, clients are told, a token is. They check that the vault's host is
-    /// below it.
+    /// The URL of the name above all vaults: for this, clients are told, a token is. They check that the vault's host
+    /// is below it.
     pub(super) resource: Origin,
 }
 

@@ -1,7 +1,7 @@
 //! The body of a request: no longer than its operation needs, and there in time.
 
 use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -10,11 +10,14 @@ use crate::{
     limits::HTTP_BODY_TIMEOUT,
 };
 
-/// Reads a body. It may hold a plaintext or a private key: it wipes itself.
+/// A body. It may hold a plaintext or a private key: it wipes itself.
+pub(super) type Body = Zeroizing<Vec<u8>>;
+
+/// Reads a body.
 ///
 /// # Errors
 /// [`Kind::TooLong`]; [`Kind::BadParameter`] if it did not come whole in time.
-pub(super) async fn read(body: Incoming, len_max: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub(super) async fn read(body: Incoming, len_max: usize) -> Result<Body, Problem> {
     // What the client announces is refused before it is sent.
     if body.size_hint().lower() > len_max as u64 {
         return Err(too_long(len_max));
@@ -23,7 +26,7 @@ pub(super) async fn read(body: Incoming, len_max: usize) -> Result<Zeroizing<Vec
     read.unwrap_or_else(|_| Err(Problem::bad("the request body did not come in time")))
 }
 
-async fn collect(mut body: Incoming, len_max: usize) -> Result<Zeroizing<Vec<u8>>, Problem> {
+async fn collect(mut body: Incoming, len_max: usize) -> Result<Body, Problem> {
     let announced = body.size_hint().exact().and_then(|len| usize::try_from(len).ok());
     // Of its final length where that is known: a buffer that grew leaves a copy behind.
     let mut whole = Zeroizing::new(Vec::with_capacity(announced.unwrap_or_default()));

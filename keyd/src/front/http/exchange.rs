@@ -10,9 +10,16 @@ use hyper::{
     header::{RETRY_AFTER, WWW_AUTHENTICATE},
     http::request::Parts,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use zeroize::Zeroizing;
 
-use super::{Peer, Shared, authority::Asked, body, credentials, headers::Ids};
+use super::{
+    Peer, Shared,
+    authority::Asked,
+    body::{self, Body},
+    credentials,
+    headers::Ids,
+};
 use crate::{
     keyvault::{
         self, Kind, Problem, Query, Target,
@@ -63,17 +70,30 @@ async fn exchange(
         let (service, peer) = (shared.service.clone(), peer.clone());
         shared.workers.run(false, move || service.identify(&credentials, &peer)).await?
     };
-    let target = Target::parse(head.method.as_str(), head.uri.path())?;
-    let query = Query::parse(head.uri.query().unwrap_or_default())?;
-    let body = body::read(body, target.body_len_max()).await?;
-    let (service, asked) = (shared.service.clone(), asked.clone());
-    let makes_key = target.makes_key();
+    let read = read(shared, head, body).await;
+    let makes_key = read.as_ref().is_ok_and(|(target, ..)| target.makes_key());
+    let (service, asked, peer) = (shared.service.clone(), asked.clone(), peer.clone());
     let work = move || {
-        let request = keyvault::Request::parse(target, &query, &body)?;
+        let judged = read.and_then(|(target, query, body, _room)| {
+            Ok((keyvault::Request::parse(target, &query, &body)?, query))
+        });
+        let (request, query) =
+            judged.inspect_err(|problem| service.misasked(&caller, &peer, problem))?;
         let reply = service.keyvault(&caller, &asked.vault, request)?;
         Ok(render(reply, &asked.origin, &query))
     };
     shared.workers.run(makes_key, work).await
+}
+
+/// What is asked, still without what the body means; the room that a long body takes is given back when it was read.
+type Read = (Target, Query, Body, Option<OwnedSemaphorePermit>);
+
+async fn read(shared: &Shared, head: &Parts, body: Incoming) -> Result<Read, Problem> {
+    let target = Target::parse(head.method.as_str(), head.uri.path())?;
+    let query = Query::parse(head.uri.query().unwrap_or_default())?;
+    let len_max = target.body_len_max();
+    let room = shared.workers.room(len_max).await?;
+    Ok((target, query, body::read(body, len_max).await?, room))
 }
 
 fn no_token() -> Problem {

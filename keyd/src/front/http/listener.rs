@@ -10,8 +10,8 @@ use tokio::{
 
 use crate::{limits::HTTP_CONNECTIONS_MAX, log};
 
-/// Accepts connections for ever, and has each served. While there are as many as can be, more wait in the kernel's queue:
-/// each that is open ends by itself when it is idle.
+/// Accepts connections for ever, and has each served. While there are as many as can be, more wait in the kernel's
+/// queue: each that is open ends by itself when it is idle.
 pub(super) async fn accept<S>(listener: TcpListener, serve: impl Fn(TcpStream) -> S)
 where
     S: Future<Output = ()> + Send + 'static,

@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     keyvault::{Kind, Problem},
-    limits::{HTTP_MAKERS, HTTP_QUEUE_TIMEOUT, HTTP_WORKERS},
+    limits::{BODY_LEN_MAX, HTTP_MAKERS, HTTP_QUEUE_TIMEOUT, HTTP_RESTORES, HTTP_WORKERS},
 };
 
 /// The blocking threads.
@@ -20,12 +20,30 @@ pub(super) struct Workers {
     places: Arc<Semaphore>,
     /// Making an RSA key takes seconds: a few at once, or unwraps would wait for them.
     makers: Arc<Semaphore>,
+    /// A key's backup may be as long as a hundred ordinary requests.
+    restores: Arc<Semaphore>,
 }
 
 impl Workers {
     pub(super) fn new() -> Self {
         let semaphore = |places| Arc::new(Semaphore::new(places));
-        Self { places: semaphore(HTTP_WORKERS), makers: semaphore(HTTP_MAKERS) }
+        Self {
+            places: semaphore(HTTP_WORKERS),
+            makers: semaphore(HTTP_MAKERS),
+            restores: semaphore(HTTP_RESTORES),
+        }
+    }
+
+    /// Room for a body of that length, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// [`Kind::Throttled`] if there is none in time.
+    pub(super) async fn room(&self, len: usize) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+        if len <= BODY_LEN_MAX {
+            return Ok(None);
+        }
+        let room = timeout(HTTP_QUEUE_TIMEOUT, self.restores.clone().acquire_owned()).await;
+        room.ok().and_then(Result::ok).map(Some).ok_or_else(busy)
     }
 
     /// Does something on a blocking thread, to the end even if nobody waits for it any more: a commit is not left half
@@ -39,10 +57,7 @@ impl Workers {
         work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
     ) -> Result<T, Problem> {
         let places = timeout(HTTP_QUEUE_TIMEOUT, self.places_for(makes_key)).await;
-        let Ok(Ok(places)) = places else {
-            let text = "keyd has more to do than it can: ask again in a moment";
-            return Err(Problem::new(Kind::Throttled, text));
-        };
+        let Ok(Ok(places)) = places else { return Err(busy()) };
         let done = spawn_blocking(move || {
             let _places = places;
             work()
@@ -57,4 +72,8 @@ impl Workers {
         let maker = if makes_key { Some(self.makers.clone().acquire_owned().await?) } else { None };
         Ok([maker, Some(self.places.clone().acquire_owned().await?)])
     }
+}
+
+fn busy() -> Problem {
+    Problem::new(Kind::Throttled, "keyd has more to do than it can: ask again in a moment")
 }

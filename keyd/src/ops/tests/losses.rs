@@ -160,7 +160,8 @@ fn a_loss_outlasts_a_restart() {
 /// What only new DEKs need halts nobody, and refuses those with its reason.
 #[test]
 fn what_only_wraps_are_refused_for_halts_nobody() {
-    let cases: [(&str, fn(&Daemon)); 2] = [
+    type Take = fn(&Daemon);
+    let cases: [(&str, Take); 2] = [
         ("no permission 'wrapKey'", |daemon| {
             daemon.ask(policy(&identity("s"), &without(KeyPermission::WrapKey)));
         }),

@@ -157,7 +157,7 @@ fn restrictions_refuse_with_their_reason() {
         (vault("bank", 91).into(), "for 7 to 90 days, not 91"),
         (vault("default", 7).into(), "choose another name"),
         (permit.into(), "vault 'platform' is keyd's own"),
-        (VaultRequest::Delete { name: platform.clone() }.into(), "it stays as it is"),
+        (VaultRequest::Delete { name: platform }.into(), "it stays as it is"),
         (VaultRequest::Delete { name: VaultName::default_vault() }.into(), "it stays as it is"),
         (rotate("nope").into(), "'keyd key list' shows the keys"),
         (KeyRequest::Recover { name: id("k") }.into(), "'keyd key delete k' comes first"),

@@ -33,7 +33,37 @@ fn a_holder_that_was_told_before_is_waited_for_too() {
         panic!("{revocation:?}");
     };
     assert!(told == disk && lease_ends > clock::now());
+    // To ask again is to ask about the same holder, by whatever verb; and when it has confirmed, all have.
+    let again = super::revocation(daemon.ask(disable("k", 50)));
+    assert_eq!((again.told, again.holders.len()), (0, 1));
+    let (name, consent, wait_ms) = (id("k"), Consent::Force, 50);
+    let deleted = super::revocation(daemon.ask(KeyRequest::Delete { name, consent, wait_ms }));
+    assert!(!again.confirmed() && !deleted.confirmed(), "{again:?} {deleted:?}");
     holder.fence();
+    daemon.ask(KeyRequest::Recover { name: id("k") });
+    assert!(super::revocation(daemon.ask(disable("k", 50))).confirmed());
+}
+
+/// By the set's identity, not by the key: another set under the same key is nobody's concern here.
+#[test]
+fn a_policys_loss_concerns_its_own_set() {
+    let daemon = Daemon::with(Terms { on_revoke: OnRevoke::Deferred, ..TERMS });
+    daemon.make_set("t", "k", EncryptionType::CustomerKey, TERMS);
+    let (mut mine, theirs) = (daemon.attach(daemon.make_disk("s")), daemon.make_disk("t"));
+    let mut theirs = daemon.attach(theirs);
+    let take = |set: &str| VaultRequest::Policy {
+        name: VaultName::default_vault(),
+        principal: identity(set),
+        permissions: BTreeSet::new(),
+        consent: Consent::Force,
+        wait_ms: 50,
+    };
+    let spared = super::revocation(daemon.ask(take("s")));
+    assert_eq!((spared.spared, spared.holders[0].disk), (1, mine.attached.record.id));
+    let told = super::revocation(daemon.ask(take("t")));
+    assert_eq!((told.told, told.spared, told.holders.len()), (1, 0, 1));
+    theirs.expect_revoked();
+    mine.expect_nothing();
 }
 
 #[test]
