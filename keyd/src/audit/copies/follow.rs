@@ -129,11 +129,10 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let Some((target, failed)) = self.next_target() {
+        while let Some(failed) = self.work() {
             let renewed = if failed { self.sink.renew() } else { Ok(()) };
-            let done = renewed.and_then(|()| self.catch_up(&target));
+            let done = renewed.and_then(|()| self.catch_up());
             let mut state = lock(&self.shared.state);
-            state.status.newest = self.place.seq;
             match done {
                 Ok(()) if state.status.failing.take().is_some() => log::line(format_args!(
                     "the audit copy {} follows again, at row {}",
@@ -146,8 +145,8 @@ impl Worker {
         }
     }
 
-    /// The newest committed row, when the copy has it not; and whether the copy failed before. None at the end.
-    fn next_target(&self) -> Option<(Head, bool)> {
+    /// Waits until there is a row that the copy has not; whether the copy failed before. None at the end.
+    fn work(&self) -> Option<bool> {
         let state = lock(&self.shared.state);
         let failed = state.status.failing.is_some();
         let state = if failed { self.pause(state) } else { state };
@@ -156,7 +155,7 @@ impl Worker {
         };
         let state =
             self.shared.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        (!state.ended).then(|| (state.target.clone(), state.status.failing.is_some()))
+        (!state.ended).then_some(state.status.failing.is_some())
     }
 
     fn pause<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
@@ -164,7 +163,20 @@ impl Worker {
         waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn catch_up(&mut self, target: &Head) -> io::Result<()> {
+    /// Brings the copy up to the newest row, also to those that come meanwhile.
+    fn catch_up(&mut self) -> io::Result<()> {
+        loop {
+            let target = lock(&self.shared.state).target.clone();
+            if self.place.seq >= target.seq {
+                return Ok(());
+            }
+            self.copy_up_to(&target)?;
+            lock(&self.shared.state).status.newest = self.place.seq;
+            self.shared.changed.notify_all();
+        }
+    }
+
+    fn copy_up_to(&mut self, target: &Head) -> io::Result<()> {
         while self.place.seq < target.seq {
             let before = self.place.seq;
             self.copy_segment(target)?;
