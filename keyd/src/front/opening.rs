@@ -1,9 +1,6 @@
 //! What a connection on the Unix socket speaks, by its first bytes: frames ([`keyd_client::wire`]), or HTTP.
 
-use std::{
-    io::Read,
-    os::unix::net::UnixStream,
-};
+use std::{io::Read, os::unix::net::UnixStream};
 
 use keyd_client::{
     lease::BootTime,
