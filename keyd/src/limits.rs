@@ -25,7 +25,7 @@ pub const KEYS_PER_PAGE: usize = 100;
 /// nearly ten years.
 pub const VERSIONS_MAX: usize = 500;
 
-/// Vaults at once: a list of them with their policies must fit one frame.
+/// Vaults at once: a list of them must fit one frame.
 pub const VAULTS_MAX: usize = 256;
 
 /// Access policies of one vault (Key Vault's own limit).
@@ -70,8 +70,11 @@ pub const LONG_WORK_TIMEOUT: Duration = Duration::from_secs(12 * 3600);
 /// How often a command looks how far that is.
 pub const PROGRESS_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Disk encryption sets at once: a list of them must fit one frame.
+/// Disk encryption sets at once: each is looked at every second.
 pub const SETS_MAX: usize = 1000;
+
+/// Disk encryption sets in one reply of a list: each may carry the reasons for which it lost its key.
+pub const SETS_PER_PAGE: usize = 100;
 
 /// Audit records in one reply: each of at most [`AUDIT_DETAIL_MAX`] and two names, so that they fit one frame.
 pub const AUDIT_TAIL_MAX: u32 = 500;

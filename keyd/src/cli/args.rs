@@ -101,16 +101,16 @@ pub enum Verb {
     #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(Audit),
     /// Applications: create, list, show, certificates, remove
-    #[command(subcommand)]
+    #[command(subcommand, after_help = principal::EXAMPLES)]
     Principal(PrincipalVerb),
     /// Bearer tokens of applications: create, list, revoke
-    #[command(subcommand)]
+    #[command(subcommand, after_help = principal::EXAMPLES)]
     Token(TokenVerb),
     /// Managed identities of applications: create, remove
-    #[command(subcommand)]
+    #[command(subcommand, after_help = principal::EXAMPLES)]
     Identity(IdentityVerb),
     /// The certification authority that keyd made for HTTPS: show
-    #[command(subcommand)]
+    #[command(subcommand, after_help = http::EXAMPLES)]
     Ca(CaVerb),
     /// The root key: show, move, change-passphrase
     #[command(subcommand)]

@@ -25,10 +25,7 @@ pub(super) fn run(ask: &Ask, verb: args::Des) -> Result<Exit, Error> {
                 DesRequest::Create { name, key, version, encryption, terms, auto_rotate, permit };
             one(ask, request)
         }
-        args::Des::List => match ask.call(DesRequest::List)? {
-            Reply::DesSets(sets) => ask.print(&sets, |sets| text::all(sets)),
-            _ => Err(unexpected()),
-        },
+        args::Des::List => ask.print(&every(ask)?, |sets| text::all(sets)),
         args::Des::Show { name } => one(ask, DesRequest::Show { name }),
         args::Des::Update { name, change } => {
             one(ask, DesRequest::Update { name, change: change.into() })
@@ -49,6 +46,22 @@ fn one(ask: &Ask, request: DesRequest) -> Result<Exit, Error> {
     match ask.call(request)? {
         Reply::Des(set) => ask.print(&set, text::one),
         _ => Err(unexpected()),
+    }
+}
+
+/// Page after page.
+fn every(ask: &Ask) -> Result<Vec<DesStatus>, Error> {
+    let mut every: Vec<DesStatus> = Vec::new();
+    loop {
+        let after = every.last().map(|set| set.name.clone());
+        let Reply::DesSets { sets, more } = ask.call(DesRequest::List { after })? else {
+            return Err(unexpected());
+        };
+        let end = !more || sets.is_empty();
+        every.extend(sets);
+        if end {
+            return Ok(every);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     auth::{Permit, op},
     core::Core,
     error::Failure,
+    limits::SETS_PER_PAGE,
     store::View,
 };
 
@@ -27,14 +28,22 @@ pub fn one(
     status::set(&view, &view.set(name)?)
 }
 
-/// All sets.
+/// A page of sets in order of name, after one.
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-pub fn all(core: &Core, _permit: Permit<op::DesList>) -> Result<Vec<DesStatus>, Failure> {
+pub fn page(
+    core: &Core,
+    _permit: Permit<op::DesList>,
+    after: Option<&DesName>,
+) -> Result<Reply, Failure> {
     let view = core.store.snapshot()?;
-    let sets = view.sets()?;
-    sets.iter().map(|set| status::set(&view, set)).collect()
+    let mut sets = view.sets()?;
+    sets.retain(|set| after.is_none_or(|after| set.name > *after));
+    let more = sets.len() > SETS_PER_PAGE;
+    sets.truncate(SETS_PER_PAGE);
+    let sets = sets.iter().map(|set| status::set(&view, set)).collect::<Result<_, _>>()?;
+    Ok(Reply::DesSets { sets, more })
 }
 
 /// A page of a set's disks, snapshots and images (Azure: `associatedResources`).

@@ -22,10 +22,8 @@ impl Service {
                 })?;
                 Ok(Reply::Des(set))
             }
-            DesRequest::List => {
-                let sets = self.act(by, None, "sets", |permit| ops::des_show::all(core, permit))?;
-                Ok(Reply::DesSets(sets))
-            }
+            DesRequest::List { after } => self
+                .act(by, None, "sets", |permit| ops::des_show::page(core, permit, after.as_ref())),
             DesRequest::Show { name } => {
                 let set =
                     self.act(by, None, &name, |permit| ops::des_show::one(core, permit, &name))?;

@@ -171,8 +171,12 @@ pub enum DesRequest {
         /// Whether its identity gets what it needs in the key's vault, if the asker may give that.
         permit: bool,
     },
-    /// All disk encryption sets.
-    List,
+    /// A page of disk encryption sets in order of name.
+    List {
+        /// Only those after this one.
+        #[serde(default)]
+        after: Option<DesName>,
+    },
     /// One disk encryption set.
     Show {
         /// Which.

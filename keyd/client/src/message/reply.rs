@@ -86,8 +86,13 @@ pub enum Reply {
     CaCertificate(String),
     /// A disk encryption set.
     Des(DesStatus),
-    /// Disk encryption sets.
-    DesSets(Vec<DesStatus>),
+    /// A page of disk encryption sets.
+    DesSets {
+        /// In order of name.
+        sets: Vec<DesStatus>,
+        /// Whether more follow.
+        more: bool,
+    },
     /// A set or a disk whose DEKs were wrapped anew.
     Rewrapped {
         /// How many.

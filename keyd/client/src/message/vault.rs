@@ -23,7 +23,7 @@ pub struct VaultStatus {
     pub purge_protection: bool,
     /// Keys in it, deleted ones included.
     pub keys: u64,
-    /// Who may do what.
+    /// Who may do what; a list does without.
     pub policies: BTreeMap<Principal, BTreeSet<KeyPermission>>,
 }
 

@@ -51,6 +51,11 @@ impl HttpArgs {
     }
 }
 
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  keyd ca show > keyd-ca.pem
+  curl --cacert keyd-ca.pem https://default.localhost:8443/keys?api-version=7.4";
+
 /// Verbs on the certification authority.
 #[derive(Debug, Subcommand)]
 pub enum CaVerb {

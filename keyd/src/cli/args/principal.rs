@@ -7,16 +7,17 @@ use keyd_client::{AppName, Fingerprint, TokenId};
 
 use super::value::duration;
 
-const EXAMPLES: &str = "\
+pub(super) const EXAMPLES: &str = "\
 Examples:
   keyd principal create ci
   keyd vault permit default app:ci get,wrapKey,unwrapKey
   keyd token create ci --expires 30d
+  keyd token list ci; keyd token revoke ci ID
+  keyd identity create ci
   keyd principal certificates ci --certificate ci.pem";
 
 /// Verbs on applications.
 #[derive(Debug, Subcommand)]
-#[command(after_help = EXAMPLES)]
 pub enum PrincipalVerb {
     /// Make an application: a principal 'app:NAME' that may do nothing until something is granted to it
     Create {

@@ -167,3 +167,52 @@ fn restrictions_refuse_with_their_reason() {
         assert!(refused.message.contains(why), "{request:?}: {}", refused.message);
     }
 }
+
+/// Names of the longest, reasons of the longest: a list still fits its frames, and misses nothing.
+#[test]
+fn lists_fit_their_frames_at_their_worst() {
+    use keyd_client::{limits::BODY_LEN_MAX, message::RotationError};
+    let daemon = Daemon::new();
+    let name = |n: usize| des(&format!("a{n:0126}"));
+    let snapshot = daemon.core().store.snapshot().unwrap();
+    let model = snapshot.set(&des("s")).unwrap();
+    let error = RotationError {
+        code: "KeyVaultAccessForbidden".to_owned(),
+        message: "x".repeat(1000),
+        since: 1,
+        tried: 1,
+    };
+    daemon.change(|txn| {
+        (0..250).try_for_each(|n| {
+            let rotation_error = Some(error.clone());
+            txn.put_set(&Des { name: name(n), rotation_error, ..model.clone() })
+        })
+    });
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let reply = daemon.ask(DesRequest::List { after: after.take() });
+        assert!(serde_json::to_vec(&reply).unwrap().len() < BODY_LEN_MAX);
+        let Reply::DesSets { sets, more } = reply else { panic!("no sets") };
+        assert!(sets.iter().all(|set| set.key_lost.is_some() || set.rotation_error.is_none()));
+        listed.extend(sets.into_iter().map(|set| set.name));
+        if !more {
+            break;
+        }
+        after = listed.last().cloned();
+    }
+    let mut expected: Vec<DesName> = (0..250).map(name).collect();
+    expected.extend([des("platform"), des("s")]);
+    assert_eq!(listed, expected);
+
+    for vault in 0..8 {
+        let mut vault = Vault::new(format!("vault-{vault}").parse().unwrap(), 7, false, 1).unwrap();
+        for n in 0..crate::limits::POLICIES_MAX {
+            vault.permit(Principal::Des(name(n)), all(KeyPermission::ALL)).unwrap();
+        }
+        daemon.change(|txn| txn.put_vault(&vault));
+    }
+    let list = serde_json::to_vec(&daemon.ask(VaultRequest::List)).unwrap();
+    let one = VaultRequest::Show { name: "vault-1".parse().unwrap() };
+    let one = serde_json::to_vec(&daemon.ask(one)).unwrap();
+    assert!(list.len() < BODY_LEN_MAX && one.len() < BODY_LEN_MAX, "{} {}", list.len(), one.len());
+}
