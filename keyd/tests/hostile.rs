@@ -52,7 +52,8 @@ fn nonsense_closes_its_own_connection_only() {
     );
     for bytes in [
         vec![0xff; 64],
-        b"GET / HTTP/1.1\r\n\r\n".to_vec(),
+        // In capitals it would be HTTP, which is spoken here too.
+        b"get / http/1.1\r\n\r\n".to_vec(),
         [&[0xff, 0xff, 0xff, 0x7f, wire::VERSION, 0, 0, 0], [b' '; 100].as_slice()].concat(),
         frame(b""),
         frame(b"{}"),
