@@ -1,5 +1,5 @@
-//! Records of what anybody can cause at no cost: so many a minute and no more, and with the next how many were left out.
-//! Whoever may nothing must not be able to fill the audit log.
+//! Records of what anybody can cause at no cost: so many a minute and no more, and with the next how many were left
+//! out. Whoever may nothing must not be able to fill the audit log.
 
 use std::{
     sync::Mutex,

@@ -1,0 +1,101 @@
+//! Long work on the command line: how far it is, on a terminal and in a pipe.
+
+#![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+use std::{
+    os::unix::net::UnixListener,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use keyd_client::{
+    message::{KeyRequest, KeyStatus, Reply, Request},
+    wire,
+};
+
+const KEYD: &str = env!("CARGO_BIN_EXE_keyd");
+
+fn out(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{}", err(output));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn contains(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "no '{word}' in: {text}");
+    }
+}
+
+/// A daemon that takes its time with a rotation of four disks.
+fn slow_daemon(socket: &Path) {
+    let listener = UnixListener::bind(socket).unwrap();
+    let answer = |wrapped: [u64; 2]| -> KeyStatus {
+        let version = |n: usize| {
+            serde_json::json!({
+                "version": format!("{n:032x}"), "bits": 2048, "hsm": false, "enabled": true,
+                "operations": [], "created": 1, "wrapped_deks": wrapped[n], "retirable": false
+            })
+        };
+        let versions =
+            if wrapped[0] == 0 { vec![version(1)] } else { vec![version(0), version(1)] };
+        let key = serde_json::json!({
+            "name": "k", "platform": false, "enabled": true, "sets": [], "versions": versions
+        });
+        serde_json::from_value(key).unwrap()
+    };
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                let mut done = 0;
+                while let Ok((request, _)) = wire::receive::<Request>(&mut stream) {
+                    let reply = match request {
+                        Request::Key(KeyRequest::Rotate { .. }) => {
+                            std::thread::sleep(Duration::from_millis(1800));
+                            Reply::Rotated { key: answer([4, 0]), rewrapped: 4 }
+                        }
+                        _ => {
+                            let at = done;
+                            done += 1;
+                            Reply::Key(answer([at, 4 - at]))
+                        }
+                    };
+                    wire::send(&mut stream, &reply, None).unwrap();
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn long_work_says_how_far_it_is_but_not_to_a_script() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("slow.sock");
+    slow_daemon(&socket);
+    let rotate = |args: &[&str]| {
+        Command::new(KEYD)
+            .args(["key", "rotate", "k"])
+            .args(args)
+            .env("KEYD_SOCKET", &socket)
+            .output()
+            .unwrap()
+    };
+    let told = rotate(&[]);
+    contains(&out(&told), &["disks wrapped anew: 4"]);
+    contains(&err(&told), &["1 of 4 disks wrapped anew", "2 of 4 disks wrapped anew"]);
+    assert_eq!(err(&rotate(&["--json"])), "");
+    // On a terminal it is a bar, and none is left behind.
+    let command = format!("{KEYD} key rotate k --socket {}", socket.display());
+    let Ok(terminal) = Command::new("script").args(["-qec", &command, "/dev/null"]).output() else {
+        println!("SKIPPED: there is no script(1) to make a terminal");
+        return;
+    };
+    let drawn = out(&terminal);
+    contains(&drawn, &["2 of 4 disks wrapped anew", "\u{1b}[2K"]);
+    assert!(drawn.trim_end().ends_with("disks wrapped anew: 4"), "{drawn:?}");
+}
