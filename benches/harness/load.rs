@@ -1,7 +1,10 @@
 //! One thread that keeps rings full, busy polling or sleeping, and measures.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -63,7 +66,7 @@ struct Asked {
 const IDLE_TURNS: u32 = 256;
 
 /// Set from outside, for example by a signal: every load ends with an error soon.
-pub static STOP: AtomicBool = AtomicBool::new(false);
+pub static STOP: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 struct Load<'a> {
     front_end: &'a mut FrontEnd,
