@@ -44,7 +44,7 @@ fn main() {
         }
         println!();
     }
-    for path in [CipherPath::Vaes512, CipherPath::Vaes256] {
+    for path in CipherPath::ALL {
         if !path.is_available() {
             println!("{path:<14} not on this CPU");
         }

@@ -172,7 +172,7 @@ fn tapes_come_out_right_on_a_good_disk() {
 
 #[test]
 fn short_reordered_and_repeated_io_changes_nothing() {
-    let faults = Faults { short: 60, again: 20, error: 0, reorder: true };
+    let faults = Faults { short: 60, again: 20, at_once: 100, reorder: true, error: 0 };
     for sector_size in SectorSize::ALL {
         for seed in 0..10 {
             let mut tape = Tape::new(mix(sector_size), seed);
@@ -183,7 +183,7 @@ fn short_reordered_and_repeated_io_changes_nothing() {
 
 #[test]
 fn fences_at_any_moment_lose_nothing() {
-    let faults = Faults { short: 30, again: 10, error: 0, reorder: true };
+    let faults = Faults { short: 30, again: 10, at_once: 60, reorder: true, error: 0 };
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut tape = Tape::new(mix(SectorSize::B512), seed);

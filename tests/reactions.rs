@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use keyd_client::message::{DesChange, DesRequest, EncryptionType, OnRevoke, Terms};
+use keyd_client::message::{Consent, DesChange, DesRequest, EncryptionType, OnRevoke, Terms};
 use system_tests::{
     audit,
     drill::Drill,
@@ -24,7 +24,11 @@ fn start(world: &World, terms: Terms, seed: u64) -> Drill {
 }
 
 fn change(world: &World, change: DesChange) {
-    world.ask(DesRequest::Update { name: "d".parse().expect("a name"), change });
+    world.ask(DesRequest::Update {
+        name: "d".parse().expect("a name"),
+        change,
+        consent: Consent::Force,
+    });
 }
 
 fn assert_unaware(drill: &Drill) {

@@ -31,6 +31,8 @@ use crate::layout::SectorSize;
 pub enum CipherPath {
     /// The `aes` crate's parallel block interface; runs everywhere.
     Portable,
+    /// AES-NI on 128-bit vectors: one block an instruction.
+    AesNi,
     /// VAES on 256-bit vectors: two blocks an instruction.
     Vaes256,
     /// VAES on 512-bit vectors: four blocks an instruction.
@@ -38,13 +40,13 @@ pub enum CipherPath {
 }
 
 impl CipherPath {
+    /// All, best first.
+    pub const ALL: [Self; 4] = [Self::Vaes512, Self::Vaes256, Self::AesNi, Self::Portable];
+
     /// The paths this CPU can run, best first. Never empty.
     #[must_use]
     pub fn available() -> Vec<Self> {
-        [Self::Vaes512, Self::Vaes256, Self::Portable]
-            .into_iter()
-            .filter(|path| path.is_available())
-            .collect()
+        Self::ALL.into_iter().filter(|path| path.is_available()).collect()
     }
 
     /// Whether this CPU can run it, and it gave the right bytes when it was tried.
@@ -57,11 +59,13 @@ impl CipherPath {
         match self {
             Self::Portable => true,
             #[cfg(target_arch = "x86_64")]
+            Self::AesNi => kernel::Width::Xmm.is_available(),
+            #[cfg(target_arch = "x86_64")]
             Self::Vaes256 => kernel::Width::Ymm.is_available(),
             #[cfg(target_arch = "x86_64")]
             Self::Vaes512 => kernel::Width::Zmm.is_available(),
             #[cfg(not(target_arch = "x86_64"))]
-            Self::Vaes256 | Self::Vaes512 => false,
+            Self::AesNi | Self::Vaes256 | Self::Vaes512 => false,
         }
     }
 }
@@ -70,6 +74,7 @@ impl fmt::Display for CipherPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Portable => "portable",
+            Self::AesNi => "aes-ni",
             Self::Vaes256 => "vaes-avx2",
             Self::Vaes512 => "vaes-avx512",
         })
@@ -137,6 +142,8 @@ impl XtsCipher {
     /// The CPU has the instructions.
     fn build(dek: &Dek, sector_size: SectorSize, path: CipherPath) -> Result<Self, CipherError> {
         let engine = match path {
+            #[cfg(target_arch = "x86_64")]
+            CipherPath::AesNi => Engine::Kernel(kernel::Cipher::new(dek, kernel::Width::Xmm)?),
             #[cfg(target_arch = "x86_64")]
             CipherPath::Vaes256 => Engine::Kernel(kernel::Cipher::new(dek, kernel::Width::Ymm)?),
             #[cfg(target_arch = "x86_64")]

@@ -10,7 +10,7 @@ use keyd_client::{
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
 use thiserror::Error;
 
-use crate::request::Abilities;
+use crate::{config::Cache, disk::way::Way, request::Abilities};
 
 /// Why an image cannot be served.
 #[derive(Debug, Error)]
@@ -52,7 +52,7 @@ impl Backing {
     ///
     /// # Errors
     /// [`BackingError`].
-    pub fn open(path: &Path, read_only: bool) -> Result<Self, BackingError> {
+    pub fn open(path: &Path, read_only: bool, cache: Cache) -> Result<Self, BackingError> {
         let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
         let image = ImageFile::open(path, access)?;
         let (header, recovery) = Header::read(&image)
@@ -60,7 +60,7 @@ impl Backing {
         if recovery != Recovery::Clean {
             eprintln!("vhost-backend: header of {}: {recovery}", path.display());
         }
-        let (data, direct) = open_data(&image, header.sector_size().bytes())?;
+        let (data, direct) = open_data(&image, header.sector_size().bytes(), cache)?;
         let punch = !read_only
             && header.holes() == Holes::Zeros
             && can_punch(&data, header.layout().data_offset());
@@ -111,24 +111,35 @@ impl Backing {
         }
     }
 
+    /// How its data is read and written.
+    #[must_use]
+    pub fn way(&self) -> Way {
+        Way::of(&self.data, self.direct)
+    }
+
     /// One line about how it is served.
     #[must_use]
     pub fn description(&self) -> String {
         format!(
-            "{} {}, {} bytes in {}-byte sectors, {}, {}{}",
+            "{} {}, {} bytes in {}-byte sectors, {} {}, {}{}",
             if self.image.is_block_device() { "block device" } else { "file" },
             self.image.path().display(),
             self.layout().size(),
             self.header.sector_size().bytes(),
-            if self.direct { "O_DIRECT" } else { "through the page cache (no O_DIRECT here)" },
+            if self.direct { "O_DIRECT" } else { "through the page cache" },
+            self.way(),
             if self.punch { "holes can be punched" } else { "holes are not punched" },
             if self.read_only { ", read-only" } else { "" },
         )
     }
 }
 
-/// Opens the data path's own descriptor: with O_DIRECT where the file system takes it at the disk's sector size.
-fn open_data(image: &ImageFile, sector_size: u32) -> io::Result<(File, bool)> {
+/// Opens the data path's own descriptor: with O_DIRECT where it is wanted and the file system takes it at the disk's
+/// sector size.
+fn open_data(image: &ImageFile, sector_size: u32, cache: Cache) -> io::Result<(File, bool)> {
+    if cache == Cache::Buffered {
+        return Ok((image.reopen(0)?, false));
+    }
     let direct = OFlags::DIRECT.bits() as i32;
     match image.reopen(direct) {
         Ok(file) if direct_alignment(&file) <= sector_size => Ok((file, true)),

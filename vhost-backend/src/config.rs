@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Parser};
+use clap::{ArgGroup, Parser, ValueEnum};
 use thiserror::Error;
 
 use crate::limits::{QUEUE_SIZE_DEFAULT, QUEUE_SIZE_MAX, QUEUES_MAX};
@@ -55,6 +55,10 @@ pub struct Args {
           value_parser = clap::value_parser!(u16).range(2..=i64::from(QUEUE_SIZE_MAX)))]
     queue_size: u16,
 
+    /// Whether data goes through the host's page cache.
+    #[arg(long, value_enum, default_value = "direct")]
+    cache: Cache,
+
     /// Refuse writes.
     #[arg(long)]
     read_only: bool,
@@ -77,6 +81,15 @@ pub enum FrontEnd {
     Fd(i32),
 }
 
+/// Whether data goes through the host's page cache. A flush is a flush either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Cache {
+    /// Past it (O_DIRECT), where the file system can
+    Direct,
+    /// Through it: fast when the image fits; a fence can take as long as the host throttles writers
+    Buffered,
+}
+
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -90,6 +103,8 @@ pub struct Config {
     pub queues: u16,
     /// Longest virtqueue.
     pub queue_size: u16,
+    /// Whether data goes through the page cache.
+    pub cache: Cache,
     /// Writes are refused.
     pub read_only: bool,
     /// Space may be given back.
@@ -140,6 +155,7 @@ impl TryFrom<Args> for Task {
             keyd: args.keyd,
             queues: args.num_queues,
             queue_size: args.queue_size,
+            cache: args.cache,
             read_only: args.read_only,
             discard: !args.no_discard,
         }))

@@ -3,8 +3,10 @@
 //! While an operation is in flight its buffer belongs to the disk. Only [`Ciphertext`] can be written.
 
 pub mod buffer;
+pub mod engine;
 pub mod sim;
 pub mod uring;
+pub mod way;
 
 use std::{io, os::fd::OwnedFd, time::Duration};
 
@@ -83,6 +85,18 @@ pub enum Event {
     Command,
 }
 
+/// What became of a submitted job.
+#[derive(Debug)]
+#[must_use]
+pub enum Submitted {
+    /// Its end will be an event.
+    Queued,
+    /// It has ended already: the bytes it moved, or why not.
+    Ended(Job, Result<usize, Errno>),
+    /// The disk has as many as it takes: try again after the next event.
+    Full(Job),
+}
+
 /// How to wait for events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wait {
@@ -94,11 +108,8 @@ pub enum Wait {
 
 /// A queue's own access to the disk, and its only place to wait.
 pub trait Disk {
-    /// Queues a job; it starts with the next [`Disk::wait`].
-    ///
-    /// # Errors
-    /// The job back, if the disk has as many as it takes: try again after the next event.
-    fn submit(&mut self, job: Job) -> Result<(), Job>;
+    /// Does a job at once, or queues it to start with the next [`Disk::wait`].
+    fn submit(&mut self, job: Job) -> Submitted;
 
     /// Starts what is queued, and waits as told.
     ///

@@ -18,7 +18,7 @@ use crate::{
     backing::Backing,
     config::{Config, FrontEnd},
     device::Device,
-    disk::{buffer::Pool, uring::Uring},
+    disk::{buffer::Pool, engine::Engine, uring::Uring},
     harden::harden,
     inherit::inherited,
     lease::{self, Keeper, Source},
@@ -38,7 +38,7 @@ use crate::{
 pub fn serve(config: &Config) -> Result<()> {
     harden().context("giving up core dumps")?;
     let stop = stop_signal()?;
-    let backing = Arc::new(Backing::open(&config.blk_file, config.read_only)?);
+    let backing = Arc::new(Backing::open(&config.blk_file, config.read_only, config.cache)?);
     let source =
         Source { keyd: config.keyd.clone(), disk: backing.disk(), read_only: config.read_only };
     let attached = lease::attach(&source)?;
@@ -131,14 +131,16 @@ fn make_queue(
     shared: Arc<Shared>,
     commands: mpsc::Receiver<Command>,
     doorbell: OwnedFd,
-) -> Result<Queue<Uring>> {
+) -> Result<Queue<Engine>> {
     let pool = Pool::new().context("mapping I/O buffers")?;
-    let disk = Uring::new(backing.data().as_fd(), &pool, doorbell)?;
-    if !disk.has_fixed_buffers() {
+    let ring = Uring::new(backing.data().as_fd(), &pool, doorbell)?;
+    if !ring.has_fixed_buffers() {
         eprintln!(
             "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
         );
     }
+    let image = backing.data().try_clone().context("opening the image once more")?;
+    let disk = Engine::new(ring, image, backing.way());
     let can = backing.abilities(discard);
     let sealer = Sealer::new(backing.holes(), can.block_size as usize)?;
     let serial = serial(backing);
@@ -165,7 +167,7 @@ fn serial(backing: &Backing) -> [u8; 20] {
     serial
 }
 
-fn run_queue(number: u16, queue: Queue<Uring>) {
+fn run_queue(number: u16, queue: Queue<Engine>) {
     if let Err(error) = queue.run() {
         // A disk with a dead queue looks alive and is not: the supervisor must see it.
         eprintln!("vhost-backend: queue {number}: its ring failed: {error}; ending");

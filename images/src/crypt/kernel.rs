@@ -15,7 +15,7 @@ use keyd_client::{Dek, dek::page::PageError};
 
 #[cfg(test)]
 use lanes::Twin;
-use lanes::{Lanes, Ymm, Zmm};
+use lanes::{Lanes, Xmm, Ymm, Zmm};
 use powers::{Shift, first_masks};
 use schedule::{RoundKeys, Schedule};
 
@@ -33,6 +33,8 @@ const BATCH_BLOCKS_MAX: usize = VECTORS * 4;
 /// Width of the vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Width {
+    /// 128 bits, one block.
+    Xmm,
     /// 256 bits, two blocks.
     Ymm,
     /// 512 bits, four blocks.
@@ -45,11 +47,12 @@ pub(super) enum Width {
 impl Width {
     /// Whether this CPU has what it takes.
     pub(super) fn is_available(self) -> bool {
-        let ymm = is_x86_feature_detected!("aes")
+        let xmm = is_x86_feature_detected!("aes")
             && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("vaes")
-            && is_x86_feature_detected!("vpclmulqdq");
+            && is_x86_feature_detected!("pclmulqdq");
+        let ymm = xmm && is_x86_feature_detected!("vaes") && is_x86_feature_detected!("vpclmulqdq");
         match self {
+            Self::Xmm => xmm,
             Self::Ymm => ymm,
             Self::Zmm => ymm && is_x86_feature_detected!("avx512f"),
             #[cfg(test)]
@@ -74,6 +77,7 @@ impl Cipher {
 
     pub(super) fn path(&self) -> CipherPath {
         match self.width {
+            Width::Xmm => CipherPath::AesNi,
             Width::Ymm => CipherPath::Vaes256,
             Width::Zmm => CipherPath::Vaes512,
             #[cfg(test)]
@@ -127,6 +131,8 @@ impl Cipher {
         // SAFETY: `new` asked the CPU for this width; the rest is the caller's promise.
         unsafe {
             match (self.width, direction) {
+                (Width::Xmm, Direction::Encrypt) => xmm_encrypt(keys, &job),
+                (Width::Xmm, Direction::Decrypt) => xmm_decrypt(keys, &job),
                 (Width::Ymm, Direction::Encrypt) => ymm_encrypt(keys, &job),
                 (Width::Ymm, Direction::Decrypt) => ymm_decrypt(keys, &job),
                 (Width::Zmm, Direction::Encrypt) => zmm_encrypt(keys, &job),
@@ -177,6 +183,7 @@ macro_rules! entries {
     };
 }
 
+entries!("aes,avx2,pclmulqdq", Xmm, xmm_encrypt, xmm_decrypt);
 entries!("aes,avx2,vaes,vpclmulqdq", Ymm, ymm_encrypt, ymm_decrypt);
 entries!("aes,avx2,avx512f,vaes,vpclmulqdq", Zmm, zmm_encrypt, zmm_decrypt);
 #[cfg(test)]

@@ -20,6 +20,7 @@ const LEN: usize = 11 * 4096;
 /// A sector number whose tweaks carry into the upper half of 64 bits.
 const SECTOR: u64 = u32::MAX as u64 - 50;
 
+static AES_NI: OnceLock<bool> = OnceLock::new();
 static VAES256: OnceLock<bool> = OnceLock::new();
 static VAES512: OnceLock<bool> = OnceLock::new();
 
@@ -27,6 +28,7 @@ static VAES512: OnceLock<bool> = OnceLock::new();
 pub(super) fn passes(path: CipherPath) -> bool {
     let verdict = match path {
         CipherPath::Portable => return true,
+        CipherPath::AesNi => &AES_NI,
         CipherPath::Vaes256 => &VAES256,
         CipherPath::Vaes512 => &VAES512,
     };

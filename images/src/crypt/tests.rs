@@ -22,7 +22,7 @@ pub(super) fn dek(key: &[u8; 64]) -> Dek {
 /// Every path, AVX-512's algorithm included: natively where the CPU has it, else on pairs of 256-bit vectors.
 pub(super) fn paths() -> Vec<Make> {
     // Not by `available`: a path that fails its self-test must fail the vectors, not hide from them.
-    let all = [CipherPath::Vaes512, CipherPath::Vaes256, CipherPath::Portable];
+    let all = CipherPath::ALL;
     let (have, lack): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| path.has_instructions());
     for path in lack {
         eprintln!("SKIPPED: this CPU cannot run the cipher path {path}");
@@ -199,7 +199,7 @@ proptest! {
 
 #[test]
 fn every_path_the_cpu_has_passes_its_self_test() {
-    let all = [CipherPath::Vaes512, CipherPath::Vaes256, CipherPath::Portable];
+    let all = CipherPath::ALL;
     let have: Vec<_> = all.into_iter().filter(|path| path.has_instructions()).collect();
     assert_eq!(CipherPath::available(), have);
 }

@@ -11,7 +11,7 @@ use super::{
     Error, Exit, args,
     args::des::On,
     ask::{Ask, unexpected},
-    disk,
+    disk, impact,
     progress::{self, Step},
 };
 
@@ -27,8 +27,8 @@ pub(super) fn run(ask: &Ask, verb: args::Des) -> Result<Exit, Error> {
         }
         args::Des::List => ask.print(&every(ask)?, |sets| text::all(sets)),
         args::Des::Show { name } => one(ask, DesRequest::Show { name }),
-        args::Des::Update { name, change } => {
-            one(ask, DesRequest::Update { name, change: change.into() })
+        args::Des::Update { name, change, sure } => {
+            one(ask, DesRequest::Update { name, change: change.into(), consent: sure.into() })
         }
         args::Des::SetKey { name, on } => set_key(ask, &name, on),
         args::Des::Delete { name } => {
@@ -45,6 +45,7 @@ pub(super) fn run(ask: &Ask, verb: args::Des) -> Result<Exit, Error> {
 fn one(ask: &Ask, request: DesRequest) -> Result<Exit, Error> {
     match ask.call(request)? {
         Reply::Des(set) => ask.print(&set, text::one),
+        Reply::Impact(would) => ask.print(&would, impact::text),
         _ => Err(unexpected()),
     }
 }

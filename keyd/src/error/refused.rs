@@ -15,8 +15,8 @@ use crate::{
     limits::{
         APP_CERTIFICATES_MAX, APPS_MAX, DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX,
         POLICIES_MAX, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN, ROTATION_DAYS_MIN, SETS_MAX,
-        TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN, TOKENS_PER_APP_MAX, VAULTS_MAX,
-        VERSION_LIFE_DAYS_MIN, VERSIONS_MAX,
+        TAG_LEN_MAX, TAGS_MAX, TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN,
+        TOKENS_PER_APP_MAX, VAULTS_MAX, VERSION_LIFE_DAYS_MIN, VERSIONS_MAX,
     },
     store::Break,
 };
@@ -203,6 +203,10 @@ pub enum Refused {
         max = LEASE_MAX.as_millis()
     )]
     LeaseLength(u64),
+    #[error("a key has at most {TAGS_MAX} tags, not {0}")]
+    TooManyTags(usize),
+    #[error("names of tags have 1 to {TAG_LEN_MAX} characters, values at most as many")]
+    TagLength,
     #[error("a grace of {0} ms is too long: choose at most {GRACE_MS_MAX} ms")]
     Grace(u64),
     #[error("disk {0} is confirmed: its key is not forgotten, its image may hold data")]
@@ -315,6 +319,8 @@ impl Refused {
                 | Self::DataOffset(_)
                 | Self::LeaseLength(_)
                 | Self::Grace(_)
+                | Self::TooManyTags(_)
+                | Self::TagLength
                 | Self::NotParked
                 | Self::AcceptBreak
                 | Self::ArchivePath(_)

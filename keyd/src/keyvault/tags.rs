@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Problem;
-use crate::limits::{TAG_LEN_MAX, TAGS_MAX};
+use crate::model::version::check_tags;
 
 /// Names and values.
 pub type Tags = BTreeMap<String, String>;
@@ -13,16 +13,10 @@ pub type Tags = BTreeMap<String, String>;
 /// # Errors
 /// [`super::Kind::BadParameter`].
 pub(super) fn judge(tags: Tags) -> Result<Tags, Problem> {
-    if tags.len() > TAGS_MAX {
-        return Err(Problem::bad(format!("a key has at most {TAGS_MAX} tags, not {}", tags.len())));
+    match check_tags(&tags) {
+        Ok(()) => Ok(tags),
+        Err(refused) => Err(Problem::bad(refused.to_string())),
     }
-    let fits = |text: &String| text.chars().count() <= TAG_LEN_MAX;
-    if tags.iter().all(|(name, value)| !name.is_empty() && fits(name) && fits(value)) {
-        return Ok(tags);
-    }
-    Err(Problem::bad(format!(
-        "names of tags have 1 to {TAG_LEN_MAX} characters, values at most as many"
-    )))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use keyd_client::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::version::Version;
+use super::version::{Version, check_tags};
 use crate::{error::Refused, kek::Material, limits::VERSIONS_MAX};
 
 /// A key as it is stored.
@@ -124,7 +124,7 @@ impl Key {
     /// Changes attributes of one version, or of all.
     ///
     /// # Errors
-    /// [`Refused::KeyDeleted`], [`Refused::NoVersion`].
+    /// [`Refused::KeyDeleted`], [`Refused::NoVersion`], and those of [`check_tags`].
     pub fn change(
         &mut self,
         version: Option<KeyVersion>,
@@ -135,6 +135,7 @@ impl Key {
         if let Some(version) = version {
             self.version(version)?;
         }
+        change.tags.as_ref().map_or(Ok(()), check_tags)?;
         let concerned = |v: &&mut Version| version.is_none_or(|only| only == v.version);
         self.versions.iter_mut().filter(concerned).for_each(|v| v.change(change, now));
         Ok(())

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Refused,
     kek::{Material, PublicKey},
+    limits::{TAG_LEN_MAX, TAGS_MAX},
 };
 
 /// A version as it is stored.
@@ -146,4 +147,17 @@ impl Version {
             KeyOperation::Decrypt | KeyOperation::UnwrapKey | KeyOperation::Verify => Ok(()),
         }
     }
+}
+
+/// Judges what applications write on a key for themselves (Key Vault's limits).
+///
+/// # Errors
+/// [`Refused::TooManyTags`], [`Refused::TagLength`].
+pub fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Refused> {
+    if tags.len() > TAGS_MAX {
+        return Err(Refused::TooManyTags(tags.len()));
+    }
+    let fits = |text: &String| text.chars().count() <= TAG_LEN_MAX;
+    let fit = tags.iter().all(|(name, value)| !name.is_empty() && fits(name) && fits(value));
+    if fit { Ok(()) } else { Err(Refused::TagLength) }
 }

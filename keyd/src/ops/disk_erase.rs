@@ -27,6 +27,8 @@ pub fn run(
 ) -> Result<Taken, Failure> {
     if *ask.consent == Consent::DryRun {
         let weighed = impact::of_erasing(core, &core.store.snapshot()?, ask.verb, id)?;
+        let detail = format!("would hit {}", impact::summary(&weighed));
+        core.store.record(permit.entry(id).outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
     core.store.commit(|txn| {

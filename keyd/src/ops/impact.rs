@@ -1,7 +1,7 @@
 //! What a verb that takes keys away hits: found by making the very change, in a transaction, and comparing what each
 //! disk could before and after. A dry run is that transaction, dropped.
 
-use std::collections::BTreeMap;
+use std::{cmp::Reverse, collections::BTreeMap};
 
 use keyd_client::{
     DesName, DiskId, KeyVersion,
@@ -27,8 +27,8 @@ use crate::{
 enum Level {
     /// Have it unwrapped.
     Usable,
-    /// Not now.
-    Lost,
+    /// Not now. Who holds it goes on for so long by the set's terms, milliseconds.
+    Lost(Reverse<u64>),
     /// Never again.
     Gone,
 }
@@ -37,7 +37,7 @@ enum Level {
 type Levels = BTreeMap<(DesName, KeyVersion), Level>;
 
 /// Makes a change and says what it hits. What is hit is worse off after it: a key that is purged after it was deleted
-/// hits its disks a second time.
+/// hits its disks a second time, and so do shorter terms of a set whose key is lost.
 ///
 /// # Errors
 /// Those of `change`; [`crate::error::Fault`].
@@ -101,7 +101,9 @@ fn level(
     };
     let vault = view.vault(&key.id.vault)?;
     let usable = right(&vault, set, &key, version, Use::Keep, now).is_ok();
-    Ok(if usable { Level::Usable } else { Level::Lost })
+    // Who is spared until the next attach is spared longest.
+    let spared = Reverse(set.halts_after().unwrap_or(u64::MAX));
+    Ok(if usable { Level::Usable } else { Level::Lost(spared) })
 }
 
 #[derive(Debug, Default)]

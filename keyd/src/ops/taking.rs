@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyd_client::{
-    KeyId, Principal, VaultName,
+    DesName, KeyId, Principal, VaultName,
     message::{Consent, Impact, Revocation},
 };
 
@@ -45,6 +45,8 @@ pub enum Concern<'a> {
     Key(&'a KeyId),
     /// Those that a set's identity has in a vault.
     Identity(&'a VaultName, &'a Principal),
+    /// Those of a set.
+    Set(&'a DesName),
 }
 
 impl Concern<'_> {
@@ -55,6 +57,7 @@ impl Concern<'_> {
             Self::Identity(vault, who) => {
                 set.identity() == *who && keys.any(|wrapper| wrapper.vault == *vault)
             }
+            Self::Set(name) => set.name == *name,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     auth::Caller,
     error::Failure,
     model::des::Choice,
-    ops::{self, des_create::On},
+    ops::{self, des_create::On, taking::Ask},
 };
 
 impl Service {
@@ -29,11 +29,13 @@ impl Service {
                     self.act(by, None, &name, |permit| ops::des_show::one(core, permit, &name))?;
                 Ok(Reply::Des(set))
             }
-            DesRequest::Update { name, change } => {
-                let set = self.act(by, None, &name, |permit| {
-                    ops::des_update::run(core, permit, &name, &change)
-                })?;
-                Ok(Reply::Des(set))
+            DesRequest::Update { name, change, consent } => {
+                let (subject, arguments) = (name.to_string(), String::new());
+                let consent = &consent;
+                let ask = Ask { verb: "des update", subject, arguments, consent, wait_ms: 0 };
+                self.act(by, None, &name, |permit| {
+                    ops::des_update::run(core, permit, &name, &change, &ask)
+                })
             }
             DesRequest::SetKey { name, key, version, permit } => {
                 let on = On { key: &key, version, permit };

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, os::fd::OwnedFd};
 
 use rustix::io::Errno;
 
-use super::{Disk, Event, Job, Operation, Wait};
+use super::{Disk, Event, Job, Operation, Submitted, Wait};
 use crate::limits::{BARE_OPERATIONS_MAX, BUFFERS};
 
 /// What goes wrong, in how many of 256 operations.
@@ -17,6 +17,8 @@ pub struct Faults {
     pub again: u8,
     /// Operations that fail with EIO.
     pub error: u8,
+    /// Operations that end where they are submitted, as plain calls do.
+    pub at_once: u8,
     /// Operations take effect and end in random order.
     pub reorder: bool,
 }
@@ -120,12 +122,16 @@ impl SimDisk {
 }
 
 impl Disk for SimDisk {
-    fn submit(&mut self, job: Job) -> Result<(), Job> {
+    fn submit(&mut self, mut job: Job) -> Submitted {
         if self.jobs.len() >= BUFFERS + BARE_OPERATIONS_MAX {
-            return Err(job);
+            return Submitted::Full(job);
+        }
+        if !self.stuck && self.happens(self.faults.at_once) {
+            let result = self.perform(&mut job);
+            return Submitted::Ended(job, result);
         }
         self.jobs.push_back(job);
-        Ok(())
+        Submitted::Queued
     }
 
     fn wait(&mut self, _: Wait) -> io::Result<()> {

@@ -12,7 +12,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode, squeue, types};
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{Disk, Event, Job, Operation, Wait, buffer::Pool};
+use super::{Disk, Event, Job, Operation, Submitted, Wait, buffer::Pool};
 use crate::limits::{BARE_OPERATIONS_MAX, BUFFERS, RING_ENTRIES};
 
 /// `user_data` of jobs is their index; watches lie above.
@@ -204,13 +204,13 @@ fn build() -> Result<IoUring, RingError> {
 }
 
 impl Disk for Uring {
-    fn submit(&mut self, job: Job) -> Result<(), Job> {
-        let Some(index) = self.free.pop() else { return Err(job) };
+    fn submit(&mut self, job: Job) -> Submitted {
+        let Some(index) = self.free.pop() else { return Submitted::Full(job) };
         let entry = self.entry(&job).user_data(u64::from(index));
         // The job, and with it the buffer, is in our keeping before the kernel can see its address.
         self.jobs[usize::from(index)] = Some(job);
         self.push(&entry);
-        Ok(())
+        Submitted::Queued
     }
 
     fn wait(&mut self, wait: Wait) -> io::Result<()> {

@@ -6,7 +6,7 @@ use rustix::io::{Errno, write};
 
 use super::Queue;
 use crate::{
-    disk::{Disk, Job, Operation, Piece},
+    disk::{Disk, Job, Operation, Piece, Submitted},
     flight::{Settled, Step, settle},
     limits::RANGES_MAX,
     request::{self, Action, RANGE_LEN, Status},
@@ -202,8 +202,12 @@ impl<D: Disk> Queue<D> {
 
     fn submit(&mut self, piece: Piece, operation: Operation) -> Taken {
         match self.parts.disk.submit(Job { piece, attempts: 0, operation }) {
-            Ok(()) => Taken::Yes,
-            Err(job) => {
+            Submitted::Queued => Taken::Yes,
+            Submitted::Ended(job, result) => {
+                self.finish(job, result);
+                Taken::Yes
+            }
+            Submitted::Full(job) => {
                 self.reclaim(job.operation);
                 Taken::Later
             }
@@ -222,18 +226,27 @@ impl<D: Disk> Queue<D> {
     /// An operation has ended: settles it, moves its request on, and then those that waited for its buffer.
     pub(super) fn complete(&mut self, job: Job, result: Result<usize, Errno>) {
         let slot = job.piece.flight;
-        match settle(job, result) {
-            Settled::Whole(job) => self.complete_whole(job),
-            Settled::Rest(job) => match self.parts.disk.submit(job) {
-                Ok(()) => return,
-                Err(job) => self.complete_failed(job, Errno::NOBUFS),
-            },
-            Settled::Failed(job, errno) => self.complete_failed(job, errno),
-        }
+        self.finish(job, result);
         if !self.stalled.contains(&slot) {
             self.drive(slot);
         }
         self.drive_stalled();
+    }
+
+    /// Settles an operation, and the rest of it if it was short, until it is whole, has failed, or is queued again.
+    fn finish(&mut self, mut job: Job, mut result: Result<usize, Errno>) {
+        loop {
+            let rest = match settle(job, result) {
+                Settled::Whole(job) => return self.complete_whole(job),
+                Settled::Failed(job, errno) => return self.complete_failed(job, errno),
+                Settled::Rest(rest) => rest,
+            };
+            (job, result) = match self.parts.disk.submit(rest) {
+                Submitted::Queued => return,
+                Submitted::Ended(job, result) => (job, result),
+                Submitted::Full(job) => return self.complete_failed(job, Errno::NOBUFS),
+            };
+        }
     }
 
     fn complete_whole(&mut self, job: Job) {

@@ -42,7 +42,7 @@ const POLYNOMIAL: i64 = 0x87;
 macro_rules! lanes {
     (
         $name:ident($vector:ty), $lanes:literal, $polynomial:expr,
-        $load:ident, $store:ident, $broadcast:ident, $before:ident, $xor:ident, $shl:ident, $shr:ident,
+        $load:ident, $store:ident, $broadcast:path, $before:ident, $xor:ident, $shl:ident, $shr:ident,
         $lift:ident, $clmul:ident,
         $enc:ident, $enclast:ident, $dec:ident, $declast:ident
     ) => {
@@ -125,6 +125,13 @@ macro_rules! lanes {
 }
 
 lanes! {
+    Xmm(__m128i), 1, _mm_set1_epi64x(POLYNOMIAL),
+    _mm_loadu_si128, _mm_storeu_si128, std::convert::identity, xmm_before, _mm_xor_si128,
+    _mm_sllv_epi64, _mm_srlv_epi64, xmm_low_to_high, _mm_clmulepi64_si128,
+    _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aesdec_si128, _mm_aesdeclast_si128
+}
+
+lanes! {
     Ymm(__m256i), 2, _mm256_set1_epi64x(POLYNOMIAL),
     _mm256_loadu_si256, _mm256_storeu_si256, _mm256_broadcastsi128_si256, ymm_before, _mm256_xor_si256,
     _mm256_sllv_epi64, _mm256_srlv_epi64, ymm_low_to_high, _mm256_clmulepi64_epi128,
@@ -136,6 +143,12 @@ lanes! {
     _mm512_loadu_si512, _mm512_storeu_si512, _mm512_broadcast_i32x4, zmm_before, _mm512_xor_si512,
     _mm512_sllv_epi64, _mm512_srlv_epi64, zmm_low_to_high, _mm512_clmulepi64_epi128,
     _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_aesdec_epi128, _mm512_aesdeclast_epi128
+}
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn xmm_low_to_high(value: __m128i) -> __m128i {
+    _mm_bslli_si128::<8>(value)
 }
 
 #[target_feature(enable = "avx2")]
@@ -167,6 +180,7 @@ macro_rules! before {
     };
 }
 
+before!(xmm_before, "avx2", __m128i, xmm_reg);
 before!(ymm_before, "avx2", __m256i, ymm_reg);
 before!(zmm_before, "avx512f", __m512i, zmm_reg);
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::UnixMillis;
+use super::{Consent, UnixMillis};
 use crate::ids::{DesName, DiskId, KeyId, KeyVersion, Principal};
 
 /// What a disk does when its key is taken away, as its process is told.
@@ -188,6 +188,9 @@ pub enum DesRequest {
         name: DesName,
         /// What.
         change: DesChange,
+        /// How sure the asker is: shorter terms can halt disks whose key is lost already.
+        #[serde(default)]
+        consent: Consent,
     },
     /// Wrap a set's DEKs under another key, or another version, while its disks run.
     SetKey {

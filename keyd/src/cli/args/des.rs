@@ -11,7 +11,10 @@ use keyd_client::{
     },
 };
 
-use super::value::{duration, millis};
+use super::{
+    consent::Sure,
+    value::{duration, millis},
+};
 
 pub(super) const EXAMPLES: &str = "\
 The key of a set must be usable by the set's own identity, des:NAME. An administrator's 'create' and 'set-key' see to
@@ -60,6 +63,9 @@ pub enum Des {
         /// What
         #[command(flatten)]
         change: Change,
+        /// How sure
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Put a set on another key, or another version of its key, while its disks run
     SetKey {

@@ -44,6 +44,20 @@ fn one_version_is_switched_alone() {
     assert!(matches!(strange, Err(Refused::NoVersion(..))));
 }
 
+#[test]
+fn tags_keep_to_key_vaults_limits_and_a_refused_change_changes_nothing() {
+    let mut key = key();
+    let tags = |count: usize, name_len: usize| {
+        let tags = (0..count).map(|n| (format!("{n:é>name_len$}"), String::new())).collect();
+        KeyChange { enabled: Some(false), tags: Some(tags), ..KeyChange::default() }
+    };
+    assert!(matches!(key.change(None, &tags(16, 9), 5), Err(Refused::TooManyTags(16))));
+    assert!(matches!(key.change(None, &tags(1, 257), 5), Err(Refused::TagLength)));
+    assert!(key.newest().enabled);
+    key.change(None, &tags(15, 256), 5).unwrap();
+    assert_eq!(key.newest().tags.len(), 15);
+}
+
 /// Key Vault's table: outside nbf..exp wrap, encrypt and sign are refused, unwrap, decrypt and verify are not.
 #[test]
 fn validity_stops_what_makes_new_ciphertext_only() {

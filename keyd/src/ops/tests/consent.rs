@@ -109,6 +109,8 @@ fn taking_a_policy_away_and_erasing_a_disk_ask_too() {
     assert_eq!(daemon.refused(erase(Consent::IfUnused)).code, RefusalCode::NeedsConsent);
     let impact = dry_run(&daemon, erase(Consent::DryRun));
     assert_eq!((impact.disks, impact.lost_for_ever), (1, 1));
+    let record = daemon.records("disk-erase").pop().unwrap();
+    assert_eq!(record.outcome, "dry run");
     assert_eq!(daemon.ask(erase(Consent::Token(impact.token))), Reply::Done);
 }
 

@@ -21,7 +21,7 @@ fn a_set_that_does_not_follow_stays_until_it_is_told() {
     let disk = daemon.make_disk("s");
     let follow = |auto_rotate| {
         let change = DesChange { auto_rotate: Some(auto_rotate), ..DesChange::default() };
-        daemon.ask(DesRequest::Update { name: des("s"), change });
+        daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
     };
     follow(false);
     let first = daemon.set("s").active_version;

@@ -12,7 +12,7 @@ fn held(daemon: &Daemon) -> Holder<'_> {
 }
 
 fn change(daemon: &Daemon, change: DesChange) {
-    daemon.ask(DesRequest::Update { name: des("s"), change });
+    daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
 }
 
 /// As if the key had been lost so long ago.
@@ -116,6 +116,34 @@ fn a_grace_does_not_begin_with_an_older_loss() {
     holder.expect_revoked();
 }
 
+/// Terms are a way to take a key away too, from those whom they spared until now.
+#[test]
+fn shorter_terms_under_a_lost_key_want_consent() {
+    let daemon = Daemon::with(Terms { on_revoke: OnRevoke::Deferred, ..TERMS });
+    let mut holder = held(&daemon);
+    daemon.ask(switch(false));
+    let update = |on_revoke, grace_ms, consent| {
+        let change = DesChange { on_revoke, grace_ms, ..DesChange::default() };
+        DesRequest::Update { name: des("s"), change, consent }
+    };
+    let park = Some(OnRevoke::Park);
+    let refused = daemon.refused(update(park, Some(60_000), Consent::IfUnused));
+    assert_eq!(refused.code, RefusalCode::NeedsConsent);
+    assert!(refused.message.contains("1 disk, 1 held now"), "{}", refused.message);
+    let Reply::Impact(would) = daemon.ask(update(park, Some(60_000), Consent::DryRun)) else {
+        panic!("no impact");
+    };
+    holder.expect_nothing();
+    daemon.ask(update(park, Some(60_000), Consent::Token(would.token)));
+    holder.expect_nothing();
+    let longer = update(None, Some(120_000), Consent::IfUnused);
+    let shorter = update(None, Some(0), Consent::IfUnused);
+    daemon.ask(longer);
+    assert_eq!(daemon.refused(shorter).code, RefusalCode::NeedsConsent);
+    daemon.ask(update(None, Some(0), Consent::Force));
+    holder.expect_revoked();
+}
+
 /// Terms hold from now on, also for a key that is lost already, and for leases that run.
 #[test]
 fn changed_terms_hold_at_once() {
@@ -134,7 +162,11 @@ fn changed_terms_hold_at_once() {
         (DesChange { lease_ms: Some(999), ..DesChange::default() }, "a lease of 999 ms"),
         (DesChange { grace_ms: Some(u64::MAX), ..DesChange::default() }, "is too long"),
     ] {
-        let refused = daemon.refused(DesRequest::Update { name: des("s"), change: wrong });
+        let refused = daemon.refused(DesRequest::Update {
+            name: des("s"),
+            change: wrong,
+            consent: Consent::Force,
+        });
         assert!(refused.message.contains(text), "{}", refused.message);
     }
 }

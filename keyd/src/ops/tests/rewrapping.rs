@@ -87,7 +87,7 @@ fn a_set_is_put_on_an_older_version_if_it_does_not_follow() {
     let first = daemon.set("s").active_version;
     daemon.ask(rotate("k"));
     let change = DesChange { auto_rotate: Some(false), ..DesChange::default() };
-    daemon.ask(DesRequest::Update { name: des("s"), change });
+    daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
     let (name, key, version) = (des("s"), id("k"), Some(first));
     daemon.ask(DesRequest::SetKey { name, key, version, permit: false });
     due::catch_up(daemon.core()).unwrap();
