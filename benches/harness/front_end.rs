@@ -139,7 +139,8 @@ impl FrontEnd {
 
     fn start(&mut self, number: usize) -> Result<()> {
         let (queue, connection) = (&self.queues[number], &mut self.connection);
-        let [descriptors, avail, used] = queue.ring.addresses();
+        let parts = queue.ring.parts();
+        let [descriptors, avail, used] = parts.map(|at| self.memory.address(at));
         let entries = queue.ring.entries();
         let data = VringConfigData {
             queue_max_size: entries,

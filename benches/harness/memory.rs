@@ -12,7 +12,10 @@ use std::{
 use anyhow::{Context, Result};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vhost::VhostUserMemoryRegionInfo;
-use vm_memory::{AtomicInteger, FileOffset, MmapRegion, VolatileMemory, VolatileSlice};
+use vm_memory::{
+    AtomicInteger, FileOffset, GuestAddress, GuestMemoryMmap, MmapRegion, VolatileMemory,
+    VolatileSlice,
+};
 
 /// Where the device sees the first byte; not zero, which some devices take for "none".
 const BASE: u64 = 1 << 20;
@@ -53,6 +56,16 @@ impl Memory {
             mmap_offset: 0,
             mmap_handle: self.file.as_raw_fd(),
         }
+    }
+
+    /// The same memory as a device in this process maps it.
+    ///
+    /// # Errors
+    /// It cannot be mapped once more.
+    pub fn device(&self) -> Result<GuestMemoryMmap> {
+        let file = FileOffset::from_arc(self.file.clone(), 0);
+        let range = (GuestAddress(BASE), self.region.size(), Some(file));
+        GuestMemoryMmap::from_ranges_with_files([range]).context("mapping guest memory")
     }
 
     /// Where this process sees a byte, which is how vhost-user names rings.

@@ -143,10 +143,10 @@ impl Ring {
         self.shape.depth
     }
 
-    /// Where descriptor table, avail ring and used ring are, as this process sees them.
+    /// Where descriptor table, avail ring and used ring lie in the memory.
     #[must_use]
-    pub fn addresses(&self) -> [u64; 3] {
-        [0, self.places.avail, self.places.used].map(|at| self.memory.address(self.start + at))
+    pub fn parts(&self) -> [usize; 3] {
+        [0, self.places.avail, self.places.used].map(|at| self.start + at)
     }
 
     /// Requests that have not come back.
@@ -195,7 +195,7 @@ impl Ring {
         if self.indirect {
             let at = self.start + 16 * usize::from(head);
             self.store(at, Memory::guest_address(table));
-            self.store(at + 8, 16 * CHAIN as u64 | INDIRECT);
+            self.store(at + 8, (16 * CHAIN as u64) | INDIRECT);
         }
         let place = self.avail & (self.shape.entries - 1);
         self.short(self.places.avail + 4 + 2 * usize::from(place)).store(head, Ordering::Relaxed);

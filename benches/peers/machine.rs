@@ -2,11 +2,14 @@
 
 use std::{fs, process::Command, time::Instant};
 
+use anyhow::Result;
+use benches::{
+    cores,
+    server::{Server, Usage},
+};
 use rustix::param::clock_ticks_per_second;
 use serde::Serialize;
 use system_tests::process::{run, tool};
-
-use benches::cores;
 
 /// The machine.
 #[derive(Debug, Clone, Serialize)]
@@ -51,30 +54,52 @@ impl Machine {
     }
 }
 
-/// What everybody and the hypervisor have used up to a moment, in ticks.
-#[derive(Debug, Clone, Copy)]
+/// What everybody and the hypervisor have used up to a moment, and what of it was ours.
 pub struct Everybody {
     at: Instant,
-    busy: u64,
-    stolen: u64,
+    ticks: [u64; 2],
+    ours: Vec<(Server, Usage)>,
+}
+
+/// Shares of one core.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Others {
+    /// Used by others than client and servers, kernel threads among them.
+    pub used: f64,
+    /// Taken by the hypervisor.
+    pub stolen: f64,
 }
 
 impl Everybody {
-    /// So far.
-    pub fn now() -> Self {
-        let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
-        let all = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
-        let ticks: Vec<u64> = all.filter_map(|ticks| ticks.parse().ok()).collect();
-        let at = |place: usize| ticks.get(place).copied().unwrap_or(0);
-        // user, nice, system, irq, softirq
-        let busy = [0, 1, 2, 5, 6].into_iter().map(at).sum();
-        Self { at: Instant::now(), busy, stolen: at(7) }
+    /// So far; `servers` are ours, and so is this process.
+    pub fn now(servers: impl Iterator<Item = Server>) -> Result<Self> {
+        let ours = servers.chain([Server(std::process::id())]);
+        let ours = ours.map(|server| Ok((server, server.usage()?))).collect::<Result<_>>()?;
+        Ok(Self { at: Instant::now(), ticks: ticks(), ours })
     }
 
-    /// Shares of one core since then: busy, whoever it was, and stolen.
-    pub fn since(self) -> (f64, f64) {
-        let now = Self::now();
-        let ticks = self.at.elapsed().as_secs_f64() * clock_ticks_per_second() as f64;
-        ((now.busy - self.busy) as f64 / ticks, (now.stolen - self.stolen) as f64 / ticks)
+    /// What others did since.
+    pub fn since(&self) -> Result<Others> {
+        let seconds = self.at.elapsed().as_secs_f64();
+        let now = ticks();
+        let share = |place: usize| {
+            let ticks = now[place].saturating_sub(self.ticks[place]);
+            ticks as f64 / clock_ticks_per_second() as f64 / seconds
+        };
+        let mut ours = 0.0;
+        for (server, before) in &self.ours {
+            ours += server.usage()?.since(before).cpu_share;
+        }
+        Ok(Others { used: (share(0) - ours).max(0.0), stolen: share(1) })
     }
+}
+
+/// Ticks of all cores: busy, stolen.
+fn ticks() -> [u64; 2] {
+    let stat = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let all = stat.lines().next().unwrap_or_default().split_whitespace().skip(1);
+    let ticks: Vec<u64> = all.filter_map(|ticks| ticks.parse().ok()).collect();
+    let at = |place: usize| ticks.get(place).copied().unwrap_or(0);
+    // user, nice, system, irq, softirq; steal
+    [[0, 1, 2, 5, 6].into_iter().map(at).sum(), at(7)]
 }

@@ -20,21 +20,20 @@ use anyhow::{Context, Result, ensure};
 use args::{Args, Pace};
 use benches::{cores, load::STOP, pin};
 use clap::Parser;
-use machine::{Everybody, Machine};
+use machine::{Everybody, Machine, Others};
 use measure::{Progress, Sample};
 use media::{Kind, Medium};
 use plan::{POINTS, Point};
 use serde::Serialize;
-use servers::Field;
+use servers::{Candidate, Field};
 use signal_hook::{consts::TERM_SIGNALS, flag};
 
 /// All that was measured, as JSON.
 #[derive(Serialize)]
 struct Results {
     machine: Machine,
-    /// Shares of one core that everybody used, and that the hypervisor took, while it was measured.
-    busy: f64,
-    stolen: f64,
+    /// What others did while a medium was measured.
+    others: Vec<(Kind, Others)>,
     samples: Vec<Sample>,
     sweep: Vec<Sample>,
     quiet: Vec<quiet::Quiet>,
@@ -63,11 +62,10 @@ fn bench(args: &Args) -> Result<()> {
     let points: Vec<Point> =
         POINTS.into_iter().filter(|point| point.name.contains(&args.points)).collect();
     ensure!(!points.is_empty(), "no point is called '{}'", args.points);
-    let (pace, before) = (args.pace(), Everybody::now());
+    let pace = args.pace();
     let mut results = Results {
         machine: Machine::this(),
-        busy: 0.0,
-        stolen: 0.0,
+        others: Vec::new(),
         samples: Vec::new(),
         sweep: Vec::new(),
         quiet: Vec::new(),
@@ -89,11 +87,7 @@ fn bench(args: &Args) -> Result<()> {
             Err(error) => println!("\n{kind}: left out: {error:#}"),
         }
     }
-    (results.busy, results.stolen) = before.since();
-    println!(
-        "\nmeanwhile {:.2} cores were busy, whoever it was (2 are ours), and {:.2} were stolen by the host",
-        results.busy, results.stolen
-    );
+    println!("\n{}", reach::ELSEWHERE);
     write(args, &results)
 }
 
@@ -114,8 +108,16 @@ fn one_medium(
     let more = if args.points_only { 0 } else { measure::sweep_steps(pace) + 6 };
     let progress = Progress::new(steps + more);
     measure::fill(&field, &progress)?;
+    let everybody = Everybody::now(field.candidates.iter().map(Candidate::server))?;
     let samples = measure::rounds(&field, points, pace, &progress)?;
+    let others = everybody.since()?;
     print!("{}{}", table::points(&samples, kind), reach::lines(&samples, kind));
+    println!(
+        "    meanwhile others used {:.1} % of a core, kernel threads among them, and the host took {:.1} %",
+        100.0 * others.used,
+        100.0 * others.stolen
+    );
+    results.others.push((kind, others));
     if !args.points_only {
         let quiet = quiet::measure(&field, pace, &progress)?;
         print!("{}", quiet::table(&quiet));

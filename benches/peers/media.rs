@@ -40,7 +40,7 @@ pub struct Medium {
 const MEMORY: &str = "/dev/shm";
 
 impl Kind {
-    /// Whether the peers go past the page cache, as ours does there by itself.
+    /// Whether everybody goes past the page cache.
     pub fn direct(self) -> bool {
         self != Self::Ext4
     }
@@ -52,8 +52,7 @@ impl Kind {
                 "tmpfs; all with O_DIRECT (cache.direct=on), which tmpfs takes and ignores"
             }
             Self::Ext4 => {
-                "ext4 hot in the page cache; all buffered (cache.direct=off). It lies on a loop device with sectors of 4096 \
-                 bytes, where a disk with units of 512 cannot be had with O_DIRECT; one with 4096 can, and is left out"
+                "ext4 on a loop device, hot in the page cache; all buffered (ours --cache buffered, peers cache.direct=off)"
             }
             Self::Disk => "the machine's disk; all with O_DIRECT (cache.direct=on)",
         }
@@ -103,7 +102,7 @@ impl LoopDevice {
     fn new(file: &Path, len: u64) -> Result<Self> {
         File::create_new(file)?.set_len(len)?;
         let mut command = Command::new(tool("losetup", "mount"));
-        command.args(["--find", "--show", "--sector-size", "4096"]).arg(file);
+        command.args(["--find", "--show"]).arg(file);
         let device = Self(said(&mut command)?.trim().to_owned());
         said(Command::new(tool("mkfs.ext4", "e2fsprogs")).args(["-q", "-F", &device.0]))?;
         Ok(device)

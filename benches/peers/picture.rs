@@ -154,7 +154,7 @@ fn decades(least: f64, most: f64) -> Vec<f64> {
 
 fn legend(svg: &mut String) {
     for (number, (_, name, colour)) in SERIES.iter().enumerate() {
-        let x = 70.0 + 215.0 * number as f64;
+        let x = 40.0 + 215.0 * number as f64;
         let _ = writeln!(
             svg,
             "<line x1=\"{x}\" x2=\"{}\" y1=\"615\" y2=\"615\" stroke=\"{colour}\" stroke-width=\"4\"/>\

@@ -63,6 +63,8 @@ impl Point {
     pub fn rate(self, iops: f64) -> String {
         if self.block > 4096 {
             format!("{:.2} GB/s", iops * f64::from(self.block) / 1e9)
+        } else if iops < 99_950.0 {
+            format!("{:.1}k", iops / 1e3)
         } else {
             format!("{:.0}k", iops / 1e3)
         }

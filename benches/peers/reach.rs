@@ -34,6 +34,14 @@ const LINES: [Line; 9] = [
     line(3, WRITE_LONG, Family::Luks, 9.0, 7.0),
 ];
 
+/// What is to be reached and is told by another table.
+pub const ELSEWHERE: &str = "\
+4   the cipher: scripts/bench cipher
+5   encryption on against off in our own path: not measured, as there is no switch for it
+6   a quiet guest, under 0.5 % of a core: the table of quiet guests
+7   queues: the table of queues
+8   from inside a guest: scripts/bench guest";
+
 /// Every line with its target, its floor, the figure and what that means, on one medium.
 pub fn lines(samples: &[Sample], medium: Kind) -> String {
     let mut text = format!(
@@ -75,19 +83,12 @@ fn verdict(figure: f64, line: &Line) -> &'static str {
 /// Latency of single reads: no worse than raw's.
 fn tails(samples: &[Sample], medium: Kind, ours: &str) -> String {
     let Some(raw) = better(samples, medium, READ_ONE, Family::Raw) else { return String::new() };
-    let takes: [(&str, fn(&Figures) -> f64); 2] =
-        [("p50", |figures| figures.latency.p50), ("p99", |figures| figures.latency.p99)];
-    let tail = |(name, take): (&str, fn(&Figures) -> f64)| {
-        at_most(
-            2,
-            READ_ONE,
-            &format!("{name} us"),
-            ours,
-            raw,
-            [ours, raw].map(|server| spread(of(samples, medium, READ_ONE, server).map(take))[0]),
-        )
+    let tail = |name: &str, take: fn(&Figures) -> f64| {
+        let figures =
+            [ours, raw].map(|server| spread(of(samples, medium, READ_ONE, server).map(take))[0]);
+        at_most(2, READ_ONE, &format!("{name} us"), ours, raw, figures)
     };
-    takes.into_iter().map(tail).collect()
+    tail("p50", |figures| figures.latency.p50) + &tail("p99", |figures| figures.latency.p99)
 }
 
 /// CPU time for each request: below raw's, at every point.

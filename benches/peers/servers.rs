@@ -100,10 +100,8 @@ impl Field {
     fn start_all(&mut self) -> Result<()> {
         let ours = self.ours("ours-512", Family::Ours512, 512, DISK_LEN, "")?;
         self.candidates.push(ours);
-        if self.medium.kind.direct() {
-            let ours = self.ours("ours-4096", Family::Ours4096, 4096, DISK_LEN, "")?;
-            self.candidates.push(ours);
-        }
+        let ours = self.ours("ours-4096", Family::Ours4096, 4096, DISK_LEN, "")?;
+        self.candidates.push(ours);
         let dir = self.world.path("");
         let (raw, luks) = (dir.join("plain.raw"), dir.join("plain.luks"));
         File::create_new(&raw)?.set_len(DISK_LEN)?;
@@ -142,7 +140,8 @@ impl Field {
 
     /// Starts a server of ours on a disk that is there.
     pub fn start(&self, name: &str, family: Family, more: &str) -> Candidate {
-        let process = self.world.start_backend(name, more);
+        let cache = if self.medium.kind.direct() { "direct" } else { "buffered" };
+        let process = self.world.start_backend(name, &format!("--cache {cache} {more}"));
         let heard = process.said();
         let remark = heard.lines().find(|line| line.contains("serving")).unwrap_or_default();
         let remark = remark.split_once(", ").map_or(remark, |(_, rest)| rest).to_owned();

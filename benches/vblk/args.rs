@@ -150,7 +150,10 @@ impl Args {
     /// Numbers that do not go together.
     pub fn plan(&self) -> Result<Plan> {
         let block = self.block_size;
-        ensure!(block % 512 == 0 && (512..=1 << 20).contains(&block), "--block-size is 512 to 1m");
+        ensure!(
+            block.is_multiple_of(512) && (512..=1 << 20).contains(&block),
+            "--block-size is 512 to 1m"
+        );
         ensure!(
             self.ring_size.is_power_of_two() && self.ring_size <= 1024,
             "--ring-size is a power of two, 1024 at most"
