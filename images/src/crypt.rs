@@ -15,6 +15,8 @@
 mod kernel;
 mod portable;
 mod self_test;
+#[allow(unsafe_code)] // memory of somebody else's, by its address
+mod shared;
 #[cfg(test)]
 mod tests;
 

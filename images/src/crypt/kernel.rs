@@ -116,9 +116,12 @@ impl Cipher {
         unsafe { self.run(direction, unit, tweak, place, place, data.len()) }
     }
 
+    /// Each byte of `src` is loaded once, into a register, and what is stored is the result: both may be memory that
+    /// others see.
+    ///
     /// # Safety
     /// `src` is readable and `dst` writable for `len` bytes; they are equal or do not overlap.
-    unsafe fn run(
+    pub(super) unsafe fn run(
         &self,
         direction: Direction,
         unit: SectorSize,

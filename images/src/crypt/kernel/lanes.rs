@@ -1,7 +1,7 @@
 //! Vectors of 16-byte lanes: the instructions the kernel needs, at each width.
 //!
-//! Nearly every operation is one instruction. They carry no `target_feature` of their own: they are inlined into functions
-//! that do, and are sound to call only there.
+//! Nearly every operation is one instruction. They carry no `target_feature` of their own: they are inlined into
+//! functions that do, and are sound to call only there.
 
 use std::arch::{asm, x86_64::*};
 
@@ -146,14 +146,16 @@ lanes! {
 lanes! {
     Ymm(__m256i), 2, _mm256_set1_epi64x(POLYNOMIAL),
     _mm256_loadu_si256, _mm256_storeu_si256, _mm256_broadcastsi128_si256, ymm_before, _mm256_xor_si256,
-    _mm256_sllv_epi64, _mm256_srlv_epi64, ymm_low_to_high, _mm256_clmulepi64_epi128, _mm256_bslli_epi128, _mm256_bsrli_epi128,
+    _mm256_sllv_epi64, _mm256_srlv_epi64, ymm_low_to_high, _mm256_clmulepi64_epi128,
+    _mm256_bslli_epi128, _mm256_bsrli_epi128,
     _mm256_aesenc_epi128, _mm256_aesenclast_epi128, _mm256_aesdec_epi128, _mm256_aesdeclast_epi128
 }
 
 lanes! {
     Zmm(__m512i), 4, _mm512_set1_epi64(POLYNOMIAL),
     _mm512_loadu_si512, _mm512_storeu_si512, _mm512_broadcast_i32x4, zmm_before, _mm512_xor_si512,
-    _mm512_sllv_epi64, _mm512_srlv_epi64, zmm_low_to_high, _mm512_clmulepi64_epi128, _mm512_bslli_epi128, _mm512_bsrli_epi128,
+    _mm512_sllv_epi64, _mm512_srlv_epi64, zmm_low_to_high, _mm512_clmulepi64_epi128,
+    _mm512_bslli_epi128, _mm512_bsrli_epi128,
     _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_aesdec_epi128, _mm512_aesdeclast_epi128
 }
 
