@@ -2,8 +2,9 @@
 //!
 //! Eight vectors go through the AES rounds side by side: a core starts one or two `vaesenc` a cycle and each takes
 //! three to five, so fewer would leave it waiting. Their tweaks are kept apart by powers of x: lane `l` of vector `i`
-//! starts at `T_0 * x^(i*LANES + l)`, and after a batch every lane is multiplied by `x^(8*LANES)`. No tweak waits for
-//! another: that power is whole bytes at every width. The sector numbers of many data units are encrypted under K2 in one such batch too.
+//! starts at `T_0 * x^(i*LANES + l)`, and after a batch every lane is multiplied by `x^(8*LANES)`, which is whole bytes
+//! at every width. No tweak waits for another. The sector numbers of many data units are encrypted under K2 in one
+//! such batch too.
 //!
 //! Round keys are read from their locked page in every batch and never kept: see [`key_after`].
 

@@ -43,6 +43,12 @@ impl Way {
         if direct { Self::Ring } else { Self::CallsThenRing }
     }
 
+    /// Whether the ring has data to move.
+    #[must_use]
+    pub fn uses_ring(self) -> bool {
+        self != Self::Calls
+    }
+
     /// Does an operation by a call, if it can be done so now: the bytes it moved, or why not. `None`: it is one for
     /// the ring.
     pub(super) fn attempt(

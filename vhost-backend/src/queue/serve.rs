@@ -161,15 +161,17 @@ impl<D: Disk> Queue<D> {
     }
 
     fn submit_read(&mut self, piece: Piece) -> Taken {
-        let Some(into) = self.parts.pool.take() else { return Taken::Later };
+        let len = piece.len as usize;
+        let Some(into) = self.parts.pool.take(len) else { return Taken::Later };
         let at = self.image_offset(piece);
-        self.submit(piece, Operation::Read { into, at, len: piece.len as usize, done: 0 })
+        self.submit(piece, Operation::Read { into, at, len, done: 0 })
     }
 
     fn submit_write(&mut self, piece: Piece, action: Action) -> Taken {
         let Some(ring) = &self.ring else { return Taken::Later };
-        let Some(blank) = self.parts.pool.take() else { return Taken::Later };
-        let (len, sealer) = (piece.len as usize, &mut self.parts.sealer);
+        let len = piece.len as usize;
+        let Some(blank) = self.parts.pool.take(len) else { return Taken::Later };
+        let sealer = &mut self.parts.sealer;
         let sealed = if action == Action::Zero {
             sealer.seal_zeros(blank, piece.disk_at, len)
         } else {
