@@ -114,6 +114,22 @@ fn unsafe_lives_in_its_files() {
     report(&found);
 }
 
+/// The cipher that encrypts nothing is for benches, and only they may ask for it.
+#[test]
+fn no_program_is_built_without_encryption() {
+    let members = ["keyd/client", "images", "keyd", "vhost-backend", "tests"];
+    let asks = |path: &str| {
+        let text = fs::read_to_string(root().join(path).join("Cargo.toml")).unwrap();
+        let mut lines = text.lines().filter(|line| line.contains("plain-for-benches"));
+        lines.any(|line| line != "plain-for-benches = []")
+    };
+    let mut faults: Vec<_> = members.into_iter().filter(|member| asks(member)).collect();
+    if asks(".") {
+        faults.push("Cargo.toml");
+    }
+    assert!(faults.is_empty(), "{faults:?}");
+}
+
 #[test]
 fn the_product_does_not_panic_on_purpose_and_leaves_no_notes() {
     let mut faults = Vec::new();

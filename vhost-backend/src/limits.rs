@@ -48,8 +48,8 @@ pub const BUFFERS: usize = LARGE_BUFFERS + SMALL_BUFFERS;
 /// Memory of one queue's I/O buffers, bytes: 3 MiB, locked where they are registered with the kernel.
 pub const POOL_LEN: usize = LARGE_BUFFERS * BUFFER_LEN + SMALL_BUFFERS * SMALL_BUFFER_LEN;
 
-/// Plaintext of a data unit in pieces on its way through one queue, bytes: small enough to stay in the first-level cache, a multiple of
-/// every data unit.
+/// Plaintext of data units that lie in pieces, on its way through one queue, bytes: small enough to stay in the
+/// first-level cache, a multiple of every data unit.
 pub const TILE_LEN: usize = 4096;
 
 /// Submission entries of one ring: every buffer, punches and flushes without one, and the two watches.

@@ -151,7 +151,8 @@ impl Sealer {
         if hole { Err(SealError::ZeroCiphertext) } else { Ok(()) }
     }
 
-    /// Decrypts what the disk holds from byte `disk_at` on, for the guest. A unit that was never written reads as zeros.
+    /// Decrypts what the disk holds from byte `disk_at` on, for the guest. A unit that was never written reads as
+    /// zeros.
     ///
     /// # Errors
     /// [`SealError`].

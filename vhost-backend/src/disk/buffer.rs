@@ -42,8 +42,8 @@ pub struct Ciphertext {
 }
 
 impl Pool {
-    /// Maps the buffers of one queue: [`LARGE_BUFFERS`] of [`BUFFER_LEN`] bytes and [`SMALL_BUFFERS`](crate::limits::SMALL_BUFFERS) of
-    /// [`SMALL_BUFFER_LEN`], page-aligned, zero.
+    /// Maps the buffers of one queue: [`LARGE_BUFFERS`] of [`BUFFER_LEN`] bytes and
+    /// [`SMALL_BUFFERS`](crate::limits::SMALL_BUFFERS) of [`SMALL_BUFFER_LEN`], page-aligned, zero.
     ///
     /// # Errors
     /// No memory.
