@@ -1,6 +1,14 @@
-//! What the benches share: one core, alternating rounds, medians.
+//! What the benches share: one core, alternating rounds, medians; and a client for any vhost-user-blk device.
 
 #![deny(unsafe_code)]
+
+pub mod figures;
+pub mod front_end;
+pub mod load;
+pub mod memory;
+pub mod pattern;
+pub mod ring;
+pub mod server;
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +16,22 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Keeps this thread on the last core it may run on: interrupts prefer the first. Says so if the system refuses.
 pub fn pin_to_one_core() {
-    let pinned = sched_getaffinity(None).and_then(|allowed| {
-        let core = (0..CpuSet::MAX_CPU).rev().find(|&core| allowed.is_set(core));
-        let mut set = CpuSet::new();
-        set.set(core.unwrap_or(0));
-        sched_setaffinity(None, &set)
-    });
-    if let Err(error) = pinned {
-        eprintln!("not pinned to one core ({error}): expect noise");
+    pin(&[cores().last().copied().unwrap_or(0)]);
+}
+
+/// The cores that this process may run on.
+#[must_use]
+pub fn cores() -> Vec<usize> {
+    let allowed = sched_getaffinity(None).unwrap_or_default();
+    (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect()
+}
+
+/// Keeps this thread, and what it starts from now on, on some cores. Says so if the system refuses.
+pub fn pin(cores: &[usize]) {
+    let mut set = CpuSet::new();
+    cores.iter().for_each(|&core| set.set(core));
+    if let Err(error) = sched_setaffinity(None, &set) {
+        eprintln!("not pinned to {cores:?} ({error}): expect noise");
     }
 }
 
