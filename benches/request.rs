@@ -7,38 +7,21 @@
 //! had for less: the cipher alone and the copy that the twin makes in place of the kernel, each measured by itself over
 //! the same places; the rest is ours: descriptors, header, checks, gathering and scattering, tile and buffer, used ring.
 
-use std::{
-    hint::black_box,
-    sync::{Arc, mpsc},
-    time::Instant,
-};
+#[path = "request/device.rs"]
+mod device;
+
+use std::{hint::black_box, time::Instant};
 
 use benches::{
     figures::spread,
-    memory::Memory,
     pin_to_one_core,
-    ring::{Kind, Ring, Shape},
+    ring::{Kind, Shape},
 };
-use images::{Layout, SectorSize, XtsCipher};
-use keyd_client::{Dek, message::Holes};
-use rustix::event::{EventfdFlags, eventfd};
-use vhost_backend::{
-    disk::{
-        buffer::Pool,
-        sim::{Faults, SimDisk},
-    },
-    queue::{
-        Parts, Queue, Shared,
-        command::{Command, RingSetup},
-    },
-    request::Abilities,
-    seal::Sealer,
-    vring::{Addresses, Vring},
-};
-use vm_memory::GuestAddress;
+use device::{Device, cipher, twin};
+use images::{SectorSize, XtsCipher};
+use vhost_backend::disk::{buffer::Pool, sim::SimDisk};
 
 const SIZE: u64 = 1 << 20;
-const DATA_OFFSET: u64 = 16 << 10;
 const ROUNDS: usize = 31;
 const BATCHES: usize = 200;
 const PAGE: usize = 4096;
@@ -62,11 +45,13 @@ fn main() {
 }
 
 fn row(unit: SectorSize, shape: Shape, kind: Kind) {
-    let mut device = Device::new(unit, shape);
+    let pool = Pool::new().expect("a pool");
+    let mut device: Device<SimDisk> =
+        Device::new((unit, SIZE), shape, (twin(SIZE), pool), cipher(unit), SimDisk::ring_bell);
     let (cipher, mut floor) = (cipher(unit), Floor::new(shape.block));
     let mut seconds = [const { Vec::new() }; 3];
     for _ in 0..ROUNDS {
-        seconds[0].push(device.batches(kind));
+        seconds[0].push(device.batches(kind, BATCHES));
         seconds[1].push(floor.cipher(&cipher, kind));
         seconds[2].push(floor.copy());
     }
@@ -82,92 +67,6 @@ fn row(unit: SectorSize, shape: Shape, kind: Kind) {
         "{name:<26}{whole:>10.0}{cipher:>10.0}{copy:>12.0}{:>10.0}{rate:>18}",
         whole - cipher - copy
     );
-}
-
-fn cipher(unit: SectorSize) -> XtsCipher {
-    let dek = Dek::fill_with(|bytes| {
-        bytes.iter_mut().zip(1u8..).for_each(|(byte, n)| *byte = n);
-        Ok(())
-    });
-    XtsCipher::new(dek.expect("a DEK"), unit).expect("a cipher")
-}
-
-/// A queue with its driver, in one thread.
-struct Device {
-    queue: Queue<SimDisk>,
-    ring: Ring,
-    random: fastrand::Rng,
-    blocks: u64,
-    sectors: u64,
-    /// Kept open: a queue whose orders have ended is a queue that ends.
-    _commands: mpsc::Sender<Command>,
-}
-
-impl Device {
-    fn new(unit: SectorSize, shape: Shape) -> Self {
-        let memory = Arc::new(Memory::new(shape.len()).expect("memory"));
-        let ring = Ring::new(memory.clone(), 0, shape, false, true);
-        let (commands, receiver) = mpsc::channel();
-        let can = Abilities {
-            capacity: SIZE,
-            block_size: unit.bytes(),
-            read_only: false,
-            discard: true,
-            punch: true,
-        };
-        // No unit is all zeros, which would be taken for one that was never written.
-        let image = (0..DATA_OFFSET + SIZE).map(|at| (at % 251) as u8).collect();
-        let mut queue = Queue::new(Parts {
-            number: 0,
-            disk: SimDisk::new(image, Faults { at_once: 255, ..Faults::default() }, 1),
-            pool: Pool::new().expect("a pool"),
-            sealer: Sealer::new(Holes::Zeros, unit.bytes() as usize).expect("a sealer"),
-            layout: Layout::new(unit, DATA_OFFSET, SIZE).expect("a layout"),
-            can,
-            serial: [0; 20],
-            shared: Arc::new(Shared::default()),
-            commands: receiver,
-            size: shape.entries,
-        });
-        let device = Arc::new(memory.device().expect("memory"));
-        let [descriptors, avail, used] =
-            ring.parts().map(|at| GuestAddress(Memory::guest_address(at)));
-        let addresses = Addresses { descriptors, avail, used };
-        let vring = Vring::new(&device, addresses, shape.entries, 0, true).expect("a ring");
-        let kick = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
-        let setup = RingSetup { memory: device, vring, kick, call: None };
-        let orders = [
-            Command::Start(Box::new(setup)),
-            Command::Enable(true),
-            Command::Resume(Arc::new(cipher(unit))),
-        ];
-        for order in orders {
-            commands.send(order).expect("a queue");
-            queue.disk().ring_bell();
-            queue.turn();
-        }
-        let (block, random) = (u64::from(shape.block), fastrand::Rng::with_seed(1));
-        let (blocks, sectors) = (SIZE / block, block / 512);
-        Self { queue, ring, random, blocks, sectors, _commands: commands }
-    }
-
-    /// Seconds of a request, the driver's own left out.
-    fn batches(&mut self, kind: Kind) -> f64 {
-        let (mut requests, mut seconds) = (0, 0.0);
-        for _ in 0..BATCHES {
-            while let Some(slot) = self.ring.take() {
-                self.ring.submit(slot, kind, self.random.u64(0..self.blocks) * self.sectors);
-                requests += 1;
-            }
-            self.ring.publish();
-            let begun = Instant::now();
-            while self.queue.turn() {}
-            seconds += begun.elapsed().as_secs_f64();
-            while self.ring.complete().expect("answered well").is_some() {}
-            assert_eq!(self.ring.in_flight(), 0, "requests were left over");
-        }
-        seconds / f64::from(requests)
-    }
 }
 
 /// What a request costs at least.

@@ -120,7 +120,10 @@ impl Demo {
         let fence = fence_of(&self.world, disk.parse().expect("an id"), asked);
         let after = |moment: UnixMillis| {
             let ago = returned.saturating_sub(moment);
-            format!("{} ms after it was asked, {ago} ms before it was confirmed", moment - asked)
+            // The guest may have asked for nothing in the last moment before.
+            let (side, asked) =
+                if moment < asked { ("before", asked - moment) } else { ("after", moment - asked) };
+            format!("{asked} ms {side} it was asked, {ago} ms before it was confirmed")
         };
         let last_io = fence.last_io.map_or_else(|| "none".to_owned(), after);
         self.note("last I/O of the disk", last_io);

@@ -137,14 +137,19 @@ impl Backing {
 /// Opens the data path's own descriptor: with O_DIRECT where it is wanted and the file system takes it at the disk's
 /// sector size.
 fn open_data(image: &ImageFile, sector_size: u32, cache: Cache) -> io::Result<(File, bool)> {
-    if cache == Cache::Buffered {
-        return Ok((image.reopen(0)?, false));
+    if cache == Cache::Direct
+        && let Ok(file) = reopen(image, OFlags::DIRECT)
+        && direct_alignment(&file) <= sector_size
+    {
+        return Ok((file, true));
     }
-    let direct = OFlags::DIRECT.bits() as i32;
-    match image.reopen(direct) {
-        Ok(file) if direct_alignment(&file) <= sector_size => Ok((file, true)),
-        Ok(_) | Err(_) => Ok((image.reopen(0)?, false)),
-    }
+    Ok((reopen(image, OFlags::empty())?, false))
+}
+
+/// When the image was last read is of no use, and costs at every read; only the owner may leave it out.
+fn reopen(image: &ImageFile, flags: OFlags) -> io::Result<File> {
+    let without_times = (flags | OFlags::NOATIME).bits() as i32;
+    image.reopen(without_times).or_else(|_| image.reopen(flags.bits() as i32))
 }
 
 /// Bytes to which direct I/O on the file must be aligned; 512 if the kernel does not say.

@@ -307,7 +307,7 @@ mod tests {
     }
 
     fn read_job(pool: &mut Pool, len: usize) -> Job {
-        let into = pool.take().unwrap();
+        let into = pool.take(len).unwrap();
         let operation = Operation::Read { into, at: 0, len, done: 0 };
         Job { piece: piece(0, 0, len as u64), attempts: 0, operation }
     }

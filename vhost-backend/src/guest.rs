@@ -4,7 +4,7 @@
 //! driver cut them into descriptors (virtio 1.2, 2.7.4.2: the device makes no assumption about the cut).
 
 use thiserror::Error;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
 use crate::request::{HEADER_LEN, Header, Status};
 
@@ -40,9 +40,17 @@ struct Stream {
 
 /// A place in a stream; moves forward only.
 #[derive(Debug, Clone, Copy)]
-pub struct Cursor {
+struct Cursor {
     segment: usize,
     offset: u32,
+}
+
+/// A chain's data from some byte on, in guest memory.
+#[derive(Debug)]
+pub struct Data<'a> {
+    stream: &'a Stream,
+    memory: &'a GuestMemoryMmap,
+    cursor: Cursor,
 }
 
 impl Chain {
@@ -108,43 +116,16 @@ impl Chain {
         Ok(Header::from_bytes(bytes))
     }
 
-    /// The place of byte `at` of the data from the guest.
+    /// The data from the guest, from byte `at` on.
     #[must_use]
-    pub fn source(&self, at: u64) -> Cursor {
-        self.readable.seek(at + HEADER_LEN as u64)
+    pub fn source<'a>(&'a self, memory: &'a GuestMemoryMmap, at: u64) -> Data<'a> {
+        self.readable.data(memory, at + HEADER_LEN as u64)
     }
 
-    /// The place of byte `at` of the data to the guest.
+    /// Where data to the guest goes, from byte `at` on.
     #[must_use]
-    pub fn destination(&self, at: u64) -> Cursor {
-        self.writable.seek(at)
-    }
-
-    /// Gathers the next `into.len()` bytes of the guest's data. The guest may change them at any time: they are read
-    /// once, and what was read is what is used.
-    ///
-    /// # Errors
-    /// [`NotInMemory`].
-    pub fn gather(
-        &self,
-        memory: &GuestMemoryMmap,
-        from: &mut Cursor,
-        into: &mut [u8],
-    ) -> Result<(), NotInMemory> {
-        self.readable.copy_out(memory, from, into)
-    }
-
-    /// Scatters `bytes` over the next bytes of the guest's buffers.
-    ///
-    /// # Errors
-    /// [`NotInMemory`].
-    pub fn scatter(
-        &self,
-        memory: &GuestMemoryMmap,
-        to: &mut Cursor,
-        bytes: &[u8],
-    ) -> Result<(), NotInMemory> {
-        self.writable.copy_in(memory, to, bytes)
+    pub fn destination<'a>(&'a self, memory: &'a GuestMemoryMmap, at: u64) -> Data<'a> {
+        self.writable.data(memory, at)
     }
 
     /// Writes the status into the chain's last byte.
@@ -158,7 +139,45 @@ impl Chain {
     }
 }
 
+impl<'a> Data<'a> {
+    /// Gathers the next `into.len()` bytes of the guest's data. The guest may change them at any time: they are read
+    /// once, and what was read is what is used.
+    ///
+    /// # Errors
+    /// [`NotInMemory`].
+    pub fn gather(&mut self, into: &mut [u8]) -> Result<(), NotInMemory> {
+        self.stream.copy_out(self.memory, &mut self.cursor, into)
+    }
+
+    /// Scatters `bytes` over the next bytes of the guest's buffers.
+    ///
+    /// # Errors
+    /// [`NotInMemory`].
+    pub fn scatter(&mut self, bytes: &[u8]) -> Result<(), NotInMemory> {
+        self.stream.copy_in(self.memory, &mut self.cursor, bytes)
+    }
+
+    /// The next bytes as they lie in guest memory: as many whole `unit`s as lie together, `len` bytes at most. `None`
+    /// if there is not even one, or it is not in memory: then they are to be gathered or scattered.
+    pub fn straight(&mut self, unit: usize, len: usize) -> Option<VolatileSlice<'a>> {
+        let mut cursor = self.cursor;
+        let (address, run) = self.stream.advance(&mut cursor, len).ok()?;
+        let whole = run - run % unit;
+        if whole == 0 {
+            return None;
+        }
+        let slice = self.memory.get_slice(address, whole).ok()?;
+        cursor.offset -= u32::try_from(run - whole).ok()?;
+        self.cursor = cursor;
+        Some(slice)
+    }
+}
+
 impl Stream {
+    fn data<'a>(&'a self, memory: &'a GuestMemoryMmap, at: u64) -> Data<'a> {
+        Data { stream: self, memory, cursor: self.seek(at) }
+    }
+
     fn seek(&self, at: u64) -> Cursor {
         let mut left = at;
         for (segment, found) in self.segments.iter().enumerate() {
@@ -284,8 +303,9 @@ mod tests {
     #[test]
     fn an_address_that_wraps_is_not_in_memory() {
         let chain = chain(&[], &[(u64::MAX - 1, 0x100)]);
-        let mut to = chain.destination(0x10);
-        assert_eq!(chain.scatter(&memory(), &mut to, &[1]), Err(NotInMemory));
+        let memory = memory();
+        assert_eq!(chain.destination(&memory, 0x10).scatter(&[1]), Err(NotInMemory));
+        assert!(chain.destination(&memory, 0x10).straight(1, 1).is_none());
     }
 
     proptest! {
@@ -302,13 +322,30 @@ mod tests {
             let bytes: Vec<u8> =
                 (0..total - at as usize - HEADER_LEN).map(|n| (n % 251) as u8).collect();
             let writes = chain(&[], &list);
-            let mut to = writes.destination(at + HEADER_LEN as u64);
-            writes.scatter(&memory, &mut to, &bytes).unwrap();
+            writes.destination(&memory, at + HEADER_LEN as u64).scatter(&bytes).unwrap();
             let reads = chain(&list, &[]);
-            let mut from = reads.source(at);
+            let mut from = reads.source(&memory, at);
             let mut back = vec![0; bytes.len()];
             for piece in back.chunks_mut(97) {
-                reads.gather(&memory, &mut from, piece).unwrap();
+                from.gather(piece).unwrap();
+            }
+            prop_assert_eq!(&back, &bytes);
+            // The same, straight where units of 32 bytes lie together.
+            let (mut from, mut left) = (reads.source(&memory, at), &mut back[..]);
+            left.fill(0xee);
+            while !left.is_empty() {
+                let len = match from.straight(32, left.len()) {
+                    Some(run) => {
+                        prop_assert!(run.len().is_multiple_of(32) && run.len() <= left.len());
+                        run.copy_to(&mut left[..run.len()])
+                    }
+                    None => {
+                        let len = left.len().min(32);
+                        from.gather(&mut left[..len]).unwrap();
+                        len
+                    }
+                };
+                left = &mut left[len..];
             }
             prop_assert_eq!(back, bytes);
         }

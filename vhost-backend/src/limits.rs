@@ -29,14 +29,27 @@ pub const RANGES_MAX: u32 = 16;
 /// for long.
 pub const RANGE_SECTORS_MAX: u32 = (1 << 30) / 512;
 
-/// One I/O buffer, bytes. A longer request goes in pieces of this size, several of them at once.
+/// A large I/O buffer, bytes. A longer request goes in pieces of this size, several of them at once.
 pub const BUFFER_LEN: usize = 128 << 10;
 
-/// I/O buffers of one queue: 8 MiB a queue, and the most operations a queue has at the disk.
-pub const BUFFERS: usize = 64;
+/// Large I/O buffers of one queue: 2 MiB are at the disk at one time, more than any disk reads in a tenth of a
+/// millisecond.
+pub const LARGE_BUFFERS: usize = 16;
 
-/// Plaintext on its way through one queue, bytes: small enough to stay in the first-level cache, a multiple of
-/// every data unit.
+/// A small I/O buffer, bytes: a page of most databases.
+pub const SMALL_BUFFER_LEN: usize = 16 << 10;
+
+/// Small I/O buffers of one queue.
+pub const SMALL_BUFFERS: usize = 64;
+
+/// I/O buffers of one queue, and with them the most reads and writes a queue has at the disk.
+pub const BUFFERS: usize = LARGE_BUFFERS + SMALL_BUFFERS;
+
+/// Memory of one queue's I/O buffers, bytes: 3 MiB, locked where they are registered with the kernel.
+pub const POOL_LEN: usize = LARGE_BUFFERS * BUFFER_LEN + SMALL_BUFFERS * SMALL_BUFFER_LEN;
+
+/// Plaintext of data units that lie in pieces, on its way through one queue, bytes: small enough to stay in the
+/// first-level cache, a multiple of every data unit.
 pub const TILE_LEN: usize = 4096;
 
 /// Submission entries of one ring: every buffer, punches and flushes without one, and the two watches.
@@ -74,6 +87,7 @@ pub const RECONNECT_TIME: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));
 
 const _: () = assert!(BUFFER_LEN.is_multiple_of(TILE_LEN));
+const _: () = assert!(SMALL_BUFFER_LEN.is_multiple_of(4096), "buffers lie at page boundaries");
 const _: () = assert!(TILE_LEN.is_multiple_of(4096), "a tile holds whole data units");
 const _: () = assert!(BUFFERS + BARE_OPERATIONS_MAX + 4 <= RING_ENTRIES as usize);
 const _: () = assert!(SEGMENTS_MAX + 2 <= CHAIN_LEN_MAX as u32);

@@ -1,7 +1,11 @@
-//! The place where plaintext becomes ciphertext and back, one tile at a time.
+//! The place where plaintext becomes ciphertext and back: straight between guest memory and an I/O buffer.
 //!
-//! A tile of plaintext is the only guest data in clear that the process ever holds: a locked page of the queue's,
-//! between gather and seal or between open and scatter. The I/O buffers hold ciphertext alone.
+//! Where that cannot be, because the guest cut a data unit in pieces or the cipher's path takes more than one pass, a
+//! tile lies between: a locked page of the queue's, the only guest data in clear that the process ever holds. The I/O
+//! buffers hold ciphertext alone.
+
+#[allow(unsafe_code)] // the cipher on guest memory
+mod shared;
 
 use std::{fmt, sync::Arc};
 
@@ -12,12 +16,16 @@ use keyd_client::{
     message::Holes,
 };
 use thiserror::Error;
+use vm_memory::VolatileSlice;
 
 use crate::{
     disk::buffer::{Blank, Ciphertext},
-    guest::NotInMemory,
+    guest::{Data, NotInMemory},
     limits::TILE_LEN,
 };
+
+/// What was never written.
+static ZEROS: [u8; TILE_LEN] = [0; TILE_LEN];
 
 /// Why data could not be sealed.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -70,7 +78,7 @@ impl Sealer {
         self.key.is_some()
     }
 
-    /// Encrypts `len` bytes for the disk from byte `disk_at` on: `gather` fills one tile of plaintext after the other.
+    /// Encrypts `len` bytes of the guest's for the disk from byte `disk_at` on.
     ///
     /// # Errors
     /// [`SealError`], with the buffer back.
@@ -79,36 +87,72 @@ impl Sealer {
         mut into: Blank,
         disk_at: u64,
         len: usize,
-        mut gather: impl FnMut(&mut [u8]) -> Result<(), NotInMemory>,
+        from: &mut Data<'_>,
     ) -> Result<Ciphertext, (Blank, SealError)> {
-        match self.seal_tiles(&mut into.bytes_mut()[..len], disk_at, &mut gather) {
+        match self.seal_data(&mut into.bytes_mut()[..len], disk_at, from) {
             Ok(()) => Ok(into.into_ciphertext(len)),
             Err(error) => Err((into, error)),
         }
     }
 
-    fn seal_tiles(
+    /// Encrypts `len` zeros for the disk from byte `disk_at` on.
+    ///
+    /// # Errors
+    /// [`SealError`], with the buffer back.
+    pub fn seal_zeros(
         &mut self,
-        into: &mut [u8],
+        mut into: Blank,
         disk_at: u64,
-        gather: &mut impl FnMut(&mut [u8]) -> Result<(), NotInMemory>,
-    ) -> Result<(), SealError> {
-        let key = self.key.as_ref().ok_or(SealError::NoKey)?;
-        let mut sector = disk_at / 512;
-        for out in into.chunks_mut(TILE_LEN) {
-            let tile = &mut self.tile[..out.len()];
-            gather(tile)?;
-            key.encrypt(sector, tile, out);
-            if self.holes == Holes::Zeros && out.chunks(self.unit).any(is_zero) {
-                return Err(SealError::ZeroCiphertext);
+        len: usize,
+    ) -> Result<Ciphertext, (Blank, SealError)> {
+        let zeros = &mut into.bytes_mut()[..len];
+        zeros.fill(0);
+        let sealed = match &self.key {
+            Some(key) => {
+                key.encrypt_in_place(disk_at / 512, zeros);
+                self.not_a_hole(zeros)
             }
-            sector += (TILE_LEN / 512) as u64;
+            None => Err(SealError::NoKey),
+        };
+        match sealed {
+            Ok(()) => Ok(into.into_ciphertext(len)),
+            Err(error) => Err((into, error)),
+        }
+    }
+
+    fn seal_data(
+        &mut self,
+        mut into: &mut [u8],
+        disk_at: u64,
+        from: &mut Data<'_>,
+    ) -> Result<(), SealError> {
+        let key = self.key.as_deref().ok_or(SealError::NoKey)?;
+        let mut sector = disk_at / 512;
+        while !into.is_empty() {
+            let straight = straight(key, from, self.unit, into.len());
+            let len = straight.map_or(into.len().min(TILE_LEN), |run| run.len());
+            let (now, later) = into.split_at_mut(len);
+            if let Some(run) = straight {
+                shared::encrypt(key, sector, &run, now);
+            } else {
+                let tile = &mut self.tile[..len];
+                from.gather(tile)?;
+                key.encrypt(sector, tile, now);
+            }
+            self.not_a_hole(now)?;
+            sector += (len / 512) as u64;
+            into = later;
         }
         Ok(())
     }
 
-    /// Decrypts what the disk holds from byte `disk_at` on: `scatter` takes one tile of plaintext after the other.
-    /// A unit that was never written reads as zeros.
+    fn not_a_hole(&self, ciphertext: &[u8]) -> Result<(), SealError> {
+        let hole = self.holes == Holes::Zeros && ciphertext.chunks(self.unit).any(is_zero);
+        if hole { Err(SealError::ZeroCiphertext) } else { Ok(()) }
+    }
+
+    /// Decrypts what the disk holds from byte `disk_at` on, for the guest. A unit that was never written reads as
+    /// zeros.
     ///
     /// # Errors
     /// [`SealError`].
@@ -116,28 +160,53 @@ impl Sealer {
         &mut self,
         from: &Ciphertext,
         disk_at: u64,
-        mut scatter: impl FnMut(&[u8]) -> Result<(), NotInMemory>,
+        to: &mut Data<'_>,
     ) -> Result<(), SealError> {
-        let key = self.key.as_ref().ok_or(SealError::NoKey)?;
-        let mut sector = disk_at / 512;
-        for bytes in from.bytes().chunks(TILE_LEN) {
-            let tile = &mut self.tile[..bytes.len()];
-            key.decrypt(sector, bytes, tile);
-            if self.holes == Holes::Zeros {
-                let units = bytes.chunks(self.unit).zip(tile.chunks_mut(self.unit));
-                units.filter(|(unit, _)| is_zero(unit)).for_each(|(_, plain)| plain.fill(0));
-            }
-            scatter(tile)?;
-            sector += (TILE_LEN / 512) as u64;
+        let key = self.key.as_deref().ok_or(SealError::NoKey)?;
+        let (mut sector, mut bytes) = (disk_at / 512, from.bytes());
+        while !bytes.is_empty() {
+            let written =
+                leading(bytes, self.unit, |unit| self.holes != Holes::Zeros || !is_zero(unit));
+            let straight = if written > 0 { straight(key, to, self.unit, written) } else { None };
+            let len = if let Some(run) = straight {
+                shared::decrypt(key, sector, &bytes[..run.len()], &run);
+                run.len()
+            } else if written > 0 {
+                let len = written.min(TILE_LEN);
+                let tile = &mut self.tile[..len];
+                key.decrypt(sector, &bytes[..len], tile);
+                to.scatter(tile)?;
+                len
+            } else {
+                let len = leading(bytes, self.unit, is_zero).min(TILE_LEN);
+                to.scatter(&ZEROS[..len])?;
+                len
+            };
+            sector += (len / 512) as u64;
+            bytes = &bytes[len..];
         }
         Ok(())
     }
 }
 
-/// Nearly always decided by the first eight bytes.
+/// The next guest bytes where they lie, if the cipher may work on memory that the guest sees.
+fn straight<'a>(
+    key: &XtsCipher,
+    data: &mut Data<'a>,
+    unit: usize,
+    len: usize,
+) -> Option<VolatileSlice<'a>> {
+    if key.is_one_pass() { data.straight(unit, len) } else { None }
+}
+
+/// Bytes of the first units that are as told.
+fn leading(bytes: &[u8], unit: usize, are: impl Fn(&[u8]) -> bool) -> usize {
+    bytes.chunks(unit).take_while(|unit| are(unit)).count() * unit
+}
+
+/// Nearly always decided by the first eight bytes; where it is not, by a comparison of memory.
 fn is_zero(unit: &[u8]) -> bool {
-    let (head, rest) = unit.split_at(8);
-    head == [0; 8] && rest.iter().all(|&byte| byte == 0)
+    unit[..8] == [0; 8] && unit == &ZEROS[..unit.len()]
 }
 
 impl fmt::Debug for Sealer {

@@ -133,14 +133,15 @@ fn make_queue(
     doorbell: OwnedFd,
 ) -> Result<Queue<Engine>> {
     let pool = Pool::new().context("mapping I/O buffers")?;
-    let ring = Uring::new(backing.data().as_fd(), &pool, doorbell)?;
-    if !ring.has_fixed_buffers() {
+    let way = backing.way();
+    let ring = Uring::new(backing.data().as_fd(), (&pool, way.uses_ring()), doorbell)?;
+    if way.uses_ring() && !ring.has_fixed_buffers() {
         eprintln!(
             "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
         );
     }
     let image = backing.data().try_clone().context("opening the image once more")?;
-    let disk = Engine::new(ring, image, backing.way());
+    let disk = Engine::new(ring, image, way);
     let can = backing.abilities(discard);
     let sealer = Sealer::new(backing.holes(), can.block_size as usize)?;
     let serial = serial(backing);

@@ -24,6 +24,9 @@ use crate::{
 const DESCRIPTOR_LEN: usize = 16;
 const USED_ELEMENT_LEN: usize = 8;
 
+/// Used elements that are shown with one store of the index, within a turn.
+const SHOWN_TOGETHER: u16 = 8;
+
 /// Why a ring cannot be served on. The queue stops; the device and its other queues live on.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum RingError {
@@ -59,16 +62,13 @@ pub struct Vring {
     size: u16,
     event_idx: bool,
     next_avail: Wrapping<u16>,
+    /// The driver's avail index when it was last read: up to there, its cache line is left alone.
+    seen_avail: Wrapping<u16>,
     next_used: Wrapping<u16>,
-    /// Used index up to which the driver has been told.
+    /// Used index up to which the driver can see.
+    shown: Wrapping<u16>,
+    /// Used index up to which it has been asked whether it wants to be told.
     published: Wrapping<u16>,
-}
-
-/// The three parts, resolved for one batch.
-struct View<'m> {
-    descriptors: VolatileSlice<'m>,
-    avail: VolatileSlice<'m>,
-    used: VolatileSlice<'m>,
 }
 
 impl Vring {
@@ -88,14 +88,16 @@ impl Vring {
             size,
             event_idx,
             next_avail: Wrapping(base),
+            seen_avail: Wrapping(base),
             next_used: Wrapping(0),
+            shown: Wrapping(0),
             published: Wrapping(0),
         };
-        let view = ring.view(memory)?;
+        ring.descriptors(memory)?;
+        ring.avail(memory)?;
         // The used index belongs to this side, but only the ring remembers it across a restart.
-        let used = Wrapping(read(&view.used, 2));
-        ring.next_used = used;
-        ring.published = used;
+        let used = Wrapping(read(&ring.used(memory)?, 2));
+        (ring.next_used, ring.shown, ring.published) = (used, used, used);
         Ok(ring)
     }
 
@@ -111,18 +113,21 @@ impl Vring {
     /// [`RingError`]: the ring itself is broken. A malformed chain is not an error of the ring:
     /// it comes back with [`Chain::is_malformed`].
     pub fn pop(&mut self, memory: &GuestMemoryMmap, chain: &mut Chain) -> Result<bool, RingError> {
-        let view = self.view(memory)?;
-        if self.pending_in(&view)? == 0 {
-            return Ok(false);
+        let avail = self.avail(memory)?;
+        if self.next_avail == self.seen_avail {
+            self.seen_avail = self.next_avail + Wrapping(self.pending_in(&avail)?);
+            if self.next_avail == self.seen_avail {
+                return Ok(false);
+            }
         }
         let slot = usize::from(self.next_avail.0 % self.size);
-        let head: u16 = read(&view.avail, 4 + 2 * slot);
+        let head: u16 = read(&avail, 4 + 2 * slot);
         if head >= self.size {
             return Err(RingError::Head(head, self.size));
         }
         self.next_avail += 1;
         chain.reset(head);
-        walk(&view.descriptors, self.size, head, memory, chain);
+        walk(&self.descriptors(memory)?, self.size, head, memory, chain);
         Ok(true)
     }
 
@@ -131,12 +136,12 @@ impl Vring {
     /// # Errors
     /// [`RingError`].
     pub fn pending(&self, memory: &GuestMemoryMmap) -> Result<u16, RingError> {
-        self.pending_in(&self.view(memory)?)
+        self.pending_in(&self.avail(memory)?)
     }
 
-    fn pending_in(&self, view: &View<'_>) -> Result<u16, RingError> {
+    fn pending_in(&self, avail: &VolatileSlice<'_>) -> Result<u16, RingError> {
         // Acquire: the entries and descriptors before the index are visible once it is.
-        let index = view.avail.load::<u16>(2, Ordering::Acquire);
+        let index = avail.load::<u16>(2, Ordering::Acquire);
         let index = index.map_err(|_| RingError::Address("avail ring"))?;
         let pending = (Wrapping(u16::from_le(index)) - self.next_avail).0;
         if pending > self.size {
@@ -145,7 +150,8 @@ impl Vring {
         Ok(pending)
     }
 
-    /// Writes one used element. The driver does not see it before [`Vring::publish`].
+    /// Writes one used element. The driver sees it when there are some, or with [`Vring::publish`]: every store of the
+    /// index takes its cache line from a driver that looks, none for long keeps it idle.
     ///
     /// # Errors
     /// [`RingError`].
@@ -155,15 +161,26 @@ impl Vring {
         head: u16,
         written: u32,
     ) -> Result<(), RingError> {
-        let view = self.view(memory)?;
+        let used = self.used(memory)?;
         let at = 4 + USED_ELEMENT_LEN * usize::from(self.next_used.0 % self.size);
-        write(&view.used, at, u32::from(head).to_le());
-        write(&view.used, at + 4, written.to_le());
+        write(&used, at, u32::from(head).to_le());
+        write(&used, at + 4, written.to_le());
         self.next_used += 1;
+        if (self.next_used - self.shown).0 >= SHOWN_TOGETHER {
+            self.show(&used)?;
+        }
         Ok(())
     }
 
-    /// Whether there are used elements that the driver has not been shown.
+    fn show(&mut self, used: &VolatileSlice<'_>) -> Result<(), RingError> {
+        // Release: data, status and elements are visible before the index.
+        let stored = used.store(self.next_used.0.to_le(), 2, Ordering::Release);
+        stored.map_err(|_| RingError::Address("used ring"))?;
+        self.shown = self.next_used;
+        Ok(())
+    }
+
+    /// Whether there are used elements that the driver has not been asked about.
     #[must_use]
     pub fn has_unpublished(&self) -> bool {
         self.published != self.next_used
@@ -174,20 +191,20 @@ impl Vring {
     /// # Errors
     /// [`RingError`].
     pub fn publish(&mut self, memory: &GuestMemoryMmap) -> Result<bool, RingError> {
-        let view = self.view(memory)?;
-        // Release: data, status and elements are visible before the index.
-        let stored = view.used.store(self.next_used.0.to_le(), 2, Ordering::Release);
-        stored.map_err(|_| RingError::Address("used ring"))?;
+        if self.shown != self.next_used {
+            self.show(&self.used(memory)?)?;
+        }
+        let avail = self.avail(memory)?;
         let (old, new) = (self.published, self.next_used);
         self.published = new;
         // The index must be visible before the driver's wish is read: it stores its wish, then looks at the index
         // (virtio 1.2, 2.7.7.2). Without a full fence both sides may see the old value and sleep.
         fence(Ordering::SeqCst);
         if self.event_idx {
-            let event: u16 = read(&view.avail, 4 + 2 * usize::from(self.size));
+            let event: u16 = read(&avail, 4 + 2 * usize::from(self.size));
             return Ok(needs_event(event, new.0, old.0));
         }
-        let flags: u16 = read(&view.avail, 0);
+        let flags: u16 = read(&avail, 0);
         Ok(u32::from(flags) & VRING_AVAIL_F_NO_INTERRUPT == 0)
     }
 
@@ -196,39 +213,45 @@ impl Vring {
     /// # Errors
     /// [`RingError`].
     pub fn ask_for_kicks(&self, memory: &GuestMemoryMmap, wanted: bool) -> Result<(), RingError> {
-        let view = self.view(memory)?;
+        let used = self.used(memory)?;
         if !self.event_idx {
             let flags = if wanted { 0 } else { VRING_USED_F_NO_NOTIFY as u16 };
-            write(&view.used, 0, flags.to_le());
+            write(&used, 0, flags.to_le());
         } else if wanted {
             let at = 4 + USED_ELEMENT_LEN * usize::from(self.size);
-            write(&view.used, at, self.next_avail.0.to_le());
+            write(&used, at, self.next_avail.0.to_le());
         }
         // The wish must be visible before the ring is looked at again.
         fence(Ordering::SeqCst);
         Ok(())
     }
 
-    fn view<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<View<'m>, RingError> {
-        let size = usize::from(self.size);
-        let part = |address: GuestAddress, len, align, name| {
-            memory
-                .get_slice(address, len)
-                .ok()
-                .filter(|_| address.0.is_multiple_of(align))
-                .ok_or(RingError::Address(name))
-        };
-        Ok(View {
-            descriptors: part(
-                self.addresses.descriptors,
-                DESCRIPTOR_LEN * size,
-                16,
-                "descriptor table",
-            )?,
-            avail: part(self.addresses.avail, 4 + 2 * size + 2, 2, "avail ring")?,
-            used: part(self.addresses.used, 4 + USED_ELEMENT_LEN * size + 2, 4, "used ring")?,
-        })
+    fn descriptors<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<VolatileSlice<'m>, RingError> {
+        let len = DESCRIPTOR_LEN * usize::from(self.size);
+        part(memory, self.addresses.descriptors, len, 16, "descriptor table")
     }
+
+    fn avail<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<VolatileSlice<'m>, RingError> {
+        let len = 4 + 2 * usize::from(self.size) + 2;
+        part(memory, self.addresses.avail, len, 2, "avail ring")
+    }
+
+    fn used<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<VolatileSlice<'m>, RingError> {
+        let len = 4 + USED_ELEMENT_LEN * usize::from(self.size) + 2;
+        part(memory, self.addresses.used, len, 4, "used ring")
+    }
+}
+
+/// A part of the ring in guest memory.
+fn part<'m>(
+    memory: &'m GuestMemoryMmap,
+    address: GuestAddress,
+    len: usize,
+    align: u64,
+    name: &'static str,
+) -> Result<VolatileSlice<'m>, RingError> {
+    let found = memory.get_slice(address, len).ok().filter(|_| address.0.is_multiple_of(align));
+    found.ok_or(RingError::Address(name))
 }
 
 /// Whether `event`, the index the driver waits for, was passed between `old` and `new` (virtio 1.2, 2.7.10).
@@ -321,12 +344,12 @@ fn follow(table: &VolatileSlice<'_>, size: u16, first: u16, chain: &mut Chain) -
     End::Broken
 }
 
-/// Reads a 16-bit little-endian value at an offset that [`Vring::view`] has made sure of.
+/// Reads a 16-bit little-endian value at an offset that [`part`] has made sure of.
 fn read(slice: &VolatileSlice<'_>, at: usize) -> u16 {
     slice.load::<u16>(at, Ordering::Relaxed).map_or(0, u16::from_le)
 }
 
-/// Writes a value at an offset that [`Vring::view`] has made sure of.
+/// Writes a value at an offset that [`part`] has made sure of.
 fn write<T: vm_memory::AtomicAccess>(slice: &VolatileSlice<'_>, at: usize, value: T) {
     let _ = slice.store(value, at, Ordering::Relaxed);
 }

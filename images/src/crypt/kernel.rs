@@ -2,8 +2,9 @@
 //!
 //! Eight vectors go through the AES rounds side by side: a core starts one or two `vaesenc` a cycle and each takes
 //! three to five, so fewer would leave it waiting. Their tweaks are kept apart by powers of x: lane `l` of vector `i`
-//! starts at `T_0 * x^(i*LANES + l)`, and after a batch every lane is multiplied by `x^(8*LANES)`. No tweak waits for
-//! another. The sector numbers of many data units are encrypted under K2 in one such batch too.
+//! starts at `T_0 * x^(i*LANES + l)`, and after a batch every lane is multiplied by `x^(8*LANES)`, which is whole bytes
+//! at every width. No tweak waits for another. The sector numbers of many data units are encrypted under K2 in one
+//! such batch too.
 //!
 //! Round keys are read from their locked page in every batch and never kept: see [`key_after`].
 
@@ -16,7 +17,7 @@ use keyd_client::{Dek, dek::page::PageError};
 #[cfg(test)]
 use lanes::Twin;
 use lanes::{Lanes, Xmm, Ymm, Zmm};
-use powers::{Shift, first_masks};
+use powers::first_masks;
 use schedule::{RoundKeys, Schedule};
 
 use super::{CipherPath, Direction};
@@ -54,7 +55,9 @@ impl Width {
         match self {
             Self::Xmm => xmm,
             Self::Ymm => ymm,
-            Self::Zmm => ymm && is_x86_feature_detected!("avx512f"),
+            Self::Zmm => {
+                ymm && is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+            }
             #[cfg(test)]
             Self::Twin => ymm,
         }
@@ -114,9 +117,12 @@ impl Cipher {
         unsafe { self.run(direction, unit, tweak, place, place, data.len()) }
     }
 
+    /// Each byte of `src` is loaded once, into a register, and what is stored is the result: both may be memory that
+    /// others see.
+    ///
     /// # Safety
     /// `src` is readable and `dst` writable for `len` bytes; they are equal or do not overlap.
-    unsafe fn run(
+    pub(super) unsafe fn run(
         &self,
         direction: Direction,
         unit: SectorSize,
@@ -185,7 +191,7 @@ macro_rules! entries {
 
 entries!("aes,avx2,pclmulqdq", Xmm, xmm_encrypt, xmm_decrypt);
 entries!("aes,avx2,vaes,vpclmulqdq", Ymm, ymm_encrypt, ymm_decrypt);
-entries!("aes,avx2,avx512f,vaes,vpclmulqdq", Zmm, zmm_encrypt, zmm_decrypt);
+entries!("aes,avx2,avx512f,avx512bw,vaes,vpclmulqdq", Zmm, zmm_encrypt, zmm_decrypt);
 #[cfg(test)]
 entries!("aes,avx2,vaes,vpclmulqdq", Twin, twin_encrypt, twin_decrypt);
 
@@ -259,7 +265,6 @@ unsafe fn crypt_unit<V: Lanes, const ENCRYPT: bool>(
     // SAFETY: `done` + a batch is within `len`; the seed is one block; the CPU has the features.
     unsafe {
         let mut masks = first_masks(V::broadcast(seed));
-        let step = Shift::<V>::same(VECTORS * V::LANES);
         let mut done = 0;
         loop {
             let mut batch = load::<V>(src.add(done));
@@ -272,7 +277,7 @@ unsafe fn crypt_unit<V: Lanes, const ENCRYPT: bool>(
                 break;
             }
             for mask in &mut masks {
-                *mask = step.multiply(*mask);
+                *mask = mask.times_batch();
             }
         }
     }

@@ -1,4 +1,5 @@
-//! Changes a set's terms. They hold from now on, also for disks that run: shorter ones can halt those whose key is lost.
+//! Changes a set's terms. They hold from now on, also for disks that run: shorter ones can halt those whose key is
+//! lost.
 
 use keyd_client::{
     DesName,
@@ -19,8 +20,8 @@ use crate::{
 /// Changes a set. A holder hears of a new lease time with its next renewal, and of a new reaction when it is revoked.
 ///
 /// # Errors
-/// [`crate::error::Refused::NoSet`], [`crate::error::Refused::LeaseLength`], [`crate::error::Refused::Grace`], and those
-/// of [`taking::run`].
+/// [`crate::error::Refused::NoSet`], [`crate::error::Refused::LeaseLength`], [`crate::error::Refused::Grace`], and
+/// those of [`taking::run`].
 pub fn run(
     core: &Core,
     permit: Permit<op::DesUpdate>,

@@ -52,11 +52,16 @@ pub struct Uring {
 }
 
 impl Uring {
-    /// A ring over `image`, whose buffers come from `pool`; `command` is the eventfd that announces commands.
+    /// A ring over `image`, whose buffers come from `pool`, registered with the kernel if the ring is to read and write
+    /// much: that locks their memory. `command` is the eventfd that announces commands.
     ///
     /// # Errors
     /// [`RingError`].
-    pub fn new(image: BorrowedFd<'_>, pool: &Pool, command: OwnedFd) -> Result<Self, RingError> {
+    pub fn new(
+        image: BorrowedFd<'_>,
+        (pool, register): (&Pool, bool),
+        command: OwnedFd,
+    ) -> Result<Self, RingError> {
         let ring = build()?;
         let submitter = ring.submitter();
         submitter.register_files(&[image.as_raw_fd()]).map_err(RingError::Register)?;
@@ -68,7 +73,7 @@ impl Uring {
         // SAFETY: the pool's mapping outlives the ring: the queue drops its disk before its pool, and a pool with
         // buffers out is never unmapped.
         // Registering may fail for want of lockable memory; plain operations do the same, a little slower.
-        let fixed_buffers = unsafe { submitter.register_buffers(&slices) }.is_ok();
+        let fixed_buffers = register && unsafe { submitter.register_buffers(&slices) }.is_ok();
         let slots = BUFFERS + BARE_OPERATIONS_MAX;
         let mut uring = Self {
             ring,

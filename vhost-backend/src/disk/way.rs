@@ -14,7 +14,7 @@ use std::{
 
 use rustix::{
     fs::{fdatasync, fstat, fstatfs},
-    io::{Errno, ReadWriteFlags, preadv2, pwritev2},
+    io::{Errno, ReadWriteFlags, pread, preadv2, pwrite, pwritev2},
 };
 
 use super::Operation;
@@ -41,6 +41,12 @@ impl Way {
             return Self::Calls;
         }
         if direct { Self::Ring } else { Self::CallsThenRing }
+    }
+
+    /// Whether the ring has data to move.
+    #[must_use]
+    pub fn uses_ring(self) -> bool {
+        self != Self::Calls
     }
 
     /// Does an operation by a call, if it can be done so now: the bytes it moved, or why not. `None`: it is one for
@@ -75,14 +81,22 @@ fn call(
 ) -> Option<Result<usize, Errno>> {
     match operation {
         Operation::Read { into, at, len, done } => {
-            let place = IoSliceMut::new(&mut into.bytes_mut()[*done..*len]);
-            Some(preadv2(image, &mut [place], *at + *done as u64, flags))
+            let (place, from) = (&mut into.bytes_mut()[*done..*len], *at + *done as u64);
+            Some(if flags.is_empty() {
+                pread(image, place, from)
+            } else {
+                preadv2(image, &mut [IoSliceMut::new(place)], from, flags)
+            })
         }
         // To wait for the device is the ring's part, unless there is none.
         Operation::Write { durable: true, .. } | Operation::Sync if !flags.is_empty() => None,
         Operation::Write { from, at, done, .. } => {
-            let bytes = IoSlice::new(&from.bytes()[*done..]);
-            Some(pwritev2(image, &[bytes], *at + *done as u64, flags))
+            let (bytes, to) = (&from.bytes()[*done..], *at + *done as u64);
+            Some(if flags.is_empty() {
+                pwrite(image, bytes, to)
+            } else {
+                pwritev2(image, &[IoSlice::new(bytes)], to, flags)
+            })
         }
         Operation::Sync => Some(fdatasync(image).map(|()| 0)),
         Operation::Punch { .. } => None,

@@ -78,8 +78,7 @@ impl<D: Disk> Queue<D> {
         let ranges = if header.has_ranges() {
             let len = usize::try_from(readable).unwrap_or(usize::MAX);
             let ranges = ranges.get_mut(..len).ok_or(Status::IoError)?;
-            let mut from = flight.chain.source(0);
-            let gathered = flight.chain.gather(&ring.memory, &mut from, ranges);
+            let gathered = flight.chain.source(&ring.memory, 0).gather(ranges);
             gathered.map_err(|_| Status::IoError)?;
             ranges
         } else {
@@ -100,8 +99,7 @@ impl<D: Disk> Queue<D> {
         let flight = &mut self.flights[usize::from(slot)];
         flight.begin(Action::Id, false);
         let Some(ring) = &self.ring else { return };
-        let mut to = flight.chain.destination(0);
-        let told = flight.chain.scatter(&ring.memory, &mut to, &self.parts.serial);
+        let told = flight.chain.destination(&ring.memory, 0).scatter(&self.parts.serial);
         self.answer(slot, if told.is_ok() { Status::Ok } else { Status::IoError });
     }
 
@@ -163,24 +161,24 @@ impl<D: Disk> Queue<D> {
     }
 
     fn submit_read(&mut self, piece: Piece) -> Taken {
-        let Some(into) = self.parts.pool.take() else { return Taken::Later };
+        let len = piece.len as usize;
+        let Some(into) = self.parts.pool.take(len) else { return Taken::Later };
         let at = self.image_offset(piece);
-        self.submit(piece, Operation::Read { into, at, len: piece.len as usize, done: 0 })
+        self.submit(piece, Operation::Read { into, at, len, done: 0 })
     }
 
     fn submit_write(&mut self, piece: Piece, action: Action) -> Taken {
         let Some(ring) = &self.ring else { return Taken::Later };
-        let Some(blank) = self.parts.pool.take() else { return Taken::Later };
-        let chain = &self.flights[usize::from(piece.flight)].chain;
-        let mut from = chain.source(piece.data_at);
-        let (len, sealer) = (piece.len as usize, &mut self.parts.sealer);
-        let sealed = sealer.seal(blank, piece.disk_at, len, |tile| match action {
-            Action::Zero => {
-                tile.fill(0);
-                Ok(())
-            }
-            _ => chain.gather(&ring.memory, &mut from, tile),
-        });
+        let len = piece.len as usize;
+        let Some(blank) = self.parts.pool.take(len) else { return Taken::Later };
+        let sealer = &mut self.parts.sealer;
+        let sealed = if action == Action::Zero {
+            sealer.seal_zeros(blank, piece.disk_at, len)
+        } else {
+            let chain = &self.flights[usize::from(piece.flight)].chain;
+            let mut from = chain.source(&ring.memory, piece.data_at);
+            sealer.seal(blank, piece.disk_at, len, &mut from)
+        };
         match sealed {
             Ok(from) => {
                 let at = self.image_offset(piece);
@@ -261,12 +259,8 @@ impl<D: Disk> Queue<D> {
             // The fence could not wait for this read. It is done again when the key is back.
             flight.put_back(Step::Read(job.piece));
         } else if let Some(ring) = &self.ring {
-            let mut to = flight.chain.destination(job.piece.data_at);
-            let chain = &flight.chain;
-            let opened = self.parts.sealer.open(&ciphertext, job.piece.disk_at, |tile| {
-                chain.scatter(&ring.memory, &mut to, tile)
-            });
-            match opened {
+            let mut to = flight.chain.destination(&ring.memory, job.piece.data_at);
+            match self.parts.sealer.open(&ciphertext, job.piece.disk_at, &mut to) {
                 Ok(()) => flight.piece_done(job.piece.len),
                 Err(_) => flight.piece_failed(),
             }

@@ -1,7 +1,7 @@
 //! Vectors of 16-byte lanes: the instructions the kernel needs, at each width.
 //!
-//! Every operation is one instruction. They carry no `target_feature` of their own: they are inlined into functions
-//! that do, and are sound to call only there.
+//! Nearly every operation is one instruction. They carry no `target_feature` of their own: they are inlined into
+//! functions that do, and are sound to call only there.
 
 use std::arch::{asm, x86_64::*};
 
@@ -28,6 +28,9 @@ pub(super) trait Lanes: Copy {
     unsafe fn low_to_high(self) -> Self;
     /// Carry-less product of each lane's upper quadword with 0x87.
     unsafe fn high_times_0x87(self) -> Self;
+    /// Each lane times x^(8 * `LANES`) in GF(2^128) (IEEE 1619-2018, 5.2): as many bytes up, and what leaves at the top
+    /// comes back as a multiple of 0x87, without a carry.
+    unsafe fn times_batch(self) -> Self;
     unsafe fn encrypt_round(self, key: Self) -> Self;
     unsafe fn encrypt_last(self, key: Self) -> Self;
     unsafe fn decrypt_round(self, key: Self) -> Self;
@@ -37,13 +40,13 @@ pub(super) trait Lanes: Copy {
 /// The reduction polynomial below x^128, as the lower quadword of a lane.
 const POLYNOMIAL: i64 = 0x87;
 
-/// Writes an implementation: the same twelve lines at every width, so that a width that cannot run here differs
+/// Writes an implementation: the same lines at every width, so that a width that cannot run here differs
 /// from one that can in the names of its instructions alone.
 macro_rules! lanes {
     (
         $name:ident($vector:ty), $lanes:literal, $polynomial:expr,
         $load:ident, $store:ident, $broadcast:path, $before:ident, $xor:ident, $shl:ident, $shr:ident,
-        $lift:ident, $clmul:ident,
+        $lift:ident, $clmul:ident, $bytes_up:ident, $bytes_down:ident,
         $enc:ident, $enclast:ident, $dec:ident, $declast:ident
     ) => {
         #[doc = concat!(stringify!($lanes), " blocks in one register.")]
@@ -51,7 +54,7 @@ macro_rules! lanes {
         pub(super) struct $name($vector);
 
         // SAFETY (of each block): the trait's promise is what each instruction needs.
-        #[allow(clippy::undocumented_unsafe_blocks)] // said once, above, for twelve one-line blocks
+        #[allow(clippy::undocumented_unsafe_blocks)] // said once, above, for blocks of a line or two
         impl Lanes for $name {
             const LANES: usize = $lanes;
 
@@ -102,6 +105,15 @@ macro_rules! lanes {
             }
 
             #[inline(always)]
+            unsafe fn times_batch(self) -> Self {
+                unsafe {
+                    let out = $bytes_down::<{ 16 - $lanes }>(self.0);
+                    let back = $clmul::<0x00>(out, $polynomial);
+                    Self($xor($bytes_up::<$lanes>(self.0), back))
+                }
+            }
+
+            #[inline(always)]
             unsafe fn encrypt_round(self, key: Self) -> Self {
                 Self(unsafe { $enc(self.0, key.0) })
             }
@@ -127,7 +139,7 @@ macro_rules! lanes {
 lanes! {
     Xmm(__m128i), 1, _mm_set1_epi64x(POLYNOMIAL),
     _mm_loadu_si128, _mm_storeu_si128, std::convert::identity, xmm_before, _mm_xor_si128,
-    _mm_sllv_epi64, _mm_srlv_epi64, xmm_low_to_high, _mm_clmulepi64_si128,
+    _mm_sllv_epi64, _mm_srlv_epi64, xmm_low_to_high, _mm_clmulepi64_si128, _mm_bslli_si128, _mm_bsrli_si128,
     _mm_aesenc_si128, _mm_aesenclast_si128, _mm_aesdec_si128, _mm_aesdeclast_si128
 }
 
@@ -135,6 +147,7 @@ lanes! {
     Ymm(__m256i), 2, _mm256_set1_epi64x(POLYNOMIAL),
     _mm256_loadu_si256, _mm256_storeu_si256, _mm256_broadcastsi128_si256, ymm_before, _mm256_xor_si256,
     _mm256_sllv_epi64, _mm256_srlv_epi64, ymm_low_to_high, _mm256_clmulepi64_epi128,
+    _mm256_bslli_epi128, _mm256_bsrli_epi128,
     _mm256_aesenc_epi128, _mm256_aesenclast_epi128, _mm256_aesdec_epi128, _mm256_aesdeclast_epi128
 }
 
@@ -142,6 +155,7 @@ lanes! {
     Zmm(__m512i), 4, _mm512_set1_epi64(POLYNOMIAL),
     _mm512_loadu_si512, _mm512_storeu_si512, _mm512_broadcast_i32x4, zmm_before, _mm512_xor_si512,
     _mm512_sllv_epi64, _mm512_srlv_epi64, zmm_low_to_high, _mm512_clmulepi64_epi128,
+    _mm512_bslli_epi128, _mm512_bsrli_epi128,
     _mm512_aesenc_epi128, _mm512_aesenclast_epi128, _mm512_aesdec_epi128, _mm512_aesdeclast_epi128
 }
 
@@ -157,11 +171,10 @@ fn ymm_low_to_high(value: __m256i) -> __m256i {
     _mm256_bslli_epi128::<8>(value)
 }
 
-/// Interleaves the lower quadwords with zeros: the byte shift at this width would need AVX-512BW.
-#[target_feature(enable = "avx512f")]
+#[target_feature(enable = "avx512bw")]
 #[inline]
 fn zmm_low_to_high(value: __m512i) -> __m512i {
-    _mm512_unpacklo_epi64(_mm512_setzero_si512(), value)
+    _mm512_bslli_epi128::<8>(value)
 }
 
 macro_rules! before {
@@ -232,6 +245,15 @@ mod twin {
         unsafe fn before(self, block: *const [u8; 16]) -> (Self, *const [u8; 16]) {
             let (second, block) = unsafe { self.1.before(block) };
             (Self(self.0, second), block)
+        }
+
+        /// Twice the power of its halves' two lanes.
+        #[inline(always)]
+        unsafe fn times_batch(self) -> Self {
+            unsafe {
+                let by_16 = Self(self.0.times_batch(), self.1.times_batch());
+                Self(by_16.0.times_batch(), by_16.1.times_batch())
+            }
         }
 
         both! {

@@ -4,7 +4,7 @@ use super::{BATCH_BLOCKS_MAX, VECTORS, lanes::Lanes};
 
 /// A multiplication by a power of x below 64 in GF(2^128), for each lane its own.
 #[derive(Clone, Copy)]
-pub(super) struct Shift<V> {
+struct Shift<V> {
     left: V,
     right: V,
 }
@@ -44,26 +44,13 @@ impl<V: Lanes> Shift<V> {
         }
     }
 
-    /// Every lane by `x^power`.
-    ///
-    /// # Safety
-    /// The CPU has the lanes' features.
-    #[inline(always)]
-    pub(super) unsafe fn same(power: usize) -> Self {
-        let block = |count: usize| (((count as u128) << 64) | count as u128).to_le_bytes();
-        // SAFETY: the caller's promise.
-        unsafe {
-            Self { left: V::broadcast(&block(power)), right: V::broadcast(&block(64 - power)) }
-        }
-    }
-
     /// The bits that leave a quadword at the top enter the upper one at its bottom, and those that leave the upper
     /// one come back as a multiple of x^7 + x^2 + x + 1 (0x87), without a carry.
     ///
     /// # Safety
     /// The CPU has the lanes' features.
     #[inline(always)]
-    pub(super) unsafe fn multiply(self, value: V) -> V {
+    unsafe fn multiply(self, value: V) -> V {
         // SAFETY: the caller's promise.
         unsafe {
             let carry = value.shift_right(self.right);
