@@ -1,6 +1,7 @@
 //! The servers that are compared, each with a disk of its own on the medium.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
@@ -11,6 +12,7 @@ use anyhow::{Result, ensure};
 use benches::{cores, pin, server::Server};
 use serde::Serialize;
 use system_tests::{
+    guest::Guest,
     process::{Process, tool},
     world::World,
 };
@@ -99,6 +101,15 @@ impl Field {
     /// Those of a family.
     pub fn of(&self, family: Family) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().filter(move |candidate| candidate.family == family)
+    }
+
+    /// A guest that has the disks of all servers, in their order.
+    #[must_use]
+    pub fn boot(&self) -> Guest {
+        let names = self.candidates.iter().map(|candidate| candidate.socket.file_name());
+        let names: Vec<&str> =
+            names.map(|name| name.and_then(OsStr::to_str).unwrap_or("")).collect();
+        Guest::boot(&self.world, &names, &[])
     }
 
     /// Brings what is used of every disk into the page cache, where that is what is measured: memory may have been
