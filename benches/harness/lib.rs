@@ -10,7 +10,10 @@ pub mod pattern;
 pub mod ring;
 pub mod server;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant},
+};
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -19,11 +22,14 @@ pub fn pin_to_one_core() {
     pin(&[cores().last().copied().unwrap_or(0)]);
 }
 
-/// The cores that this process may run on.
+/// The cores that this process may run on: those it had at the first call, before it pinned itself.
 #[must_use]
 pub fn cores() -> Vec<usize> {
-    let allowed = sched_getaffinity(None).unwrap_or_default();
-    (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect()
+    static CORES: LazyLock<Vec<usize>> = LazyLock::new(|| {
+        let allowed = sched_getaffinity(None).unwrap_or_default();
+        (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core)).collect()
+    });
+    CORES.clone()
 }
 
 /// Keeps this thread, and what it starts from now on, on some cores. Says so if the system refuses.
