@@ -5,7 +5,8 @@
 //! What is counted: [`Queue::turn`] only, over batches of 32 requests at random places of an image that stays in the
 //! last-level cache. No system call is in it, no kick and no interrupt. Beside the whole stand the parts that cannot be
 //! had for less: the cipher alone and the copy that the twin makes in place of the kernel, each measured by itself over
-//! the same places; the rest is ours: descriptors, header, checks, gathering and scattering, tile and buffer, used ring.
+//! the same places; the rest is ours: descriptors, header, checks, gathering and scattering, tile and buffer, used
+//! ring.
 
 #[path = "request/device.rs"]
 mod device;

@@ -202,7 +202,8 @@ impl Ring {
         self.avail = self.avail.wrapping_add(1);
     }
 
-    /// Shows the device what was submitted. Gives whether it asked for a kick (virtio 1.2, 2.7.10), judged as Linux does.
+    /// Shows the device what was submitted. Gives whether it asked for a kick (virtio 1.2, 2.7.10), judged as
+    /// Linux does.
     #[inline]
     pub fn publish(&mut self) -> bool {
         if self.avail == self.published {

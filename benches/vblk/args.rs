@@ -12,8 +12,8 @@ use clap::{Parser, ValueEnum};
 
 /// Loads any vhost-user-blk device and tells what it takes: requests a second, latencies, the server's CPU time.
 ///
-/// One thread drives all queues. It looks for answers without a pause, kicks only if the device asks for it, and wants no
-/// interrupts; with --sleep it waits for them.
+/// One thread drives all queues. It looks for answers without a pause, kicks only if the device asks for it, and
+/// wants no interrupts; with --sleep it waits for them.
 #[derive(Debug, Parser)]
 #[command(
     version,
