@@ -199,7 +199,10 @@ impl Load<'_> {
     }
 
     fn check(&self, now: Instant, heard: Instant) -> Result<()> {
-        ensure!(now.saturating_duration_since(heard) < PATIENCE, "no answer within {PATIENCE:?}");
+        if now.saturating_duration_since(heard) >= PATIENCE {
+            let rings = self.front_end.queues.iter().map(|queue| queue.ring.standing());
+            bail!("no answer within {PATIENCE:?}; rings: {}", rings.collect::<Vec<_>>().join("; "));
+        }
         if STOP.load(Ordering::Relaxed) {
             bail!("stopped");
         }

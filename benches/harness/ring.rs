@@ -244,6 +244,21 @@ impl Ring {
         Ok(Some(slot as u16))
     }
 
+    /// Where both sides stand, for messages about a device that does not answer.
+    #[must_use]
+    pub fn standing(&self) -> String {
+        let event = self.places.used + 4 + 8 * usize::from(self.shape.entries);
+        format!(
+            "{} in flight, avail index {}, used index seen {} and there {}, kick asked for at {}, flags {}",
+            self.in_flight(),
+            self.published,
+            self.used,
+            self.short(self.places.used + 2).load(Ordering::Acquire),
+            self.short(event).load(Ordering::Relaxed),
+            self.short(self.places.used).load(Ordering::Relaxed)
+        )
+    }
+
     /// Asks for no interrupt: the event index lies behind, and is met again once in 65536 completions.
     pub fn silence(&self) {
         self.short(self.places.avail).store(u16::from(!self.event_idx), Ordering::Relaxed);

@@ -75,6 +75,17 @@ impl Server {
         Ok(ticks * (1_000_000_000 / clock_ticks_per_second()))
     }
 
+    /// Its threads and what each waits in, for messages about a server that does not answer.
+    #[must_use]
+    pub fn tasks(self) -> String {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.0)).into_iter().flatten().flatten();
+        let tasks = tasks.map(|task| {
+            let of = |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default();
+            format!("{} in {}", of("comm").trim(), of("wchan"))
+        });
+        tasks.collect::<Vec<_>>().join(", ")
+    }
+
     /// What it occupies.
     ///
     /// # Errors

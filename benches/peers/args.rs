@@ -45,6 +45,10 @@ pub struct Args {
     #[arg(long)]
     pub points_only: bool,
 
+    /// Instead of all that: fio in a virtual machine that has every server's disk.
+    #[arg(long)]
+    pub guest: bool,
+
     /// A directory on the disk to measure; the build's own by default.
     #[arg(long, value_name = "PATH", default_value = env!("CARGO_TARGET_TMPDIR"))]
     pub dir: PathBuf,
@@ -90,7 +94,7 @@ impl Args {
     /// The media to measure on.
     pub fn media(&self) -> Vec<Kind> {
         match (&self.media[..], self.quick) {
-            ([], true) => vec![Kind::Tmpfs],
+            ([], quick) if quick || self.guest => vec![Kind::Tmpfs],
             ([], false) => vec![Kind::Tmpfs, Kind::Ext4, Kind::Disk],
             (chosen, _) => chosen.to_vec(),
         }

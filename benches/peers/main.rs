@@ -3,6 +3,7 @@
 //! `scripts/bench`; `--help` tells the options.
 
 mod args;
+mod guest;
 mod machine;
 mod measure;
 mod media;
@@ -39,6 +40,7 @@ struct Results {
     quiet: Vec<quiet::Quiet>,
     queues: Vec<queues::Queues>,
     attach: Vec<queues::Attach>,
+    guest: Vec<guest::Run>,
 }
 
 fn main() -> ExitCode {
@@ -71,6 +73,7 @@ fn bench(args: &Args) -> Result<()> {
         quiet: Vec::new(),
         queues: Vec::new(),
         attach: Vec::new(),
+        guest: Vec::new(),
     };
     println!("{}", results.machine.description());
     println!(
@@ -87,7 +90,9 @@ fn bench(args: &Args) -> Result<()> {
             Err(error) => println!("\n{kind}: left out: {error:#}"),
         }
     }
-    println!("\n{}", reach::ELSEWHERE);
+    if !args.guest {
+        println!("\n{}", reach::ELSEWHERE);
+    }
     write(args, &results)
 }
 
@@ -108,6 +113,12 @@ fn one_medium(
     let more = if args.points_only { 0 } else { measure::sweep_steps(pace) + 6 };
     let progress = Progress::new(steps + more);
     measure::fill(&field, &progress)?;
+    if args.guest {
+        let runs = guest::measure(&field, pace, &progress)?;
+        print!("{}", guest::table(&field, &runs));
+        results.guest.extend(runs);
+        return Ok(());
+    }
     let everybody = Everybody::now(field.candidates.iter().map(Candidate::server))?;
     let samples = measure::rounds(&field, points, pace, &progress)?;
     let others = everybody.since()?;
@@ -136,7 +147,7 @@ fn one_medium(
 fn write(args: &Args, results: &Results) -> Result<()> {
     fs::create_dir_all(&args.output)?;
     let output = args.output.canonicalize()?;
-    let json = output.join("peers.json");
+    let json = output.join(if args.guest { "guest.json" } else { "peers.json" });
     fs::write(&json, serde_json::to_string_pretty(results)?).context("peers.json")?;
     println!("written: {}", json.display());
     if let Some(svg) = picture::draw(&results.sweep) {

@@ -101,7 +101,10 @@ pub fn load(candidate: &Candidate, point: Point, queues: u16, until: Until) -> R
         let mut front_end = FrontEnd::connect(&candidate.socket, &options)?;
         run(&mut front_end, &job, None, Some(candidate.server()))
     };
-    let figures = attempt().with_context(|| format!("{}, {}", candidate.name, point.name))?;
+    let figures = attempt().with_context(|| {
+        let tasks = candidate.server().tasks();
+        format!("{}, {} (the server's threads: {tasks})", candidate.name, point.name)
+    })?;
     if STOP.load(Ordering::Relaxed) {
         bail!("stopped");
     }
@@ -119,6 +122,7 @@ pub fn rounds(
     let until = Until::Time(pace.warm_up, pace.time);
     for round in 0..pace.rounds {
         progress.part(&format!("{}: round {} of {}", field.kind(), round + 1, pace.rounds));
+        field.warm()?;
         for &point in points {
             for candidate in &field.candidates {
                 progress.step(format!("{}: {}, {}", field.kind(), point.name, candidate.name));

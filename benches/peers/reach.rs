@@ -37,7 +37,7 @@ const LINES: [Line; 9] = [
 /// What is to be reached and is told by another table.
 pub const ELSEWHERE: &str = "\
 4   the cipher: scripts/bench cipher
-5   encryption on against off in our own path: not measured, as there is no switch for it
+5   encryption on against off in our own path: scripts/bench encryption
 6   a quiet guest, under 0.5 % of a core: the table of quiet guests
 7   queues: the table of queues
 8   from inside a guest: scripts/bench guest";

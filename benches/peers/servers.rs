@@ -1,7 +1,9 @@
 //! The servers that are compared, each with a disk of its own on the medium.
 
 use std::{
-    fs::File,
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -10,13 +12,14 @@ use anyhow::{Result, ensure};
 use benches::{cores, pin, server::Server};
 use serde::Serialize;
 use system_tests::{
+    guest::Guest,
     process::{Process, tool},
     world::World,
 };
 
 use crate::{
     media::{Kind, Medium, said},
-    plan::DISK_LEN,
+    plan::{DISK_LEN, SPAN},
 };
 
 /// Whose server, and how it stores.
@@ -53,6 +56,9 @@ pub struct Field {
     world: World,
     medium: Medium,
 }
+
+/// What headers take at most, ours and LUKS1.
+const HEADER_MAX: u64 = 32 << 20;
 
 const PASSPHRASE: &str = "open sesame";
 
@@ -95,6 +101,31 @@ impl Field {
     /// Those of a family.
     pub fn of(&self, family: Family) -> impl Iterator<Item = &Candidate> {
         self.candidates.iter().filter(move |candidate| candidate.family == family)
+    }
+
+    /// A guest that has the disks of all servers, in their order.
+    #[must_use]
+    pub fn boot(&self) -> Guest {
+        let names = self.candidates.iter().map(|candidate| candidate.socket.file_name());
+        let names: Vec<&str> =
+            names.map(|name| name.and_then(OsStr::to_str).unwrap_or("")).collect();
+        Guest::boot(&self.world, &names, &[])
+    }
+
+    /// Brings what is used of every disk into the page cache, where that is what is measured: memory may have been
+    /// wanted for something else meanwhile.
+    pub fn warm(&self) -> Result<()> {
+        if self.medium.kind != Kind::Ext4 {
+            return Ok(());
+        }
+        for entry in fs::read_dir(self.world.path(""))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|end| end == "img" || end == "raw" || end == "luks") {
+                let mut used = File::open(&path)?.take(SPAN + HEADER_MAX);
+                io::copy(&mut used, &mut io::sink())?;
+            }
+        }
+        Ok(())
     }
 
     fn start_all(&mut self) -> Result<()> {
