@@ -47,7 +47,7 @@ fn main() {
         Device::new((UNIT, TWIN), shape, disk, cipher, SimDisk::ring_bell)
     });
     on_files("tmpfs", Path::new("/dev/shm"), 40);
-    on_files("disk", Path::new(env!("CARGO_TARGET_TMPDIR")), 2);
+    on_files("disk", Path::new(env!("CARGO_TARGET_TMPDIR")), 10);
 }
 
 /// A file below `dir`, past the page cache where that can be.

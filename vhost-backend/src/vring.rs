@@ -470,6 +470,40 @@ mod tests {
         assert_eq!(ring(odd), Err(RingError::Address("descriptor table")));
     }
 
+    /// A driver that looks need not wait for the end of a long turn; one that sleeps is woken once, at the end.
+    #[test]
+    fn many_used_elements_are_shown_before_the_turn_ends_and_told_at_its_end() {
+        let guest = Guest::new();
+        let mut ring = guest.ring(true);
+        let shown = || guest.0.read_obj::<u16>(GuestAddress(0x3002)).unwrap();
+        // The driver waits for the third.
+        guest.0.write_obj(2u16, GuestAddress(0x2004 + 2 * u64::from(SIZE))).unwrap();
+        for n in 0..SHOWN_TOGETHER + 1 {
+            assert_eq!(shown(), n / SHOWN_TOGETHER * SHOWN_TOGETHER);
+            ring.push_used(&guest.0, n % SIZE, 0).unwrap();
+        }
+        assert!(ring.has_unpublished());
+        assert!(ring.publish(&guest.0).unwrap(), "the third was among them");
+        assert_eq!(shown(), SHOWN_TOGETHER + 1);
+        ring.push_used(&guest.0, 0, 0).unwrap();
+        assert!(!ring.publish(&guest.0).unwrap(), "the third is long told");
+    }
+
+    #[test]
+    fn what_the_driver_adds_while_a_batch_is_taken_is_taken_after_it() {
+        let guest = Guest::new();
+        let mut ring = guest.ring(false);
+        let mut chain = Chain::default();
+        (0..4).for_each(|n| guest.describe(0x1000, n, (0x4000, 16), 0, 0));
+        guest.offer(&[3, 1]);
+        assert!(ring.pop(&guest.0, &mut chain).unwrap());
+        guest.offer(&[3, 1, 2]);
+        let rest: Vec<u16> =
+            std::iter::from_fn(|| ring.pop(&guest.0, &mut chain).unwrap().then(|| chain.head()))
+                .collect();
+        assert_eq!((rest, ring.next_avail()), (vec![1, 2], 3));
+    }
+
     #[test]
     fn used_elements_are_shown_together() {
         let guest = Guest::new();
