@@ -11,12 +11,23 @@ use crate::limits::SPIN_TIME_MAX;
 /// himself.
 #[derive(Debug)]
 pub struct Spin {
-    time: Duration,
-    idle_since: Option<Instant>,
-    /// Short sleeps until the next try.
-    until_try: u32,
+    stance: Stance,
     /// Short sleeps between tries.
     pause: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stance {
+    /// Looks for so long before it sleeps; `since`: it is looking.
+    Looks { time: Duration, since: Option<Instant> },
+    /// Sleeps at once, for so many more short sleeps.
+    Sleeps { until_try: u32 },
+}
+
+impl Stance {
+    const fn looks(time: Duration) -> Self {
+        Self::Looks { time, since: None }
+    }
 }
 
 /// Looking for less than this is not looking.
@@ -28,39 +39,41 @@ const PAUSE_MAX: u32 = 1024;
 impl Spin {
     /// Begins by looking.
     #[must_use]
-    pub fn new() -> Self {
-        Self { time: SPIN_TIME_MAX, idle_since: None, until_try: 1, pause: 1 }
+    pub const fn new() -> Self {
+        Self { stance: Stance::looks(SPIN_TIME_MAX), pause: 1 }
     }
 
     /// There was work.
-    pub fn worked(&mut self) {
-        if self.idle_since.take().is_some() {
-            self.time = SPIN_TIME_MAX;
-            self.pause = 1;
+    pub const fn worked(&mut self) {
+        if let Stance::Looks { since: Some(_), .. } = self.stance {
+            *self = Self::new();
         }
     }
 
     /// There was none at `now`: whether to look again rather than sleep.
     pub fn may_look_again(&mut self, now: Instant) -> bool {
-        if self.time.is_zero() {
-            return false;
+        match &mut self.stance {
+            Stance::Looks { time, since } => now.duration_since(*since.get_or_insert(now)) < *time,
+            Stance::Sleeps { .. } => false,
         }
-        let since = *self.idle_since.get_or_insert(now);
-        now.duration_since(since) < self.time
     }
 
-    /// A sleep of this length has ended.
+    /// A sleep of this length has ended. Without a look before it (while no requests are let in) it says nothing.
     pub fn slept(&mut self, time: Duration) {
-        if self.idle_since.take().is_some() {
-            let half = self.time / 2;
-            self.time = if half < STEP { Duration::ZERO } else { half };
-            self.pause = (self.pause * 2).min(PAUSE_MAX);
-            self.until_try = self.pause;
-        } else if time < SPIN_TIME_MAX {
-            self.until_try -= 1;
-            if self.until_try == 0 {
-                self.time = SPIN_TIME_MAX;
-            }
+        self.stance = match self.stance {
+            Stance::Looks { since: None, .. } => self.stance,
+            Stance::Looks { time, since: Some(_) } => self.looked_in_vain(time),
+            Stance::Sleeps { .. } if time >= SPIN_TIME_MAX => self.stance,
+            Stance::Sleeps { until_try: 0 } => Stance::looks(SPIN_TIME_MAX),
+            Stance::Sleeps { until_try } => Stance::Sleeps { until_try: until_try - 1 },
+        }
+    }
+
+    fn looked_in_vain(&mut self, time: Duration) -> Stance {
+        self.pause = (self.pause * 2).min(PAUSE_MAX);
+        match time / 2 {
+            half if half < STEP => Stance::Sleeps { until_try: self.pause - 1 },
+            half => Stance::looks(half),
         }
     }
 }
@@ -92,6 +105,23 @@ mod tests {
         assert!(spin.may_look_again(now));
         assert!(spin.may_look_again(now + SPIN_TIME_MAX - Duration::from_nanos(1)));
         assert!(!spin.may_look_again(now + SPIN_TIME_MAX));
+    }
+
+    #[test]
+    fn sleeps_without_a_look_change_nothing() {
+        let mut spin = Spin::new();
+        for _ in 0..100_000 {
+            spin.slept(SHORT);
+        }
+        assert!(spin.may_look_again(Instant::now()), "nothing has been looked for in vain");
+        // And when it has just been told to try again.
+        while rest(&mut spin, LONG) {}
+        while !spin.may_look_again(Instant::now()) {
+            spin.slept(SHORT);
+        }
+        spin.worked();
+        spin.slept(SHORT);
+        assert!(spin.may_look_again(Instant::now()));
     }
 
     #[test]
