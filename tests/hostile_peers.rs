@@ -13,6 +13,7 @@ use std::{
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use system_tests::{
+    driver::BlkRequest,
     front_end::{FrontEnd, Options},
     hostile::{
         BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, SIZE, TABLE, message, open_files, say,
@@ -58,6 +59,21 @@ impl Siege {
         wait_for_open_files(self.backend.pid(), self.open);
         mark_is_there(&self.world, "d");
     }
+}
+
+#[test]
+fn a_call_descriptor_that_is_full_and_blocks_holds_up_nobody() {
+    let siege = Siege::new();
+    let mut front_end = FrontEnd::connect(&siege.world.path("d.sock"), Options::default());
+    let full = EventFd::new(0).expect("an eventfd");
+    full.write(u64::MAX - 1).expect("a full counter");
+    front_end.connection.set_vring_call(0, &full).expect("a call descriptor");
+    let read = BlkRequest { kind: 0, sector: 0, out: vec![], room: 512 };
+    for _ in 0..3 {
+        assert_eq!(front_end.ask(0, &read).status, 0);
+    }
+    drop(front_end);
+    siege.stands("a full eventfd");
 }
 
 #[test]

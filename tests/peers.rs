@@ -50,7 +50,8 @@ fn virtio_client(world: &World, socket: &str, scene: Scene, seed: u64) -> Virtio
 
 fn vhost_front_end(world: &World, socket: &str, scene: Scene, cut: Cut, seed: u64) -> FrontEnd {
     let without = if seed.is_multiple_of(2) { 0 } else { EVENT_IDX };
-    let options = Options { queues: scene.queues, depth: DEPTH as u64, cut, without, seed };
+    let options =
+        Options { queues: scene.queues, depth: DEPTH as u64, cut, without, seed, tracked: false };
     FrontEnd::connect(&world.path(socket), options)
 }
 

@@ -22,9 +22,10 @@ use vhost_backend::{
         buffer::Pool,
         sim::{Faults, SimDisk},
     },
+    inflight::{Geometry, Region},
     queue::{
         Parts, Queue, Shared,
-        command::{Command, Fenced, RingSetup},
+        command::{Command, Fenced, Held, RingSetup, Stop},
     },
     request::Abilities,
     seal::Sealer,
@@ -52,6 +53,7 @@ struct Bench {
     commands: mpsc::Sender<Command>,
     shared: Arc<Shared>,
     sector_size: SectorSize,
+    memory: Arc<GuestMemoryMmap>,
 }
 
 fn doorbell() -> OwnedFd {
@@ -86,18 +88,30 @@ impl Bench {
             commands: receiver,
             size: 256,
         });
+        let mut bench = Self { queue, driver, commands, shared, sector_size, memory };
+        bench.start(None);
+        bench.give_key();
+        bench
+    }
+
+    /// Starts the ring; if somebody keeps track of what is with the device, where that says.
+    fn start(&mut self, inflight: Option<&Region>) {
         let addresses = Addresses {
             descriptors: GuestAddress(AREA.descriptors()),
             avail: GuestAddress(AREA.avail()),
             used: GuestAddress(AREA.used()),
         };
-        let vring = Vring::new(&memory, addresses, AREA.size, 0, false).unwrap();
-        let mut bench = Self { queue, driver, commands, shared, sector_size };
-        let kick = doorbell();
-        bench.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call: None })));
-        bench.tell(Command::Enable(true));
-        bench.give_key();
-        bench
+        let (memory, kick) = (self.memory.clone(), doorbell());
+        let track = inflight.and_then(|region| region.track(0));
+        let vring = Vring::new(&memory, addresses, AREA.size, 0, false, track).unwrap();
+        self.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call: None })));
+        self.tell(Command::Enable(true));
+    }
+
+    fn turns(&mut self, count: usize) {
+        (0..count).for_each(|_| {
+            self.queue.turn();
+        });
     }
 
     fn tell(&mut self, command: Command) {
@@ -273,6 +287,54 @@ fn requests_that_a_hung_disk_left_half_done_go_on_with_the_key() {
     let after = bench.driver.completions();
     assert_eq!(before.len() + after.len(), 10);
     assert!(before.iter().chain(&after).all(|completion| completion.status == 0));
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
+}
+
+/// Stops a ring with requests that have begun, and cannot end without a key; what it answered by then, and how.
+fn stopped_without_a_key(held: Held) -> (Bench, Region, Vec<u8>) {
+    const LEN: usize = 1 << 20;
+    let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
+    let place = (0, geometry.region_len() as u64);
+    let region = Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap();
+    let mut bench = Bench::new(SectorSize::B4096, Cut::Plain, Faults::default(), 1);
+    bench.start(Some(&region));
+    bench.queue.disk().set_stuck(true);
+    for number in 0..10u64 {
+        let sector = number % 4 * (LEN as u64 / 512);
+        bench.driver.submit(&BlkRequest { kind: 1, sector, out: vec![7; LEN], room: 0 });
+    }
+    bench.queue.turn();
+    let confirmed = bench.fence(Reaction::Park);
+    std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
+    bench.queue.turn();
+    assert!(confirmed.try_recv().is_ok());
+    bench.queue.disk().set_stuck(false);
+    bench.turns(100);
+    let (reply, stopped) = mpsc::channel();
+    bench.tell(Command::Stop(Stop { reply, held }));
+    bench.turns(100);
+    let taken = stopped.try_recv().expect("a stop does not wait for a key");
+    assert!(taken > 0);
+    let statuses = bench.driver.completions().iter().map(|completion| completion.status).collect();
+    (bench, region, statuses)
+}
+
+#[test]
+fn a_stop_without_a_key_fails_what_has_begun() {
+    let (_, _, statuses) = stopped_without_a_key(Held::Fail);
+    assert!(statuses.contains(&1) && statuses.contains(&0), "{statuses:?}");
+}
+
+#[test]
+fn a_front_end_that_leaves_finds_it_unanswered_and_it_goes_on() {
+    let (mut bench, region, statuses) = stopped_without_a_key(Held::Leave);
+    assert!(statuses.len() < 10 && statuses.iter().all(|&status| status == 0), "{statuses:?}");
+    bench.start(Some(&region));
+    bench.give_key();
+    bench.turns(200);
+    let rest = bench.driver.completions();
+    assert_eq!(statuses.len() + rest.len(), 10);
+    assert!(rest.iter().all(|completion| completion.status == 0));
     assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
 }
 

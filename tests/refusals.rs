@@ -147,6 +147,19 @@ fn an_image_under_another_disks_name_is_refused() {
 }
 
 #[test]
+fn a_whole_image_of_another_disk_is_refused_where_the_disk_is_named() {
+    let world = World::new();
+    let disk = marked_disk(&world, "d", "");
+    let other = marked_disk(&world, "e", "");
+    let whole = fs::read(world.path("d.img")).unwrap();
+    fs::copy(world.path("e.img"), world.path("d.img")).unwrap();
+    let named = format!("--disk-id {disk}");
+    backend_refuses(&world, "d", &named, &[&other, &disk, "--disk-id", "is it the right file?"]);
+    fs::write(world.path("d.img"), &whole).unwrap();
+    drop(world.start_backend("d", &named));
+}
+
+#[test]
 fn a_volume_key_that_another_tool_changed_is_found_before_anything_is_written() {
     let world = World::new();
     let id = marked_disk(&world, "d", "--dense");

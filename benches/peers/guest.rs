@@ -1,7 +1,9 @@
 //! The same servers under a guest: fio on each disk in turns, in one virtual machine.
 
+use std::sync::atomic::Ordering;
+
 use anyhow::{Context, Result, ensure};
-use benches::figures::spread;
+use benches::{figures::spread, load::STOP};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -42,6 +44,7 @@ pub fn measure(field: &Field, pace: &Pace, progress: &Progress) -> Result<Vec<Ru
         for (job, options) in JOBS {
             for (candidate, letter) in field.candidates.iter().zip('a'..='z') {
                 progress.step(format!("guest: {job}, {}", candidate.name));
+                ensure!(!STOP.load(Ordering::Relaxed), "stopped");
                 let command = format!(
                     "fio --name=j --filename=/dev/vd{letter} --direct=1 --ioengine=libaio --size={SPAN} --time_based \
                      --ramp_time=1 --runtime={seconds} --norandommap --randrepeat=0 --output-format=json {options}"

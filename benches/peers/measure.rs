@@ -126,6 +126,8 @@ pub fn rounds(
         for &point in points {
             for candidate in &field.candidates {
                 progress.step(format!("{}: {}, {}", field.kind(), point.name, candidate.name));
+                // What the one before left in the page cache must not be written during this one's turn.
+                rustix::fs::sync();
                 let figures = load(candidate, point, 1, until)?;
                 samples.push(sample(field, candidate, point, round, figures));
             }

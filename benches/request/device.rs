@@ -97,7 +97,7 @@ impl<D: Disk> Device<D> {
         let [descriptors, avail, used] =
             ring.parts().map(|at| GuestAddress(Memory::guest_address(at)));
         let addresses = Addresses { descriptors, avail, used };
-        let vring = Vring::new(&device, addresses, shape.entries, 0, true).expect("a ring");
+        let vring = Vring::new(&device, addresses, shape.entries, 0, true, None).expect("a ring");
         let kick = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
         let setup = RingSetup { memory: device, vring, kick, call: None };
         let orders = [

@@ -61,6 +61,7 @@ fn a_full_disk_halts_uses_lets_a_key_be_taken_away_and_all_goes_on_with_space() 
         let mut keyd = Keyd::start();
         keyd.make_key_and_set(60_000);
         let disk = keyd.make_disk(Some("s"));
+        let running = keyd.make_disk(Some("s"));
         keyd.kill();
         let before = files(&keyd.state());
         let Some(_mount) = Mount::new(kind, &keyd.state(), &elsewhere.path().join("image")) else {
@@ -76,6 +77,7 @@ fn a_full_disk_halts_uses_lets_a_key_be_taken_away_and_all_goes_on_with_space() 
             fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
         }
         keyd.resume();
+        let mut held = attach(&keyd, running, false).unwrap();
         let filler = keyd.state().join("filler");
         fill_up(&filler);
         let begun = Instant::now();
@@ -88,6 +90,11 @@ fn a_full_disk_halts_uses_lets_a_key_be_taken_away_and_all_goes_on_with_space() 
             assert!(begun.elapsed() < Duration::from_secs(120), "the disk does not fill up");
         };
         assert!(refused.message.contains("is full"), "{}", refused.message);
+        // Its holder is told, and that is on record, too.
+        keyd.switch(false);
+        let _ = held.expect_revoked();
+        assert!(keyd.audited("enforce", "ok").detail.contains("told-to-let-go=1"));
+        drop(held);
         let mut rows = 0;
         for _ in 0..20 {
             keyd.switch(false);

@@ -162,6 +162,22 @@ impl Driver {
         self.in_flight.len()
     }
 
+    /// Index of the next entry of the avail ring.
+    #[must_use]
+    pub fn avail_index(&self) -> u16 {
+        self.avail
+    }
+
+    /// The used index as it is now.
+    ///
+    /// # Panics
+    /// If the ring is not in memory.
+    #[must_use]
+    pub fn used_index(&self) -> u16 {
+        let index = GuestAddress(self.area.used() + 2);
+        self.memory.load(index, Ordering::Acquire).expect("in memory")
+    }
+
     /// Whether another request fits.
     #[must_use]
     pub fn has_room(&self) -> bool {
@@ -219,8 +235,7 @@ impl Driver {
     /// # Panics
     /// If the device gives back what it was not given, or gives it back twice.
     pub fn completions(&mut self) -> Vec<Completion> {
-        let index = GuestAddress(self.area.used() + 2);
-        let used: u16 = self.memory.load(index, Ordering::Acquire).expect("in memory");
+        let used = self.used_index();
         let mut ended = Vec::new();
         while self.used != used {
             let at = self.area.used() + 4 + 8 * u64::from(self.used % self.area.size);

@@ -3,8 +3,8 @@
 
 use std::{
     fs::File,
-    os::unix::net::UnixStream,
-    path::Path,
+    os::{fd::AsRawFd, unix::net::UnixStream},
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -15,7 +15,9 @@ use vhost::{
     VhostBackend, VhostUserMemoryRegionInfo, VringConfigData,
     vhost_user::{
         Frontend, VhostUserFrontend,
-        message::{VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserProtocolFeatures},
+        message::{
+            VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserInflight, VhostUserProtocolFeatures,
+        },
     },
 };
 use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
@@ -48,11 +50,13 @@ pub struct Options {
     pub without: u64,
     /// For cuts and tapes.
     pub seed: u64,
+    /// Keeps track of what is with the device, and so can lose it and find another.
+    pub tracked: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { queues: 1, depth: 8, cut: Cut::Plain, without: 0, seed: 0 }
+        Self { queues: 1, depth: 8, cut: Cut::Plain, without: 0, seed: 0, tracked: false }
     }
 }
 
@@ -67,6 +71,15 @@ pub struct Ring {
     area: Area,
 }
 
+/// Where a front end that lost its device tells the next one to go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// At the used index, as QEMU.
+    Used,
+    /// At the avail index, as Cloud Hypervisor.
+    Avail,
+}
+
 /// A connected front end.
 pub struct FrontEnd {
     /// The connection.
@@ -75,6 +88,8 @@ pub struct FrontEnd {
     pub rings: Vec<Ring>,
     memory: Arc<GuestMemoryMmap>,
     features: u64,
+    socket: PathBuf,
+    inflight: Option<(VhostUserInflight, File)>,
 }
 
 impl FrontEnd {
@@ -84,16 +99,10 @@ impl FrontEnd {
     /// If any of it fails.
     #[must_use]
     pub fn connect(socket: &Path, options: Options) -> Self {
-        let stream = UnixStream::connect(socket).expect("connects");
-        // A device that does not answer is a failure, not a wait for ever.
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
-        let mut connection = Frontend::from_stream(stream, options.queues as u64);
-        connection.set_owner().expect("owner");
+        let mut connection = open(socket, options.queues as u64).expect("connects");
         let features = connection.get_features().expect("features") & !options.without;
         let protocol = connection.get_protocol_features().expect("protocol features");
-        connection.set_protocol_features(protocol & supported()).expect("protocol features");
-        connection.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
-        connection.set_features(features).expect("features");
+        negotiate(&mut connection, features, protocol & supported());
         let (memory, areas) = share_memory(&options);
         let rings = areas.iter().zip(0..).map(|(&area, number)| Ring {
             driver: Driver::new(
@@ -108,10 +117,67 @@ impl FrontEnd {
             area,
         });
         let rings = rings.collect();
-        let mut front_end = Self { connection, rings, memory, features };
+        let socket = socket.to_owned();
+        let mut front_end = Self { connection, rings, memory, features, socket, inflight: None };
         front_end.share();
+        if options.tracked {
+            front_end.track();
+        }
         (0..options.queues).for_each(|queue| front_end.start(queue, 0));
         front_end
+    }
+
+    /// The device was lost: connects to the next one on the same socket, tells it what it must know, and hands over the
+    /// rings as they are, as front ends do under a running guest.
+    ///
+    /// # Panics
+    /// If none comes in time, or it refuses.
+    pub fn reconnect(&mut self, base: Base) {
+        let deadline = Instant::now() + PATIENCE;
+        let queues = self.rings.len();
+        self.connection = loop {
+            match open(&self.socket, queues as u64) {
+                Ok(connection) => break connection,
+                Err(error) => assert!(Instant::now() < deadline, "no device comes back: {error}"),
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        let features = self.connection.get_features().expect("features");
+        assert_eq!(features & self.features, self.features, "the guest was not told of less");
+        // Neither asked anew nor told to the guest: what the first device offered.
+        negotiate(&mut self.connection, self.features, supported());
+        self.share();
+        self.give_inflight();
+        for queue in 0..queues {
+            let driver = &self.rings[queue].driver;
+            let base = match base {
+                Base::Used => driver.used_index(),
+                Base::Avail => driver.avail_index(),
+            };
+            self.start(queue, base);
+        }
+    }
+
+    /// Asks for memory to keep track in, and gives it back.
+    fn track(&mut self) {
+        let asked = VhostUserInflight::new(0, 0, self.rings.len() as u16, RING_SIZE);
+        let given = self.connection.get_inflight_fd(&asked).expect("in-flight memory");
+        assert_eq!((given.0.num_queues, given.0.queue_size), (asked.num_queues, RING_SIZE));
+        self.inflight = Some(given);
+        self.give_inflight();
+    }
+
+    fn give_inflight(&mut self) {
+        if let Some((about, file)) = &self.inflight {
+            let given = self.connection.set_inflight_fd(about, file.as_raw_fd());
+            given.expect("in-flight memory is taken");
+        }
+    }
+
+    /// The memory in which it keeps track.
+    #[must_use]
+    pub fn inflight(&self) -> Option<&(VhostUserInflight, File)> {
+        self.inflight.as_ref()
     }
 
     /// Feature bits in force.
@@ -140,6 +206,17 @@ impl FrontEnd {
     /// # Panics
     /// If the device refuses.
     pub fn start(&mut self, queue: usize, base: u16) {
+        self.try_start(queue, base).expect("a ring is started");
+    }
+
+    /// The same.
+    ///
+    /// # Errors
+    /// The device refuses the ring.
+    ///
+    /// # Panics
+    /// If it refuses what it is told before.
+    pub fn try_start(&mut self, queue: usize, base: u16) -> vhost::Result<()> {
         let ring = &self.rings[queue];
         let address = |guest: u64| {
             self.memory.get_host_address(GuestAddress(guest)).expect("in memory") as u64
@@ -157,8 +234,8 @@ impl FrontEnd {
         self.connection.set_vring_addr(queue, &data).expect("addresses");
         self.connection.set_vring_base(queue, base).expect("a base");
         self.connection.set_vring_call(queue, &ring.call).expect("a call descriptor");
-        self.connection.set_vring_kick(queue, &ring.kick).expect("a kick descriptor");
-        self.connection.set_vring_enable(queue, true).expect("enabled");
+        self.connection.set_vring_kick(queue, &ring.kick)?;
+        self.connection.set_vring_enable(queue, true)
     }
 
     /// Stops a ring; tells where it stood.
@@ -205,6 +282,19 @@ impl FrontEnd {
         }
     }
 
+    /// Keeps every ring full from its tape until it is over.
+    ///
+    /// # Panics
+    /// If an answer is wrong.
+    pub fn load(&mut self, tapes: &mut [Tape], mut is_over: impl FnMut() -> bool) {
+        while !is_over() {
+            for (ring, tape) in self.rings.iter_mut().zip(tapes.iter_mut()) {
+                step(ring, tape, u64::MAX);
+            }
+            thread::sleep(Duration::from_micros(20));
+        }
+    }
+
     /// Plays one tape on each ring, all at the same time, until each has judged `requests` more.
     ///
     /// # Panics
@@ -245,8 +335,23 @@ fn step(ring: &mut Ring, tape: &mut Tape, goal: u64) {
     ring.driver.completions().iter().for_each(|completion| tape.judge(completion));
 }
 
+fn open(socket: &Path, queues: u64) -> std::io::Result<Frontend> {
+    let stream = UnixStream::connect(socket)?;
+    // A device that does not answer is a failure, not a wait for ever.
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(Frontend::from_stream(stream, queues))
+}
+
+fn negotiate(connection: &mut Frontend, features: u64, protocol: VhostUserProtocolFeatures) {
+    connection.set_owner().expect("owner");
+    connection.set_protocol_features(protocol).expect("protocol features");
+    connection.set_hdr_flags(VhostUserHeaderFlag::NEED_REPLY);
+    connection.set_features(features).expect("features");
+}
+
 fn supported() -> VhostUserProtocolFeatures {
     VhostUserProtocolFeatures::MQ
+        | VhostUserProtocolFeatures::INFLIGHT_SHMFD
         | VhostUserProtocolFeatures::CONFIG
         | VhostUserProtocolFeatures::REPLY_ACK
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS

@@ -14,6 +14,7 @@ pub mod process;
 pub mod refusal;
 pub mod relay;
 pub mod script;
+pub mod siege;
 pub mod storage_daemon;
 pub mod tape;
 pub mod virtio_client;

@@ -160,6 +160,14 @@ impl Process {
         move |signal| kill_process(pid, signal).expect("our own child can be signalled")
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// If it cannot be waited for.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

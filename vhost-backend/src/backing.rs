@@ -1,6 +1,14 @@
 //! The image below a disk: opened, locked, judged against the daemon's record, and asked what it can do.
 
-use std::{fs::File, io, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::File,
+    io,
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::FileExt,
+    },
+    path::Path,
+};
 
 use images::{Access, Header, HeaderError, ImageFile, Layout, Mismatch, OpenError, Recovery};
 use keyd_client::{
@@ -26,12 +34,30 @@ pub enum BackingError {
         /// What is wrong.
         source: HeaderError,
     },
+    /// It is another disk's.
+    #[error("{path} is disk {found}, and --disk-id says {wanted}: is it the right file?")]
+    OtherDisk {
+        /// The image.
+        path: String,
+        /// What its header says.
+        found: DiskId,
+        /// What it had to be.
+        wanted: DiskId,
+    },
     /// Its header does not agree with the daemon.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
     /// The system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl BackingError {
+    /// Whether another process has the image.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Open(OpenError::InUse { .. }))
+    }
 }
 
 /// An image, ready to be served.
@@ -73,6 +99,21 @@ impl Backing {
         self.header.disk()
     }
 
+    /// Refuses another disk's image, if it is known which it has to be.
+    ///
+    /// # Errors
+    /// [`BackingError::OtherDisk`].
+    pub fn is_disk(&self, wanted: Option<DiskId>) -> Result<(), BackingError> {
+        let found = self.disk();
+        match wanted.filter(|wanted| *wanted != found) {
+            Some(wanted) => {
+                let path = self.image.path().display().to_string();
+                Err(BackingError::OtherDisk { path, found, wanted })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Where sectors lie.
     #[must_use]
     pub fn layout(&self) -> Layout {
@@ -89,6 +130,12 @@ impl Backing {
     #[must_use]
     pub fn data(&self) -> &File {
         &self.data
+    }
+
+    /// The descriptor that holds the image's locks.
+    #[must_use]
+    pub fn lock(&self) -> BorrowedFd<'_> {
+        self.image.as_fd()
     }
 
     /// Compares the header with the daemon's record.

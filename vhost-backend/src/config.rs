@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, ValueEnum};
+use keyd_client::DiskId;
 use thiserror::Error;
 
 use crate::limits::{QUEUE_SIZE_DEFAULT, QUEUE_SIZE_MAX, QUEUES_MAX};
@@ -55,6 +56,11 @@ pub struct Args {
           value_parser = clap::value_parser!(u16).range(2..=i64::from(QUEUE_SIZE_MAX)))]
     queue_size: u16,
 
+    /// The disk's id, as 'image info' tells it: an image of any other disk is refused. Without it the file itself says
+    /// which disk it is, and who can put another file in its place chooses among the disks that this user may attach.
+    #[arg(long, value_name = "ID")]
+    disk_id: Option<DiskId>,
+
     /// Whether data goes through the host's page cache.
     #[arg(long, value_enum, default_value = "direct")]
     cache: Cache,
@@ -63,7 +69,8 @@ pub struct Args {
     #[arg(long)]
     read_only: bool,
 
-    /// Never give space back: which sectors are in use stays hidden from who can see the image.
+    /// Never give space back: which sectors were in use and are no longer stays hidden from who can see the image.
+    /// (What was never written shows in any but a dense image: image create --dense.)
     #[arg(long)]
     no_discard: bool,
 
@@ -97,6 +104,8 @@ pub struct Config {
     pub front_end: FrontEnd,
     /// The image.
     pub blk_file: PathBuf,
+    /// The disk that the image must be; none: any.
+    pub disk_id: Option<DiskId>,
     /// The key daemon's socket.
     pub keyd: PathBuf,
     /// Virtqueues.
@@ -152,6 +161,7 @@ impl TryFrom<Args> for Task {
         Ok(Self::Serve(Config {
             front_end,
             blk_file: args.blk_file.ok_or(ConfigError::NoImage)?,
+            disk_id: args.disk_id,
             keyd: args.keyd,
             queues: args.num_queues,
             queue_size: args.queue_size,

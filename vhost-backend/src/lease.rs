@@ -17,7 +17,7 @@ use images::{CipherError, SectorSize, XtsCipher, digest_matches};
 use keyd_client::{
     ClientError, Dek, DiskId,
     lease::{BootTime, Lease},
-    message::{Attached, DiskRecord, Event},
+    message::{Attached, DiskRecord, Event, RefusalCode},
     wire::WireError,
 };
 use rustix::{
@@ -56,6 +56,14 @@ pub enum LeaseError {
     /// Waiting failed.
     #[error("waiting for keyd: {0}")]
     Poll(#[from] Errno),
+}
+
+impl LeaseError {
+    /// Whether another process has the disk.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        matches!(self, Self::Daemon(ClientError::Refused(refusal)) if refusal.code == RefusalCode::InUse)
+    }
 }
 
 /// Whom to ask for which key.

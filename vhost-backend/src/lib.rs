@@ -14,6 +14,7 @@ pub mod disk;
 pub mod flight;
 pub mod guest;
 pub mod harden;
+pub mod inflight;
 #[allow(unsafe_code)]
 pub mod inherit;
 pub mod lease;
@@ -25,4 +26,5 @@ pub mod seal;
 pub mod serve;
 pub mod server;
 pub mod session;
+mod stores;
 pub mod vring;

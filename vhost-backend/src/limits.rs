@@ -93,3 +93,10 @@ const _: () = assert!(BUFFERS + BARE_OPERATIONS_MAX + 4 <= RING_ENTRIES as usize
 const _: () = assert!(SEGMENTS_MAX + 2 <= CHAIN_LEN_MAX as u32);
 const _: () = assert!(DRAIN_TIME.as_millis() * 2 < FENCE_TIME.as_millis());
 const _: () = assert!(DRAIN_TIME.as_millis() < keyd_client::limits::LET_GO_TIME.as_millis());
+
+/// For so long an image or a disk that is in use is tried again at the start: whoever replaces a process that was
+/// killed comes before everything of it has ended.
+pub const TAKE_OVER_TIME: Duration = Duration::from_secs(2);
+
+/// Between those tries.
+pub const TAKE_OVER_PAUSE: Duration = Duration::from_millis(10);

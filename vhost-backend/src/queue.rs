@@ -34,7 +34,7 @@ use crate::{
     seal::Sealer,
     vring::RingError,
 };
-use command::{Command, RingSetup};
+use command::{Command, Held, RingSetup, Stop};
 use gate::Gate;
 use spin::Spin;
 
@@ -82,7 +82,9 @@ pub struct Queue<D> {
     broken: bool,
     enabled: bool,
     gate: Gate,
-    stop: Option<mpsc::Sender<u16>>,
+    stop: Option<Stop>,
+    /// What ends now is not answered: the next process, which finds it in flight, will.
+    leaves: bool,
     flights: Vec<Flight>,
     free: Vec<u16>,
     /// Requests with a step that could not be taken yet, oldest first.
@@ -104,6 +106,7 @@ impl<D: Disk> Queue<D> {
             enabled: false,
             gate: Gate::default(),
             stop: None,
+            leaves: false,
             flights: std::iter::repeat_with(Flight::default).take(usize::from(size)).collect(),
             free: (0..size).rev().collect(),
             stalled: Vec::with_capacity(usize::from(size)),
@@ -162,7 +165,7 @@ impl<D: Disk> Queue<D> {
         while let Ok(command) = self.parts.commands.try_recv() {
             match command {
                 Command::Start(setup) => self.start(*setup),
-                Command::Stop(reply) => self.stop = Some(reply),
+                Command::Stop(stop) => self.stop = Some(stop),
                 Command::Enable(enabled) => self.enabled = enabled,
                 Command::SetCall(call) => {
                     if let Some(ring) = &mut self.ring {
@@ -208,20 +211,25 @@ impl<D: Disk> Queue<D> {
         if self.gate.is_failing() {
             self.fail_stalled();
         }
-        if let Some(reply) = self.stop.take() {
-            if !self.gate.is_open() && !self.gate.is_draining() {
-                // Without a key these cannot go on, and a stopped ring must not keep them.
-                self.fail_stalled();
-            }
-            if self.is_drained() {
-                self.publish();
-                let next = self.ring.take().map_or(0, |ring| ring.vring.next_avail());
-                self.parts.disk.watch_kicks(None);
-                let _ = reply.send(next);
-            } else {
-                self.stop = Some(reply);
-            }
+        if let Some(stop) = self.stop.take() {
+            self.stop_ring(stop);
         }
+    }
+
+    fn stop_ring(&mut self, stop: Stop) {
+        if !self.gate.is_open() && !self.gate.is_draining() {
+            self.leaves = stop.held == Held::Leave && self.is_tracked();
+            self.fail_stalled();
+        }
+        if !self.is_drained() {
+            self.stop = Some(stop);
+            return;
+        }
+        self.publish();
+        let next = self.ring.take().map_or(0, |ring| ring.vring.next_avail());
+        self.leaves = false;
+        self.parts.disk.watch_kicks(None);
+        let _ = stop.reply.send(next);
     }
 
     /// Nothing to do: look again for a moment, then sleep until an event.
@@ -265,6 +273,10 @@ impl<D: Disk> Queue<D> {
                 None
             }
         }
+    }
+
+    fn is_tracked(&self) -> bool {
+        self.ring.as_ref().is_some_and(|ring| ring.vring.is_tracked())
     }
 
     fn serves(&self) -> bool {

@@ -115,12 +115,12 @@ pub fn parse(
 ) -> Result<Action, Status> {
     match header.kind {
         VIRTIO_BLK_T_IN => {
-            extents.push(extent(header.sector, writable, can)?);
+            extents.push(data_extent(header.sector, writable, can)?);
             Ok(Action::Read)
         }
         VIRTIO_BLK_T_OUT if can.read_only => Err(Status::IoError),
         VIRTIO_BLK_T_OUT => {
-            extents.push(extent(header.sector, readable, can)?);
+            extents.push(data_extent(header.sector, readable, can)?);
             Ok(Action::Write)
         }
         VIRTIO_BLK_T_FLUSH => Ok(Action::Flush),
@@ -187,6 +187,13 @@ fn split_ranges(bytes: &[u8]) -> Result<impl Iterator<Item = Range> + '_, Status
     }))
 }
 
+fn data_extent(sector: u64, len: u64, can: &Abilities) -> Result<Extent, Status> {
+    if len > REQUEST_LEN_MAX {
+        return Err(Status::IoError);
+    }
+    extent(sector, len, can)
+}
+
 fn range_extent(range: &Range, can: &Abilities) -> Result<Extent, Status> {
     if range.sectors > RANGE_SECTORS_MAX {
         return Err(Status::IoError);
@@ -201,10 +208,7 @@ fn extent(sector: u64, len: u64, can: &Abilities) -> Result<Extent, Status> {
     let end = start.checked_add(len).ok_or(Status::IoError)?;
     let block = u64::from(can.block_size);
     let aligned = start.is_multiple_of(block) && len.is_multiple_of(block);
-    if !aligned
-        || end > can.capacity
-        || len > REQUEST_LEN_MAX.max(u64::from(RANGE_SECTORS_MAX) * SECTOR)
-    {
+    if !aligned || end > can.capacity {
         return Err(Status::IoError);
     }
     Ok(Extent { start, len })
@@ -268,6 +272,13 @@ mod tests {
     fn a_sector_whose_byte_offset_wraps_to_zero_is_out_of_range() {
         assert_eq!(judge(header(0, 1 << 55), 0, 4096, &[], &CAN), Err(Status::IoError));
         assert_eq!(judge(header(0, u64::MAX), 0, 4096, &[], &CAN), Err(Status::IoError));
+    }
+
+    #[test]
+    fn a_request_has_its_longest_length_and_no_longer() {
+        let longest = |len| judge(header(0, 0), 0, len, &[], &CAN);
+        assert!(longest(REQUEST_LEN_MAX).is_ok());
+        assert_eq!(longest(REQUEST_LEN_MAX + 4096), Err(Status::IoError));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::{
     },
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
+    time::Instant,
 };
 
 use anyhow::{Context, Result};
@@ -15,13 +16,14 @@ use rustix::event::{EventfdFlags, eventfd};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
-    backing::Backing,
+    backing::{Backing, BackingError},
     config::{Config, FrontEnd},
     device::Device,
     disk::{buffer::Pool, engine::Engine, uring::Uring},
     harden::harden,
     inherit::inherited,
-    lease::{self, Keeper, Source},
+    lease::{self, Keeper, LeaseError, Source},
+    limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME},
     queue::{
         Parts, Queue, Shared,
         command::{Command, QueueHandle},
@@ -38,10 +40,12 @@ use crate::{
 pub fn serve(config: &Config) -> Result<()> {
     harden().context("giving up core dumps")?;
     let stop = stop_signal()?;
-    let backing = Arc::new(Backing::open(&config.blk_file, config.read_only, config.cache)?);
+    let open = || Backing::open(&config.blk_file, config.read_only, config.cache);
+    let backing = Arc::new(patiently(open, BackingError::is_in_use)?);
+    backing.is_disk(config.disk_id)?;
     let source =
         Source { keyd: config.keyd.clone(), disk: backing.disk(), read_only: config.read_only };
-    let attached = lease::attach(&source)?;
+    let attached = patiently(|| lease::attach(&source), LeaseError::is_in_use)?;
     backing.agrees_with(&attached.1.record)?;
 
     let shared = Arc::new(Shared::default());
@@ -68,6 +72,23 @@ pub fn serve(config: &Config) -> Result<()> {
         let _ = thread.join();
     });
     Ok(outcome?)
+}
+
+/// Tries for a while what a process before this one, killed a moment ago, may still hold: its last I/O has to end, and
+/// the daemon has to see that it is gone.
+fn patiently<T, E>(
+    attempt: impl Fn() -> Result<T, E>,
+    is_in_use: impl Fn(&E) -> bool,
+) -> Result<T, E> {
+    let deadline = Instant::now() + TAKE_OVER_TIME;
+    loop {
+        match attempt() {
+            Err(error) if is_in_use(&error) && Instant::now() < deadline => {
+                thread::sleep(TAKE_OVER_PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// A descriptor that becomes readable on SIGTERM and SIGINT.
@@ -134,7 +155,8 @@ fn make_queue(
 ) -> Result<Queue<Engine>> {
     let pool = Pool::new().context("mapping I/O buffers")?;
     let way = backing.way();
-    let ring = Uring::new(backing.data().as_fd(), (&pool, way.uses_ring()), doorbell)?;
+    let ring =
+        Uring::new([backing.data().as_fd(), backing.lock()], (&pool, way.uses_ring()), doorbell)?;
     if way.uses_ring() && !ring.has_fixed_buffers() {
         eprintln!(
             "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"

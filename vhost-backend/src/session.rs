@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, atomic::Ordering, mpsc},
 };
 
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use vhost::{
     VhostUserMemoryRegionBase,
     vhost_user::{
@@ -27,11 +28,12 @@ use vhost::{
 
 use crate::{
     device::Device,
+    inflight::{Geometry, Region},
     limits::{MEMORY_REGIONS_MAX, STOP_TIME},
     memory::Memory,
     queue::{
         Shared,
-        command::{Command, QueueHandle, RingSetup},
+        command::{Command, Held, QueueHandle, RingSetup, Stop},
     },
     vring::{Addresses, Vring},
 };
@@ -45,6 +47,7 @@ pub struct Session {
     accepted: u64,
     writeback: bool,
     memory: Memory,
+    inflight: Option<Region>,
     rings: Vec<Ring>,
 }
 
@@ -89,19 +92,21 @@ impl Session {
             accepted: 0,
             writeback: true,
             memory: Memory::default(),
+            inflight: None,
             rings: queues.iter().map(ring).collect(),
         }
     }
 
     /// The connection is gone: every ring stops, and nothing of the guest's stays mapped.
     pub fn end(&mut self) {
-        if let Err(error) = self.stop_all() {
+        if let Err(error) = self.stop_all(Held::Leave) {
             eprintln!("vhost-backend: stopping a ring: {error}");
         }
         for ring in &mut self.rings {
             (ring.size, ring.base, ring.enabled, ring.call) = (0, 0, false, None);
         }
         self.memory = Memory::default();
+        self.inflight = None;
         self.accepted = 0;
         self.writeback = true;
         self.apply_cache_mode();
@@ -111,13 +116,18 @@ impl Session {
         self.rings.get_mut(index as usize).ok_or(Error::InvalidParam)
     }
 
-    fn stop_all(&mut self) -> Result<()> {
-        self.rings.iter_mut().try_for_each(Ring::stop)
+    fn stop_all(&mut self, held: Held) -> Result<()> {
+        self.rings.iter_mut().try_for_each(|ring| ring.stop(held))
     }
 
     fn apply_cache_mode(&self) {
         let through = Device::write_through(self.accepted, self.writeback);
         self.shared.write_through.store(through, Ordering::Relaxed);
+    }
+
+    fn inflight_geometry(&self, asked: &VhostUserInflight) -> Result<Geometry> {
+        let can = (self.rings.len() as u16, self.queue_size);
+        Geometry::new((asked.num_queues, asked.queue_size), can).map_err(refused)
     }
 
     /// Gives running rings the new map, and returns when none of them uses the old one.
@@ -132,6 +142,8 @@ impl Session {
 
     fn start(&mut self, index: u32, kick: OwnedFd) -> Result<()> {
         let event_idx = Device::event_idx(self.accepted);
+        let track =
+            self.inflight.as_ref().and_then(|region| region.track(u16::try_from(index).ok()?));
         let memory = self.memory.map();
         let [descriptors, avail, used] = self.ring(index)?.addresses;
         let translate = |address| self.memory.translate(address).map_err(refused);
@@ -142,9 +154,9 @@ impl Session {
         };
         let ring = self.ring(index)?;
         // A front end may hand over another kick descriptor without a stop before.
-        ring.stop()?;
-        let vring =
-            Vring::new(&memory, addresses, ring.size, ring.base, event_idx).map_err(refused)?;
+        ring.stop(Held::Fail)?;
+        let vring = Vring::new(&memory, addresses, ring.size, ring.base, event_idx, track)
+            .map_err(refused)?;
         let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
         ring.queue.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call })));
         ring.queue.tell(Command::Enable(ring.enabled));
@@ -154,12 +166,12 @@ impl Session {
 }
 
 impl Ring {
-    fn stop(&mut self) -> Result<()> {
+    fn stop(&mut self, held: Held) -> Result<()> {
         if !self.running {
             return Ok(());
         }
         let (reply, stopped) = mpsc::channel();
-        self.queue.tell(Command::Stop(reply));
+        self.queue.tell(Command::Stop(Stop { reply, held }));
         self.base = stopped.recv_timeout(STOP_TIME).map_err(unanswered)?;
         self.running = false;
         Ok(())
@@ -172,11 +184,16 @@ impl Ring {
 }
 
 /// Kicks and calls go by eventfds. Anything else is refused here: a queue that writes to a full pipe would hang in it.
+/// So it would on an eventfd whose counter is full, unless it does not block; every front end's does not by itself.
 fn eventfd(file: File) -> Result<OwnedFd> {
     let link =
         std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).map_err(refused)?;
     match link.to_str() {
-        Some("anon_inode:[eventfd]") => Ok(file.into()),
+        Some("anon_inode:[eventfd]") => {
+            let flags = fcntl_getfl(&file).map_err(refused)?;
+            fcntl_setfl(&file, flags | OFlags::NONBLOCK).map_err(refused)?;
+            Ok(file.into())
+        }
         _ => Err(Error::InvalidOperation("a kick or call descriptor that is no eventfd")),
     }
 }
@@ -201,7 +218,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn reset_device(&mut self) -> Result<()> {
-        self.stop_all()?;
+        self.stop_all(Held::Fail)?;
         self.rings.iter_mut().for_each(|ring| ring.enable(false));
         Ok(())
     }
@@ -261,7 +278,7 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
         let ring = self.ring(index)?;
-        ring.stop()?;
+        ring.stop(Held::Fail)?;
         ring.call = None;
         Ok(VhostUserVringState::new(index, u32::from(ring.base)))
     }
@@ -352,12 +369,19 @@ impl VhostUserBackendReqHandlerMut for Session {
         Err(NOT_OFFERED)
     }
 
-    fn get_inflight_fd(&mut self, _: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
-        Err(NOT_OFFERED)
+    fn get_inflight_fd(&mut self, asked: &VhostUserInflight) -> Result<(VhostUserInflight, File)> {
+        let geometry = self.inflight_geometry(asked)?;
+        let file = Region::file(geometry).map_err(refused)?;
+        // The counts go back as they came: Cloud Hypervisor takes a zero there for an error.
+        let len = geometry.region_len() as u64;
+        Ok((VhostUserInflight::new(len, 0, asked.num_queues, asked.queue_size), file))
     }
 
-    fn set_inflight_fd(&mut self, _: &VhostUserInflight, _: File) -> Result<()> {
-        Err(NOT_OFFERED)
+    fn set_inflight_fd(&mut self, given: &VhostUserInflight, file: File) -> Result<()> {
+        let geometry = self.inflight_geometry(given)?;
+        let place = (given.mmap_offset, given.mmap_size);
+        self.inflight = Some(Region::map(file, place, geometry).map_err(refused)?);
+        Ok(())
     }
 
     fn set_device_state_fd(

@@ -18,7 +18,9 @@ use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, Volati
 
 use crate::{
     guest::{Chain, Segment},
+    inflight::{Corrupted, Left, Track},
     limits::CHAIN_LEN_MAX,
+    stores::store,
 };
 
 const DESCRIPTOR_LEN: usize = 16;
@@ -42,6 +44,9 @@ pub enum RingError {
     /// The avail ring names a descriptor that does not exist.
     #[error("descriptor {0} is made available in a ring of {1}")]
     Head(u16, u16),
+    /// What a predecessor left cannot be known.
+    #[error(transparent)]
+    Inflight(#[from] Corrupted),
 }
 
 /// Where a ring lies, in guest-physical addresses.
@@ -69,19 +74,26 @@ pub struct Vring {
     shown: Wrapping<u16>,
     /// Used index up to which it has been asked whether it wants to be told.
     published: Wrapping<u16>,
+    /// Where it is noted what is with this side, if the front end keeps that.
+    track: Option<Track>,
+    /// Taken by a predecessor and not answered, the oldest last. They come before the avail ring.
+    left: Vec<u16>,
 }
 
 impl Vring {
-    /// A ring that goes on at `base`, the index of the next entry of the avail ring.
+    /// A ring that goes on at `base`, the index of the next entry of the avail ring; or, if a predecessor left
+    /// something in `track`, where that one was: a front end that lost its device knows only what the driver has made
+    /// available.
     ///
     /// # Errors
-    /// [`RingError`] if it does not lie in `memory`.
+    /// [`RingError`] if it does not lie in `memory`, or what was left does not fit it.
     pub fn new(
         memory: &GuestMemoryMmap,
         addresses: Addresses,
         size: u16,
         base: u16,
         event_idx: bool,
+        track: Option<Track>,
     ) -> Result<Self, RingError> {
         let mut ring = Self {
             addresses,
@@ -92,13 +104,38 @@ impl Vring {
             next_used: Wrapping(0),
             shown: Wrapping(0),
             published: Wrapping(0),
+            track,
+            left: Vec::new(),
         };
         ring.descriptors(memory)?;
         ring.avail(memory)?;
         // The used index belongs to this side, but only the ring remembers it across a restart.
         let used = Wrapping(read(&ring.used(memory)?, 2));
         (ring.next_used, ring.shown, ring.published) = (used, used, used);
+        ring.take_over(memory)?;
         Ok(ring)
+    }
+
+    /// Everything taken is answered or still with this side. (QEMU gives the used index as base, Cloud Hypervisor the
+    /// avail index: neither is where the predecessor was.)
+    fn take_over(&mut self, memory: &GuestMemoryMmap) -> Result<(), RingError> {
+        let Some(track) = &mut self.track else { return Ok(()) };
+        let Left::Requests(mut heads) = track.resume(self.size, self.next_used.0)? else {
+            return Ok(());
+        };
+        self.next_avail = self.next_used + Wrapping(heads.len() as u16);
+        self.seen_avail = self.next_avail;
+        heads.reverse();
+        self.left = heads;
+        // The interrupt for what it answered last may not have been sent: a driver that waits for any of it gets one.
+        self.published = self.next_used - Wrapping(self.size);
+        self.pending(memory).map(|_| ())
+    }
+
+    /// Whether a successor will know what is with this side.
+    #[must_use]
+    pub fn is_tracked(&self) -> bool {
+        self.track.is_some()
     }
 
     /// Index of the next entry of the avail ring: what a front end stores over a stop.
@@ -113,6 +150,11 @@ impl Vring {
     /// [`RingError`]: the ring itself is broken. A malformed chain is not an error of the ring:
     /// it comes back with [`Chain::is_malformed`].
     pub fn pop(&mut self, memory: &GuestMemoryMmap, chain: &mut Chain) -> Result<bool, RingError> {
+        if let Some(head) = self.left.pop() {
+            chain.reset(head);
+            walk(&self.descriptors(memory)?, self.size, head, memory, chain);
+            return Ok(true);
+        }
         let avail = self.avail(memory)?;
         if self.next_avail == self.seen_avail {
             self.seen_avail = self.next_avail + Wrapping(self.pending_in(&avail)?);
@@ -125,6 +167,9 @@ impl Vring {
         if head >= self.size {
             return Err(RingError::Head(head, self.size));
         }
+        if let Some(track) = &mut self.track {
+            track.taken(head);
+        }
         self.next_avail += 1;
         chain.reset(head);
         walk(&self.descriptors(memory)?, self.size, head, memory, chain);
@@ -136,7 +181,7 @@ impl Vring {
     /// # Errors
     /// [`RingError`].
     pub fn pending(&self, memory: &GuestMemoryMmap) -> Result<u16, RingError> {
-        self.pending_in(&self.avail(memory)?)
+        Ok(self.pending_in(&self.avail(memory)?)? + self.left.len() as u16)
     }
 
     fn pending_in(&self, avail: &VolatileSlice<'_>) -> Result<u16, RingError> {
@@ -163,21 +208,25 @@ impl Vring {
     ) -> Result<(), RingError> {
         let used = self.used(memory)?;
         let at = 4 + USED_ELEMENT_LEN * usize::from(self.next_used.0 % self.size);
-        write(&used, at, u32::from(head).to_le());
-        write(&used, at + 4, written.to_le());
+        store(&used, at, u32::from(head).to_le());
+        store(&used, at + 4, written.to_le());
+        if let Some(track) = &mut self.track {
+            track.answered(head);
+        }
         self.next_used += 1;
         if (self.next_used - self.shown).0 >= SHOWN_TOGETHER {
-            self.show(&used)?;
+            self.show(&used);
         }
         Ok(())
     }
 
-    fn show(&mut self, used: &VolatileSlice<'_>) -> Result<(), RingError> {
-        // Release: data, status and elements are visible before the index.
-        let stored = used.store(self.next_used.0.to_le(), 2, Ordering::Release);
-        stored.map_err(|_| RingError::Address("used ring"))?;
+    fn show(&mut self, used: &VolatileSlice<'_>) {
+        // Data, status and elements are visible before the index.
+        store(used, 2, self.next_used.0.to_le());
+        if let Some(track) = &mut self.track {
+            track.shown(self.next_used.0);
+        }
         self.shown = self.next_used;
-        Ok(())
     }
 
     /// Whether there are used elements that the driver has not been asked about.
@@ -192,7 +241,7 @@ impl Vring {
     /// [`RingError`].
     pub fn publish(&mut self, memory: &GuestMemoryMmap) -> Result<bool, RingError> {
         if self.shown != self.next_used {
-            self.show(&self.used(memory)?)?;
+            self.show(&self.used(memory)?);
         }
         let avail = self.avail(memory)?;
         let (old, new) = (self.published, self.next_used);
@@ -216,10 +265,10 @@ impl Vring {
         let used = self.used(memory)?;
         if !self.event_idx {
             let flags = if wanted { 0 } else { VRING_USED_F_NO_NOTIFY as u16 };
-            write(&used, 0, flags.to_le());
+            store(&used, 0, flags.to_le());
         } else if wanted {
             let at = 4 + USED_ELEMENT_LEN * usize::from(self.size);
-            write(&used, at, self.next_avail.0.to_le());
+            store(&used, at, self.next_avail.0.to_le());
         }
         // The wish must be visible before the ring is looked at again.
         fence(Ordering::SeqCst);
@@ -349,11 +398,6 @@ fn read(slice: &VolatileSlice<'_>, at: usize) -> u16 {
     slice.load::<u16>(at, Ordering::Relaxed).map_or(0, u16::from_le)
 }
 
-/// Writes a value at an offset that [`part`] has made sure of.
-fn write<T: vm_memory::AtomicAccess>(slice: &VolatileSlice<'_>, at: usize, value: T) {
-    let _ = slice.store(value, at, Ordering::Relaxed);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -399,7 +443,7 @@ mod tests {
         }
 
         fn ring(&self, event_idx: bool) -> Vring {
-            Vring::new(&self.0, ADDRESSES, SIZE, 0, event_idx).unwrap()
+            Vring::new(&self.0, ADDRESSES, SIZE, 0, event_idx, None).unwrap()
         }
 
         fn pop(&self) -> Result<Option<Chain>, RingError> {
@@ -464,7 +508,7 @@ mod tests {
         guest.0.write_obj(SIZE + 1, GuestAddress(0x2002)).unwrap();
         assert_eq!(guest.pop().unwrap_err(), RingError::AvailIndex(SIZE + 1, SIZE));
         let outside = Addresses { used: GuestAddress(0xfff0), ..ADDRESSES };
-        let ring = |addresses| Vring::new(&guest.0, addresses, SIZE, 0, false).map(|_| ());
+        let ring = |addresses| Vring::new(&guest.0, addresses, SIZE, 0, false, None).map(|_| ());
         assert_eq!(ring(outside), Err(RingError::Address("used ring")));
         let odd = Addresses { descriptors: GuestAddress(0x1008), ..ADDRESSES };
         assert_eq!(ring(odd), Err(RingError::Address("descriptor table")));

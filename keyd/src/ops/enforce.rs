@@ -133,7 +133,9 @@ fn record(core: &Core, losses: &[Loss], told: u32, granted: u32) -> Result<(), F
         return Ok(());
     }
     let why = losses.first().map_or_else(String::new, |loss| format!(" first: {}", loss.reason));
-    let entry = Entry::by_daemon("enforce", "leases");
+    // A withdrawal has taken effect by now: on a full disk, or beside a broken log, it must not be told as refused.
+    let class = if told > 0 { Class::Withdrawal } else { Class::Administration };
+    let entry = Entry::by_daemon("enforce", "leases").class(class);
     core.store.record(entry.detail(format!("told-to-let-go={told} granted={granted}{why}")))
 }
 

@@ -55,16 +55,22 @@ impl Uring {
     /// A ring over `image`, whose buffers come from `pool`, registered with the kernel if the ring is to read and write
     /// much: that locks their memory. `command` is the eventfd that announces commands.
     ///
+    /// `lock` is the descriptor that holds the image's locks. The kernel lets go of a registered file when the ring's
+    /// last operation has ended, which may be after a killed process has gone: until then nobody else can have the
+    /// image.
+    ///
     /// # Errors
     /// [`RingError`].
     pub fn new(
-        image: BorrowedFd<'_>,
+        [image, lock]: [BorrowedFd<'_>; 2],
         (pool, register): (&Pool, bool),
         command: OwnedFd,
     ) -> Result<Self, RingError> {
         let ring = build()?;
         let submitter = ring.submitter();
-        submitter.register_files(&[image.as_raw_fd()]).map_err(RingError::Register)?;
+        submitter
+            .register_files(&[image.as_raw_fd(), lock.as_raw_fd()])
+            .map_err(RingError::Register)?;
         let slices: Vec<libc::iovec> = pool
             .slices()
             .into_iter()

@@ -32,7 +32,7 @@ pub enum Command {
     /// Serve this ring.
     Start(Box<RingSetup>),
     /// Stop serving: answer what was taken from the ring, then say where it stood.
-    Stop(mpsc::Sender<u16>),
+    Stop(Stop),
     /// Serve the ring, or leave it alone for now.
     Enable(bool),
     /// Interrupt the guest by another descriptor.
@@ -45,6 +45,24 @@ pub enum Command {
     Resume(Arc<XtsCipher>),
     /// The process ends.
     Exit,
+}
+
+/// How a ring is to be stopped.
+#[derive(Debug)]
+pub struct Stop {
+    /// Where it is said where the ring stood.
+    pub reply: mpsc::Sender<u16>,
+    /// What becomes of requests that cannot go on without a key.
+    pub held: Held,
+}
+
+/// What becomes of requests that a stop finds without a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// They fail: a stopped ring must not keep them.
+    Fail,
+    /// They stay with the device, whose next process finds them, if the front end keeps track of them. Else they fail.
+    Leave,
 }
 
 /// Where a queue confirms a fence.

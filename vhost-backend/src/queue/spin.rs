@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use crate::limits::SPIN_TIME_MAX;
 
 /// Adaptive, by success: what is looked for in vain is looked for half as long the next time, until a queue without
-/// work sleeps at once and an idle disk costs no CPU. Sleeps that were short say that a look might have done; then one is
-/// tried, more and more seldom if it is in vain. How long the sleeps are must not decide alone: whoever looks keeps the
-/// core from a kernel thread that may be just about to complete the request (a loop device's), and would wait for
+/// work sleeps at once and an idle disk costs no CPU. Sleeps that were short say that a look might have done; then one
+/// is tried, more and more seldom if it is in vain. How long the sleeps are must not decide alone: whoever looks keeps
+/// the core from a kernel thread that may be just about to complete the request (a loop device's), and would wait for
 /// himself.
 #[derive(Debug)]
 pub struct Spin {
