@@ -14,7 +14,7 @@ use aws_lc_sys::{
     EVP_CIPHER_CTX, EVP_CIPHER_CTX_free, EVP_CIPHER_CTX_new, EVP_CipherInit_ex, EVP_CipherUpdate,
     EVP_aes_256_xts,
 };
-use benches::{Candidate, medians, pin_to_one_core};
+use benches::{Candidate, is_asked_for, medians, pin_to_one_core};
 use images::{CipherPath, SectorSize, XtsCipher};
 use keyd_client::Dek;
 use xts_mode::{Xts128, get_tweak_default};
@@ -25,6 +25,9 @@ const SAMPLE: Duration = Duration::from_millis(10);
 const FIRST_SECTOR: u64 = 1 << 30;
 
 fn main() {
+    if !is_asked_for("cipher") {
+        return;
+    }
     pin_to_one_core();
     println!(
         "AES-256-XTS, GB/s on one core (64 KiB in cache, median of {ROUNDS} alternating rounds)\n"

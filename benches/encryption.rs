@@ -18,7 +18,7 @@ use std::{
 
 use benches::{
     figures::spread,
-    pin_to_one_core,
+    is_asked_for, pin_to_one_core,
     ring::{Kind, Shape},
 };
 use device::{DATA_OFFSET, Device, cipher, noise, twin};
@@ -37,6 +37,9 @@ const TWIN: u64 = 1 << 20;
 const FILE: u64 = 256 << 20;
 
 fn main() {
+    if !is_asked_for("encryption") {
+        return;
+    }
     pin_to_one_core();
     println!(
         "One request with encryption and without, us (units of 512, median of {ROUNDS} alternating rounds)\n"

@@ -15,7 +15,7 @@ use std::{hint::black_box, time::Instant};
 
 use benches::{
     figures::spread,
-    pin_to_one_core,
+    is_asked_for, pin_to_one_core,
     ring::{Kind, Shape},
 };
 use device::{Device, cipher, twin};
@@ -28,6 +28,9 @@ const BATCHES: usize = 200;
 const PAGE: usize = 4096;
 
 fn main() {
+    if !is_asked_for("request") {
+        return;
+    }
     pin_to_one_core();
     println!(
         "One request in our queue, ns (median of {ROUNDS} rounds; in batches, no system call)\n"

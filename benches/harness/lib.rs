@@ -17,6 +17,16 @@ use std::{
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+/// Whether cargo's filter, as in `cargo bench -p benches cipher`, leaves this bench in. It hands its words to every one.
+#[must_use]
+pub fn is_asked_for(name: &str) -> bool {
+    is_left_in(name, std::env::args().skip(1))
+}
+
+fn is_left_in(name: &str, mut arguments: impl Iterator<Item = String>) -> bool {
+    arguments.all(|argument| argument.starts_with('-') || name.contains(&argument))
+}
+
 /// Keeps this thread on the last core it may run on: interrupts prefer the first. Says so if the system refuses.
 pub fn pin_to_one_core() {
     pin(&[cores().last().copied().unwrap_or(0)]);
@@ -83,4 +93,17 @@ fn repeats(candidate: &mut Candidate<'_>, sample: Duration) -> u32 {
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_of_cargo_bench_is_heeded() {
+        let given = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>().into_iter();
+        assert!(is_left_in("cipher", given("cipher --bench")));
+        assert!(is_left_in("cipher", given("--bench")));
+        assert!(!is_left_in("keyd", given("cipher --bench")));
+    }
 }

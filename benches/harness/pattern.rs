@@ -83,13 +83,13 @@ fn word(address: u64, written: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use vm_memory::{VolatileMemory, mmap::MmapRegionBuilder};
+    use vm_memory::{MmapRegion, VolatileMemory};
 
     use super::*;
 
     #[test]
     fn a_stale_a_foreign_and_a_torn_block_are_found() {
-        let region = MmapRegionBuilder::<()>::new(1024).build().expect("memory");
+        let region = MmapRegion::<()>::new(1024).expect("memory");
         let (one, other) = (region.get_slice(0, 512).unwrap(), region.get_slice(512, 512).unwrap());
         let mut ledger = Ledger::new(4, 512);
         ledger.write(1, &one);

@@ -57,9 +57,11 @@ pub struct Args {
     #[arg(long, value_name = "PATH", default_value = concat!(env!("CARGO_TARGET_TMPDIR"), "/../bench"))]
     pub output: PathBuf,
 
-    /// What cargo tells every bench.
+    /// What cargo tells every bench, and its filter.
     #[arg(long, hide = true)]
     bench: bool,
+    #[arg(hide = true)]
+    filter: Option<String>,
 }
 
 /// How long everything takes.
@@ -89,6 +91,11 @@ impl Args {
             time: Duration::from_secs_f64(self.seconds.unwrap_or(seconds).clamp(0.05, 3600.0)),
             idle: Duration::from_secs(idle),
         }
+    }
+
+    /// Whether cargo's filter, as in `cargo bench -p benches cipher`, leaves this bench in.
+    pub fn is_asked_for(&self) -> bool {
+        self.filter.as_deref().is_none_or(|filter| "peers".contains(filter))
     }
 
     /// The media to measure on.
