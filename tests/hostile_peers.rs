@@ -62,6 +62,24 @@ impl Siege {
 }
 
 #[test]
+fn memory_that_is_cut_off_under_a_request_ends_its_ring_and_nothing_else() {
+    // All of it, the ring included; and the buffers alone.
+    for left in [0, 0x2_0000] {
+        let mut siege = Siege::new();
+        let mut front_end = FrontEnd::connect(&siege.world.path("d.sock"), Options::default());
+        front_end.connection.set_vring_enable(0, false).expect("disabled");
+        let write = BlkRequest { kind: 1, sector: 8, out: vec![7; 1 << 20], room: 0 };
+        let _ = front_end.rings[0].driver.submit(&write);
+        front_end.cut_memory(left);
+        front_end.connection.set_vring_enable(0, true).expect("enabled");
+        front_end.rings[0].kick.write(1).expect("a kick");
+        siege.backend.wait_to_say("guest memory was cut off under the device");
+        drop(front_end);
+        siege.stands("memory that was cut off");
+    }
+}
+
+#[test]
 fn a_call_descriptor_that_is_full_and_blocks_holds_up_nobody() {
     let siege = Siege::new();
     let mut front_end = FrontEnd::connect(&siege.world.path("d.sock"), Options::default());

@@ -17,7 +17,8 @@ use std::{
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Whether cargo's filter, as in `cargo bench -p benches cipher`, leaves this bench in. It hands its words to every one.
+/// Whether cargo's filter, as in `cargo bench -p benches cipher`, leaves this bench in. It hands its words to every
+/// one.
 #[must_use]
 pub fn is_asked_for(name: &str) -> bool {
     is_left_in(name, std::env::args().skip(1))

@@ -174,6 +174,15 @@ impl FrontEnd {
         }
     }
 
+    /// Cuts off the file of its memory. Nothing of it may be touched here afterwards.
+    ///
+    /// # Panics
+    /// If the file cannot be cut.
+    pub fn cut_memory(&self, len: u64) {
+        let file = self.memory.iter().find_map(|region| region.file_offset());
+        file.expect("a file").file().set_len(len).expect("cut");
+    }
+
     /// The memory in which it keeps track.
     #[must_use]
     pub fn inflight(&self) -> Option<&(VhostUserInflight, File)> {

@@ -30,6 +30,7 @@ use images::Layout;
 use crate::{
     disk::{Disk, Event, Wait, buffer::Pool},
     flight::Flight,
+    memory::cut,
     request::Abilities,
     seal::Sealer,
     vring::RingError,
@@ -136,6 +137,10 @@ impl<D: Disk> Queue<D> {
     pub fn turn(&mut self) -> bool {
         let events = self.take_events();
         let requests = self.fetch();
+        if cut::was_cut() {
+            // What was read there since is zeros, and what was written is nowhere.
+            self.with_ring::<()>(|_| Err(RingError::MemoryCut));
+        }
         self.publish();
         self.settle();
         events || requests

@@ -24,6 +24,7 @@ use crate::{
     inherit::inherited,
     lease::{self, Keeper, LeaseError, Source},
     limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME},
+    memory::cut,
     queue::{
         Parts, Queue, Shared,
         command::{Command, QueueHandle},
@@ -40,6 +41,7 @@ use crate::{
 pub fn serve(config: &Config) -> Result<()> {
     harden().context("giving up core dumps")?;
     let stop = stop_signal()?;
+    cut::survive().context("watching for the loss of memory")?;
     let open = || Backing::open(&config.blk_file, config.read_only, config.cache);
     let backing = Arc::new(patiently(open, BackingError::is_in_use)?);
     backing.is_disk(config.disk_id)?;

@@ -30,7 +30,7 @@ use crate::{
     device::Device,
     inflight::{Geometry, Region},
     limits::{MEMORY_REGIONS_MAX, STOP_TIME},
-    memory::Memory,
+    memory::{Memory, cut},
     queue::{
         Shared,
         command::{Command, Held, QueueHandle, RingSetup, Stop},
@@ -106,6 +106,7 @@ impl Session {
             (ring.size, ring.base, ring.enabled, ring.call) = (0, 0, false, None);
         }
         self.memory = Memory::default();
+        cut::forget();
         self.inflight = None;
         self.accepted = 0;
         self.writeback = true;

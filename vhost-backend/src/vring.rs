@@ -44,6 +44,9 @@ pub enum RingError {
     /// The avail ring names a descriptor that does not exist.
     #[error("descriptor {0} is made available in a ring of {1}")]
     Head(u16, u16),
+    /// The memory it lies in, or its requests' buffers.
+    #[error("guest memory was cut off under the device: its file is shorter than it was")]
+    MemoryCut,
     /// What a predecessor left cannot be known.
     #[error(transparent)]
     Inflight(#[from] Corrupted),
