@@ -47,7 +47,8 @@ pub fn forget() {
 
 extern "C" fn replace(signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
     // SAFETY: the kernel passes a valid record, whose address is the faulting one. Mapping and signal(2) are allowed in
-    // a handler. The page that is replaced belongs to a mapping whose file does not reach so far: nobody has data there.
+    // a handler. The page that is replaced belongs to a mapping whose file does not reach so far: nobody has data
+    // there.
     unsafe {
         let page = (*info).si_addr() as usize & !(PAGE - 1);
         let mapped = (*info).si_code == libc::BUS_ADRERR
