@@ -9,7 +9,10 @@ use clap::{ArgGroup, Parser, ValueEnum};
 use keyd_client::DiskId;
 use thiserror::Error;
 
-use crate::limits::{QUEUE_SIZE_DEFAULT, QUEUE_SIZE_MAX, QUEUES_MAX};
+use crate::{
+    limits::{QUEUE_SIZE_DEFAULT, QUEUE_SIZE_MAX, QUEUES_MAX},
+    sandbox::user::Account,
+};
 
 /// What `--print-capabilities` prints (docs/interop/vhost-user.json).
 pub const CAPABILITIES: &str = r#"{"type":"block","features":["read-only","blk-file"]}"#;
@@ -27,7 +30,8 @@ pub const CAPABILITIES: &str = r#"{"type":"block","features":["read-only","blk-f
   qemu-system-x86_64 -object memory-backend-memfd,id=m,size=2G,share=on -machine q35,memory-backend=m \\
     -chardev socket,id=d,path=/run/vm1/disk.sock -device vhost-user-blk-pci,chardev=d
 
-Exit codes: 0 ended by SIGTERM or by the front end of --fd; 1 refused or failed, with the reason on stderr; 2 usage."
+Exit codes: 0 ended by SIGTERM or by the front end of --fd; 1 refused or failed, with the reason on stderr; 2 usage.
+Ended by SIGSYS: it made a system call that the sandbox forbids; the kernel's log has its number."
 )]
 pub struct Args {
     /// Listen for the front end on this Unix socket.
@@ -74,6 +78,19 @@ pub struct Args {
     #[arg(long)]
     no_discard: bool,
 
+    /// Become this user once the image and the socket are open; takes root.
+    ///
+    /// keyd knows the backend by this user: 'keyd grant USER attach' is for it, and keyd's socket must let it in. The
+    /// socket becomes this user's; it is removed at the end if the user may write to its directory.
+    #[arg(long, value_name = "NAME|UID[:GID]")]
+    user: Option<Account>,
+
+    /// Do not start if the kernel lacks a part of the sandbox.
+    ///
+    /// The sandbox itself is always on. Without this the start says what is missing, and goes on.
+    #[arg(long)]
+    require_sandbox: bool,
+
     /// Print what this program can do, as JSON, and exit.
     #[arg(long)]
     print_capabilities: bool,
@@ -118,6 +135,10 @@ pub struct Config {
     pub read_only: bool,
     /// Space may be given back.
     pub discard: bool,
+    /// Whom root is to become.
+    pub user: Option<Account>,
+    /// No part of the sandbox may be missing.
+    pub require_sandbox: bool,
 }
 
 /// What the program is to do.
@@ -168,6 +189,8 @@ impl TryFrom<Args> for Task {
             cache: args.cache,
             read_only: args.read_only,
             discard: !args.no_discard,
+            user: args.user,
+            require_sandbox: args.require_sandbox,
         }))
     }
 }
@@ -190,11 +213,13 @@ mod tests {
 
     #[test]
     fn a_full_line_becomes_a_configuration() {
-        let line = "b --fd 5 --blk-file d.img --keyd k --num-queues 4 --queue-size 64 --read-only --no-discard";
+        let line = "b --fd 5 --blk-file d.img --keyd k --num-queues 4 --queue-size 64 --read-only --no-discard \
+            --user 4711:42 --require-sandbox";
         let Ok(Task::Serve(config)) = task(line) else { panic!("refused") };
         assert_eq!(config.front_end, FrontEnd::Fd(5));
         assert_eq!((config.queues, config.queue_size), (4, 64));
-        assert!(config.read_only && !config.discard);
+        assert!(config.read_only && !config.discard && config.require_sandbox);
+        assert_eq!(config.user, "4711:42".parse().ok());
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod limits;
 pub mod memory;
 pub mod queue;
 pub mod request;
+pub mod sandbox;
 pub mod seal;
 pub mod serve;
 pub mod server;

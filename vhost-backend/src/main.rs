@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use vhost_backend::{
     config::{Args, CAPABILITIES, Task},
+    sandbox::syscalls::ALLOWED,
     serve::serve,
 };
 
@@ -15,7 +16,7 @@ fn main() -> ExitCode {
                 println!("{CAPABILITIES}");
                 Ok(())
             }
-            Task::Serve(config) => serve(&config),
+            Task::Serve(config) => serve(&config, ALLOWED),
         });
     match result {
         Ok(()) => ExitCode::SUCCESS,

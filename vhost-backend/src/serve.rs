@@ -20,7 +20,6 @@ use crate::{
     config::{Config, FrontEnd},
     device::Device,
     disk::{buffer::Pool, engine::Engine, uring::Uring},
-    harden::harden,
     inherit::inherited,
     lease::{self, Keeper, LeaseError, Source},
     limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME},
@@ -29,22 +28,25 @@ use crate::{
         Parts, Queue, Shared,
         command::{Command, QueueHandle},
     },
+    sandbox::{Sandbox, Wishes, syscalls::Allowed},
     seal::Sealer,
     server::Server,
     session::Session,
 };
 
-/// Serves a disk until SIGTERM, or until the handed-over connection ends.
+/// Serves a disk until SIGTERM, or until the handed-over connection ends; from the first front end on with no other
+/// system calls than those `allowed`.
 ///
 /// # Errors
 /// What stands in the way, in one line that says what to do next.
-pub fn serve(config: &Config) -> Result<()> {
-    harden().context("giving up core dumps")?;
+pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
     let stop = stop_signal()?;
     cut::survive().context("watching for the loss of memory")?;
     let open = || Backing::open(&config.blk_file, config.read_only, config.cache);
     let backing = Arc::new(patiently(open, BackingError::is_in_use)?);
     backing.is_disk(config.disk_id)?;
+    let server = open_front_end(&config.front_end)?;
+    let sandbox = Sandbox::enter(wishes(config))?;
     let source =
         Source { keyd: config.keyd.clone(), disk: backing.disk(), read_only: config.read_only };
     let attached = patiently(|| lease::attach(&source), LeaseError::is_in_use)?;
@@ -58,11 +60,14 @@ pub fn serve(config: &Config) -> Result<()> {
         queues.push(queue);
         threads.push(thread);
     }
-    let server = open_front_end(&config.front_end)?;
     let keeper = Keeper::new(source, attached, queues.clone())?;
-    eprintln!("vhost-backend: serving {}", backing.description());
-
     let (keeper_stop, keeper_thread) = start_keeper(keeper)?;
+    // Before: it asks the file system.
+    let description = backing.description();
+    let sandbox = sandbox.close(allowed)?;
+    eprintln!("vhost-backend: sandbox: {sandbox}");
+    eprintln!("vhost-backend: serving {description}");
+
     let device = Device::new(backing.abilities(config.discard), config.queues);
     let session = Session::new(device, shared, &queues, config.queue_size);
     let outcome = server.serve(session, &stop);
@@ -74,6 +79,14 @@ pub fn serve(config: &Config) -> Result<()> {
         let _ = thread.join();
     });
     Ok(outcome?)
+}
+
+fn wishes(config: &Config) -> Wishes<'_> {
+    let socket = match &config.front_end {
+        FrontEnd::Path(path) => Some(path.as_path()),
+        FrontEnd::Fd(_) => None,
+    };
+    Wishes { user: config.user.as_ref(), socket, required: config.require_sandbox }
 }
 
 /// Tries for a while what a process before this one, killed a moment ago, may still hold: its last I/O has to end, and
@@ -200,10 +213,16 @@ fn run_queue(number: u16, queue: Queue<Engine>) {
     }
 }
 
-/// Starts the lease thread; dropping the first result ends it.
+/// Starts the lease thread; dropping the first result ends it. What a thread asks of the system as it begins is
+/// behind it when this returns.
 fn start_keeper(keeper: Keeper) -> io::Result<(UnixStream, JoinHandle<()>)> {
     let (ours, theirs) = UnixStream::pair()?;
     let stop = OwnedFd::from(theirs);
-    let thread = thread::Builder::new().name("lease".into()).spawn(move || keeper.run(&stop))?;
+    let (runs, begun) = mpsc::channel();
+    let thread = thread::Builder::new().name("lease".into()).spawn(move || {
+        let _ = runs.send(());
+        keeper.run(&stop);
+    })?;
+    let _ = begun.recv();
     Ok((ours, thread))
 }

@@ -1,0 +1,276 @@
+//! The sandbox of the backend: what somebody who has taken it over cannot do, by each of its layers and by all
+//! together; that every thread is in it; what a kernel without a part of it brings; and that the list of system
+//! calls has no entry that is not needed.
+
+#[path = "sandbox/needs.rs"]
+mod needs;
+
+use std::{
+    fs::{self, Permissions},
+    net::TcpListener,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{MetadataExt, PermissionsExt},
+            net::{SocketAddr, UnixListener},
+            process::ExitStatusExt,
+        },
+    },
+    path::Path,
+    process::{Command, Output},
+};
+
+use keyd_client::{Principal, message::GrantRequest, permission::Permission};
+use rustix::process::{Signal, geteuid};
+use system_tests::{
+    drill::{Drill, SIZE},
+    process::{Process, program},
+    refusal::refuses_to_serve,
+    world::World,
+};
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Done,
+    Refused,
+    Killed,
+}
+
+use Fate::{Done, Killed, Refused};
+
+fn fate(output: &Output) -> Fate {
+    match (output.status.code(), output.status.signal()) {
+        (Some(0), _) => Done,
+        (Some(3), _) => Refused,
+        (_, Some(signal)) if signal == Signal::SYS.as_raw() => Killed,
+        _ => panic!("{}: {}", output.status, String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+fn attempt(layers: &str, directory: &Path, what: &str) -> Command {
+    let mut command = Command::new(program("confined"));
+    command.args(["attempt", layers]).arg(directory).args(what.split(' '));
+    command.env("RUST_BACKTRACE", "1");
+    command
+}
+
+const LAYERS: [&str; 4] = ["nothing", "landlock", "seccomp", "all"];
+
+/// Tries one thing from inside each layer.
+fn row(directory: &Path, what: &str, before: &dyn Fn()) -> [Fate; 4] {
+    LAYERS.map(|layers| {
+        before();
+        fate(&attempt(layers, directory, what).output().expect("run"))
+    })
+}
+
+#[test]
+fn who_takes_the_backend_over_gets_nowhere() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: to look into other processes takes root");
+        return;
+    }
+    let world = World::new();
+    let directory = world.path("run");
+    fs::create_dir(&directory).unwrap();
+    let path = |name: &str| world.path(name).display().to_string();
+    let (elsewhere, beside) = (path("elsewhere"), path("run/beside"));
+    let fresh = || [&elsewhere, &beside].iter().for_each(|path| fs::write(path, "").unwrap());
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let name = format!("portcullis-{}", std::process::id());
+    let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap());
+    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = other.id();
+    let address = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
+    let address = usize::from_str_radix(address.split('-').next().unwrap(), 16).unwrap();
+    let table: [(String, [Fate; 4]); 19] = [
+        ("nothing".into(), [Done; 4]),
+        ("read-file /etc/passwd".into(), [Done, Refused, Refused, Refused]),
+        (format!("read-dir {}", path("state")), [Done, Refused, Refused, Refused]),
+        (format!("write-file {elsewhere}"), [Done, Refused, Refused, Refused]),
+        (format!("remove-file {elsewhere}"), [Done, Refused, Done, Refused]),
+        ("make-file".into(), [Done, Refused, Refused, Refused]),
+        (format!("chmod {elsewhere}"), [Done, Done, Killed, Killed]),
+        (format!("tcp {}", tcp.local_addr().unwrap()), [Done, Refused, Killed, Killed]),
+        ("udp".into(), [Done, Done, Killed, Killed]),
+        (format!("abstract-socket {name}"), [Done, Refused, Done, Refused]),
+        ("exec".into(), [Done, Refused, Killed, Killed]),
+        ("spawn".into(), [Done, Refused, Killed, Killed]),
+        ("thread".into(), [Done, Done, Killed, Killed]),
+        ("ring".into(), [Done, Done, Killed, Killed]),
+        (format!("ptrace {pid}"), [Done, Refused, Killed, Killed]),
+        (format!("signal {pid}"), [Done, Refused, Killed, Killed]),
+        (format!("read-memory {pid} {address}"), [Done, Refused, Killed, Killed]),
+        // What is left, as the backend itself needs it.
+        (format!("remove-file {beside}"), [Done; 4]),
+        (format!("socket {}", path("keyd.sock")), [Done; 4]),
+    ];
+    println!("{:<50} {LAYERS:?}", "from inside");
+    let mut faults = Vec::new();
+    for (what, expected) in &table {
+        let found = row(&directory, what, &fresh);
+        println!("{:<50} {found:?}", what.replace(&path(""), ""));
+        if found != *expected {
+            faults.push(format!("{what}: {found:?}, expected {expected:?}"));
+        }
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    assert!(faults.is_empty(), "{faults:#?}");
+}
+
+#[test]
+fn a_fault_of_ours_ends_as_itself_and_is_said() {
+    let world = World::new();
+    let ended = |what: &str| {
+        let output = attempt("all", &world.path(""), what).output().expect("run");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.code(), output.status.signal(), said)
+    };
+    let (code, _, said) = ended("panic");
+    assert_eq!(code, Some(101), "{said}");
+    assert!(said.contains("an attempt at that"), "{said}");
+    assert_eq!(ended("abort").1, Some(Signal::ABORT.as_raw()));
+    assert_eq!(ended("bus").1, Some(Signal::BUS.as_raw()));
+}
+
+/// What each thread of a process says of itself.
+fn threads(pid: u32, field: &str) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    let value = |task: std::io::Result<fs::DirEntry>| {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
+        line.trim_start_matches(':').split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    tasks.map(value).collect()
+}
+
+fn all_are(pid: u32, field: &str, expected: &str) {
+    let found = threads(pid, field);
+    assert!(found.iter().all(|value| value == expected), "{field}: {found:?}");
+}
+
+#[test]
+fn every_thread_is_in_it_and_the_start_says_so() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let mut backend = world.start_backend("d", "--num-queues 3 --require-sandbox");
+    let pid = backend.pid();
+    assert!(threads(pid, "Seccomp").len() >= 5, "control, lease, three queues");
+    all_are(pid, "Seccomp", "2");
+    all_are(pid, "NoNewPrivs", "1");
+    for capabilities in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
+        let most = u64::from_str_radix(&threads(pid, capabilities)[0], 16).unwrap();
+        assert_eq!(most & !2, 0, "{capabilities}: more than CAP_DAC_OVERRIDE");
+        all_are(pid, capabilities, &format!("{most:016x}"));
+    }
+    let said = backend.said();
+    let line = said.lines().find(|line| line.contains("sandbox: ")).unwrap();
+    for part in ["no new privileges", "landlock (ABI ", "seccomp ("] {
+        assert!(line.contains(part), "{line}");
+    }
+    assert!(!line.contains("WITHOUT"), "{line}");
+    assert!(backend.terminate().success());
+    assert!(!world.path("d.sock").exists());
+}
+
+#[test]
+fn its_own_user_can_neither_trace_nor_dump_it() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: to be another user takes root");
+        return;
+    }
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    grant_attach(&world);
+    let backend = world.start_backend_as(NOBODY, "d");
+    all_are(backend.pid(), "Uid", "65534 65534 65534 65534");
+    // What of a process may not be traced by its user is root's (proc(5)).
+    let memory = fs::metadata(format!("/proc/{}/mem", backend.pid())).unwrap();
+    assert_eq!(memory.uid(), 0);
+    let limits = fs::read_to_string(format!("/proc/{}/limits", backend.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
+}
+
+/// `vhost-backend` on a kernel that lacks something.
+fn on_a_kernel_without(world: &World, what: &str, more: &str) -> Command {
+    let backend = world.backend_command("d", more);
+    let mut command = Command::new(program("confined"));
+    command.args(["lacking", what]).arg(backend.get_program()).args(backend.get_args());
+    command
+}
+
+#[test]
+fn what_the_kernel_lacks_is_said_and_refused_where_it_is_required() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    for what in ["landlock", "seccomp"] {
+        let mut command = on_a_kernel_without(&world, what, "--require-sandbox");
+        let words = ["--require-sandbox", what, "6.12"];
+        refuses_to_serve(&world, "vhost-backend", &mut command, &words);
+        assert!(!world.path("d.sock").exists());
+        let mut command = on_a_kernel_without(&world, what, "");
+        let mut backend = Process::start("vhost-backend", &mut command, &world.path("d.log"));
+        backend.wait_to_say("serving");
+        let said = backend.said();
+        let line = said.lines().find(|line| line.contains("sandbox: ")).unwrap();
+        assert!(line.contains(&format!("WITHOUT {what} (")), "{line}");
+        assert!(backend.terminate().success());
+    }
+}
+
+const NOBODY: u32 = 65534;
+
+fn grant_attach(world: &World) {
+    let permissions = [Permission::Attach].into_iter().collect();
+    world.ask(GrantRequest::Set { principal: Principal::User(NOBODY), permissions });
+}
+
+#[test]
+fn root_becomes_another_user_who_is_the_one_that_keyd_knows() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: to become another user takes root");
+        return;
+    }
+    let mut world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let let_in = |world: &World| {
+        for (path, mode) in [(world.path(""), 0o777), (world.socket(), 0o666)] {
+            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        }
+    };
+    let_in(&world);
+    // The image stays root's: it is opened before.
+    fs::set_permissions(world.path("d.img"), Permissions::from_mode(0o600)).unwrap();
+    let more = "--num-queues 2 --user 65534:65534";
+    let mut command = world.backend_command("d", more);
+    refuses_to_serve(&world, "vhost-backend", &mut command, &["65534", "attach"]);
+    grant_attach(&world);
+    let mut drill = Drill::of(&world, "d", 21, world.start_backend("d", more));
+    let pid = drill.backend.pid();
+    for field in ["Uid", "Gid"] {
+        all_are(pid, field, "65534 65534 65534 65534");
+    }
+    all_are(pid, "Groups", "65534");
+    all_are(pid, "CapEff", "0000000000000000");
+    assert!(drill.backend.said().contains("user 65534:65534"));
+    assert!(!drill.backend.said().contains("not registered"), "buffers are locked all the same");
+    let socket = fs::metadata(world.path("d.sock")).unwrap();
+    assert_eq!((socket.uid(), socket.gid()), (NOBODY, NOBODY));
+    drill.assert_running();
+    // The same user at a new attach, to a new daemon, and when the key comes back.
+    world.keyd.as_mut().unwrap().terminate();
+    world.start_keyd();
+    let_in(&world);
+    drill.backend.wait_to_say("keyd is back");
+    drill.assert_running();
+    world.disable("d");
+    drill.backend.wait_to_say("fenced");
+    world.enable("d");
+    drill.assert_running();
+    drill.assert_intact();
+    assert!(drill.backend.terminate().success());
+    assert!(!world.path("d.sock").exists());
+}
