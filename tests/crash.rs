@@ -3,6 +3,7 @@
 
 use std::{os::unix::fs::FileExt, thread, time::Duration};
 
+use images::{Access, ImageFile};
 use rustix::process::Signal;
 use system_tests::{
     front_end::{Base, FrontEnd, Options},
@@ -69,6 +70,16 @@ fn a_process_that_comes_early_waits_for_the_end_of_the_one_before() {
     let mut third = Process::start("a third", &mut command, &world.path("third.log"));
     assert!(!third.wait().success());
     assert!(third.said().contains("in use by another backend"), "{}", third.said());
+}
+
+#[test]
+fn an_image_is_free_when_its_process_has_ended() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let mut siege = Siege::of(&world, "d", 3, 9);
+    siege.load_for(Duration::from_millis(30));
+    assert!(siege.backend.terminate().success());
+    drop(ImageFile::open(&world.path("d.img"), Access::ReadWrite).expect("nobody has it"));
 }
 
 #[test]

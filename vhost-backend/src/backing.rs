@@ -138,6 +138,14 @@ impl Backing {
         self.image.as_fd()
     }
 
+    /// Lets go of the image's locks, when nothing of it is at the disk any more.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn unlock(&self) -> io::Result<()> {
+        self.image.unlock()
+    }
+
     /// Compares the header with the daemon's record.
     ///
     /// # Errors

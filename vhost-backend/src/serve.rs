@@ -78,6 +78,8 @@ pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
     threads.into_iter().for_each(|thread| {
         let _ = thread.join();
     });
+    // The rings would hold them for some milliseconds more: who comes next must not be told that the image is in use.
+    let _ = backing.unlock();
     Ok(outcome?)
 }
 

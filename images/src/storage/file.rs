@@ -164,6 +164,17 @@ impl ImageFile {
         }
     }
 
+    /// Lets go of the locks although the file may stay open for a moment: the kernel takes its time with a ring of
+    /// io_uring that holds it.
+    ///
+    /// # Errors
+    /// What the system says; then the locks go with the file.
+    pub fn unlock(&self) -> io::Result<()> {
+        let unlock = whole_file(libc::F_UNLCK);
+        fcntl::fcntl(&self.file, fcntl::FcntlArg::F_OFD_SETLK(&unlock))?;
+        self.file.unlock()
+    }
+
     fn admit_lookers(&self) -> Result<(), OpenError> {
         let path = || self.path.clone();
         match wait_for_lock(|| self.file.try_lock_shared()) {

@@ -126,6 +126,9 @@ pub const ALLOWED: &[Allowed] = &[
     // Channels between threads.
     any("futex", libc::SYS_futex),
     any("sched_yield", libc::SYS_sched_yield),
+    // The image's locks, at an orderly end.
+    any("flock", libc::SYS_flock),
+    only("fcntl(F_OFD_SETLK)", libc::SYS_fcntl, Is(1, libc::F_OFD_SETLK as u64)),
     // The end of a signal's handler, of a wait that was stopped, of a thread, of our socket, of the process.
     any("rt_sigreturn", libc::SYS_rt_sigreturn),
     any("restart_syscall", libc::SYS_restart_syscall),
