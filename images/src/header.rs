@@ -96,6 +96,8 @@ pub struct Header {
     binary: Binary,
     metadata: Metadata,
     layout: Layout,
+    /// Bytes of the image from the beginning of the data area on.
+    room: u64,
 }
 
 impl Header {
@@ -109,7 +111,8 @@ impl Header {
         let metadata = Metadata::create(record, storage_size)?;
         let layout = layout(&metadata, storage_size)?;
         let binary = Binary::create(record.id)?;
-        Ok(Self { binary, metadata, layout })
+        let room = storage_size - layout.data_offset();
+        Ok(Self { binary, metadata, layout, room })
     }
 
     /// Reads and judges the header. A damaged copy is repaired if the storage is writable, and [`Recovery`] says so.
@@ -117,9 +120,21 @@ impl Header {
     /// # Errors
     /// [`HeaderError`].
     pub fn read(storage: &impl Storage) -> Result<(Self, Recovery), HeaderError> {
+        Self::read_and(storage, storage.is_writable())
+    }
+
+    /// The same, without a repair: the image may be another's at the moment.
+    ///
+    /// # Errors
+    /// [`HeaderError`].
+    pub fn look(storage: &impl Storage) -> Result<(Self, Recovery), HeaderError> {
+        Self::read_and(storage, false)
+    }
+
+    fn read_and(storage: &impl Storage, may_repair: bool) -> Result<(Self, Recovery), HeaderError> {
         let mut pair = Pair::read(storage)?;
         let mut recovery = pair.judge()?;
-        if recovery != Recovery::Clean && storage.is_writable() {
+        if recovery != Recovery::Clean && may_repair {
             storage.exclusively(|| {
                 // Once more under the lock: another program may have repaired it, or be the reason it looked torn.
                 pair = Pair::read(storage)?;
@@ -131,7 +146,8 @@ impl Header {
         let (binary, metadata) = pair.into_best()?;
         let size = storage.size()?;
         let layout = layout(&metadata, size)?;
-        let header = Self { binary, metadata, layout };
+        let room = size - layout.data_offset();
+        let header = Self { binary, metadata, layout, room };
         header.metadata.check_disk(header.disk())?;
         Ok((header, recovery))
     }
@@ -174,6 +190,23 @@ impl Header {
     #[must_use]
     pub fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// The length that the header states; none if the data reach the end of the image.
+    #[must_use]
+    pub fn stated_size(&self) -> Option<u64> {
+        match self.metadata.data_size() {
+            DataSize::Fixed(size) => Some(size),
+            DataSize::Dynamic => None,
+        }
+    }
+
+    /// Notes another length of the data area where one is stated; [`Header::update`] writes it.
+    pub fn set_stated_size(&mut self, grown: Layout) {
+        if self.stated_size().is_some() {
+            self.metadata.set_data_size(grown.size());
+            self.layout = grown;
+        }
     }
 
     /// Data unit and block size.

@@ -122,7 +122,10 @@ impl Info {
 
     fn add(&mut self, header: &Header, status: DiskStatus) {
         let DiskStatus { record, key_enabled, .. } = status;
-        self.mismatch = header.agrees_with(&record).err().map(|mismatch| mismatch.to_string());
+        match header.agrees_with(&record) {
+            Ok(layout) => self.size = layout.size(),
+            Err(mismatch) => self.mismatch = Some(mismatch.to_string()),
+        }
         self.des = record.des;
         self.key = Some(KeyInfo {
             name: record.key,

@@ -13,6 +13,7 @@ pub mod header;
 pub mod info;
 pub mod layout;
 pub mod limits;
+pub mod resize;
 pub mod size;
 pub mod storage;
 

@@ -108,7 +108,7 @@ fn a_new_disk_is_sparse_whole_and_confirmed_last() {
         assert!(metadata.blocks() * 512 <= 64 << 10, "{} blocks", metadata.blocks());
         let (header, _) =
             Header::read(&ImageFile::open(&site.path(), Access::ReadOnly).unwrap()).unwrap();
-        assert_eq!(header.agrees_with(&site.keyd.record()), Ok(()));
+        assert_eq!(header.agrees_with(&site.keyd.record()), Ok(header.layout()));
         assert_eq!(fs::read_dir(site.path().parent().unwrap()).unwrap().count(), 1);
     }
 }
@@ -307,7 +307,7 @@ fn a_block_device_is_overwritten_only_when_told_and_blank_afterwards() {
     let opened = ImageFile::open(device.path(), Access::ReadWrite).unwrap();
     assert!(opened.is_block_device());
     let (header, _) = Header::read(&opened).unwrap();
-    assert_eq!(header.agrees_with(&site.keyd.record()), Ok(()));
+    assert_eq!(header.agrees_with(&site.keyd.record()), Ok(header.layout()));
     let mut data = vec![1; 5 << 20];
     opened.read_at(&mut data, DATA_OFFSET).unwrap();
     assert!(data.iter().all(|&byte| byte == 0), "old bytes would be a guest's garbage");

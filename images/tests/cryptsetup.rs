@@ -149,7 +149,7 @@ fn what_it_adds_is_kept_and_its_repair_and_ours_agree() {
     disk.add_passphrase();
     let (mut header, recovery) = read(&disk.image());
     assert_eq!((recovery, header.keyslots()), (Recovery::Clean, 1));
-    assert_eq!(header.agrees_with(&disk.record), Ok(()));
+    assert_eq!(header.agrees_with(&disk.record), Ok(header.layout()));
     let area =
         |image: &Path| fs::read(image).unwrap()[HEADER_LEN as usize..DATA_OFFSET as usize].to_vec();
     let before = area(&disk.image());

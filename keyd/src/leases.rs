@@ -162,7 +162,10 @@ impl Leases {
         // Also if it failed: part of the DEK may have gone out, and a lease that is believed in does no harm.
         entry.hold();
         match sent {
-            Ok(()) => HandOver::Done,
+            Ok(()) => {
+                entry.tell_growth();
+                HandOver::Done
+            }
             Err(_) => {
                 entry.cut_off();
                 HandOver::Gone
@@ -178,7 +181,10 @@ impl Leases {
         };
         entry.park();
         match send::frame(&entry.stream, frame, None) {
-            Ok(()) => HandOver::Done,
+            Ok(()) => {
+                entry.tell_growth();
+                HandOver::Done
+            }
             Err(_) => {
                 entry.cut_off();
                 HandOver::Gone
@@ -210,6 +216,14 @@ impl Leases {
             .iter()
             .filter_map(|lease| state.entries.get_mut(lease).map(|entry| u32::from(entry.grant())));
         told.sum()
+    }
+
+    /// Tells the holders of a disk that it is longer now. One that is attaching hears it behind the record that it
+    /// gets, which may be the older one.
+    pub fn grown(&self, disk: DiskId, size: u64) {
+        let mut state = self.lock();
+        let of_disk = state.entries.values_mut().filter(|entry| entry.claim.disk == disk);
+        of_disk.for_each(|entry| entry.grow(size));
     }
 
     /// Every lease and what it is of.

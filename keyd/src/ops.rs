@@ -25,6 +25,7 @@ pub mod disk_confirm;
 pub mod disk_create;
 pub mod disk_derive;
 pub mod disk_erase;
+pub mod disk_grow;
 pub mod disk_move;
 pub mod disk_release;
 pub mod disk_show;

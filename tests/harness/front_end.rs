@@ -12,7 +12,7 @@ use std::{
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use vhost::{
-    VhostBackend, VhostUserMemoryRegionInfo, VringConfigData,
+    VhostBackend, VhostUserDirtyLogRegion, VhostUserMemoryRegionInfo, VringConfigData,
     vhost_user::{
         Frontend, VhostUserFrontend,
         message::{
@@ -20,7 +20,7 @@ use vhost::{
         },
     },
 };
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
+use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryBackend, GuestMemoryMmap};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use crate::{
@@ -34,6 +34,8 @@ pub const RING_SIZE: u16 = 128;
 
 /// Virtio feature bits that a test may take or leave.
 pub const EVENT_IDX: u64 = 1 << 29;
+/// Writes to guest memory are to be marked in the log.
+const LOG_ALL: u64 = 1 << 26;
 /// The guest may switch the write cache.
 pub const CONFIG_WCE: u64 = 1 << 11;
 
@@ -100,7 +102,7 @@ impl FrontEnd {
     #[must_use]
     pub fn connect(socket: &Path, options: Options) -> Self {
         let mut connection = open(socket, options.queues as u64).expect("connects");
-        let features = connection.get_features().expect("features") & !options.without;
+        let features = connection.get_features().expect("features") & !options.without & !LOG_ALL;
         let protocol = connection.get_protocol_features().expect("protocol features");
         negotiate(&mut connection, features, protocol & supported());
         let (memory, areas) = share_memory(&options);
@@ -187,6 +189,60 @@ impl FrontEnd {
     #[must_use]
     pub fn inflight(&self) -> Option<&(VhostUserInflight, File)> {
         self.inflight.as_ref()
+    }
+
+    /// Has writes to its memory marked from now on, as before a copy of it elsewhere: one bit for 4096 bytes.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    #[must_use]
+    pub fn log(&mut self) -> File {
+        let pages = self.memory.last_addr().0 / 4096 + 1;
+        self.try_log(pages.div_ceil(8)).expect("a log")
+    }
+
+    /// The same, in a log of `len` bytes.
+    ///
+    /// # Errors
+    /// The device refuses the log.
+    ///
+    /// # Panics
+    /// If it refuses what comes after.
+    pub fn try_log(&mut self, len: u64) -> vhost::Result<File> {
+        let log = memfd_create("log", MemfdFlags::CLOEXEC).expect("a memfd");
+        ftruncate(&log, len).expect("a size");
+        let region = VhostUserDirtyLogRegion {
+            mmap_size: len,
+            mmap_offset: 0,
+            mmap_handle: log.as_raw_fd(),
+        };
+        self.connection.set_log_base(0, Some(region))?;
+        self.features |= LOG_ALL;
+        self.connection.set_features(self.features).expect("logging");
+        Ok(log.into())
+    }
+
+    /// A socket on which the device says what it was not asked.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    #[must_use]
+    pub fn back_channel(&mut self) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().expect("a socket");
+        ours.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        self.connection.set_backend_request_fd(&theirs).expect("taken");
+        ours
+    }
+
+    /// All of its memory as it is now, from address zero on.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    #[must_use]
+    pub fn memory(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.memory.last_addr().0 as usize + 1];
+        self.memory.read_slice(&mut bytes, GuestAddress(0)).expect("read");
+        bytes
     }
 
     /// Feature bits in force.
@@ -364,6 +420,8 @@ fn supported() -> VhostUserProtocolFeatures {
         | VhostUserProtocolFeatures::CONFIG
         | VhostUserProtocolFeatures::REPLY_ACK
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
+        | VhostUserProtocolFeatures::LOG_SHMFD
+        | VhostUserProtocolFeatures::BACKEND_REQ
 }
 
 /// Two regions of one memfd, the seam between them in the middle of the first queue's buffers.

@@ -8,7 +8,10 @@ use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -36,8 +39,10 @@ pub struct Guest {
     qemu: Process,
     channel: UnixStream,
     heard: Arc<(Mutex<Heard>, Condvar)>,
-    commands: u32,
 }
+
+/// Commands so far, to guests in all: one that moved to another machine has those of the first under way.
+static COMMANDS: AtomicU32 = AtomicU32::new(0);
 
 /// A command under way in the guest.
 #[derive(Debug, Clone, Copy)]
@@ -63,16 +68,30 @@ impl Guest {
     /// If it does not come up.
     #[must_use]
     pub fn boot(world: &World, sockets: &[&str], more: &[String]) -> Self {
+        let mut guest = Self::start_machine(world, "guest", sockets, more);
+        guest.wake();
+        guest
+    }
+
+    /// Starts a machine without a word to its guest, which may be elsewhere yet. Its files and sockets are named for
+    /// it; its monitor is at `NAME.qmp`.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn start_machine(world: &World, name: &str, sockets: &[&str], more: &[String]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/run");
-        let socket = world.path("channel.sock");
+        let socket = world.path(&format!("{name}.channel"));
         let mut command = Command::new(script);
         command.arg("--dir").arg(guest_image()).arg("--channel").arg(&socket);
-        command.arg("--console").arg(world.path("console.log"));
+        command.arg("--console").arg(world.path(&format!("{name}.console")));
+        command.arg("--qmp").arg(world.path(&format!("{name}.qmp")));
         for name in sockets {
             command.arg("--disk").arg(world.path(name));
         }
         command.arg("--").args(more).stdout(Stdio::null());
-        let mut qemu = Process::start("the guest", &mut command, &world.path("qemu.log"));
+        let log = world.path(&format!("{name}.log"));
+        let mut qemu = Process::start(&format!("machine {name}"), &mut command, &log);
         let mut channel = None;
         qemu.wait_until("a channel", |_| {
             channel = UnixStream::connect(&socket).ok();
@@ -81,10 +100,16 @@ impl Guest {
         let channel = channel.expect("connected");
         let heard = Arc::default();
         listen(channel.try_clone().expect("a second handle"), &heard);
-        let mut guest = Self { qemu, channel, heard, commands: 0 };
-        guest.say("hello");
-        guest.wait_ready(1);
-        guest
+        Self { qemu, channel, heard }
+    }
+
+    /// Greets the guest and waits until it answers.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn wake(&mut self) {
+        self.say("hello");
+        self.wait_ready(1);
     }
 
     /// The disks and their sizes, as the guest sees them: `vda=BYTES …`.
@@ -114,8 +139,7 @@ impl Guest {
 
     /// Starts a command.
     pub fn start(&mut self, command: &str) -> Running {
-        self.commands += 1;
-        let id = self.commands;
+        let id = COMMANDS.fetch_add(1, Ordering::Relaxed);
         self.say(&format!("run {id} {command}"));
         Running(id)
     }

@@ -10,6 +10,7 @@ pub mod hostile;
 pub mod luks;
 pub mod memory_scan;
 pub mod meter;
+pub mod monitor;
 pub mod process;
 pub mod refusal;
 pub mod relay;

@@ -10,10 +10,13 @@ use std::{
     path::Path,
 };
 
-use images::{Access, Header, HeaderError, ImageFile, Layout, Mismatch, OpenError, Recovery};
+use images::{
+    Access, Header, HeaderError, ImageFile, Layout, Mismatch, OpenError, Recovery, Storage,
+    layout::SECTOR_LEN,
+};
 use keyd_client::{
     DiskId,
-    message::{DiskRecord, Holes},
+    message::{DiskRecord, Geometry, Holes},
 };
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
 use thiserror::Error;
@@ -68,6 +71,8 @@ pub struct Backing {
     /// For the data path: past the page cache if the file system can.
     data: File,
     header: Header,
+    /// The data area by the daemon's record; by the header until that was seen.
+    layout: Layout,
     read_only: bool,
     direct: bool,
     punch: bool,
@@ -79,9 +84,29 @@ impl Backing {
     /// # Errors
     /// [`BackingError`].
     pub fn open(path: &Path, read_only: bool, cache: Cache) -> Result<Self, BackingError> {
-        let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
-        let image = ImageFile::open(path, access)?;
-        let (header, recovery) = Header::read(&image)
+        let image = ImageFile::open(path, access(read_only))?;
+        let header = Header::read(&image);
+        Self::of(image, header, read_only, cache)
+    }
+
+    /// Opens an image that another process serves, to take its locks later.
+    ///
+    /// # Errors
+    /// [`BackingError`].
+    pub fn open_unlocked(path: &Path, read_only: bool, cache: Cache) -> Result<Self, BackingError> {
+        let image = ImageFile::open_unlocked(path, access(read_only))?;
+        let header = Header::look(&image);
+        Self::of(image, header, read_only, cache)
+    }
+
+    fn of(
+        image: ImageFile,
+        header: Result<(Header, Recovery), HeaderError>,
+        read_only: bool,
+        cache: Cache,
+    ) -> Result<Self, BackingError> {
+        let path = image.path();
+        let (header, recovery) = header
             .map_err(|source| BackingError::Header { path: path.display().to_string(), source })?;
         if recovery != Recovery::Clean {
             eprintln!("vhost-backend: header of {}: {recovery}", path.display());
@@ -90,7 +115,8 @@ impl Backing {
         let punch = !read_only
             && header.holes() == Holes::Zeros
             && can_punch(&data, header.layout().data_offset());
-        Ok(Self { image, data, header, read_only, direct, punch })
+        let layout = header.layout();
+        Ok(Self { image, data, header, layout, read_only, direct, punch })
     }
 
     /// Which disk the header says it is.
@@ -117,7 +143,7 @@ impl Backing {
     /// Where sectors lie.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        self.header.layout()
+        self.layout
     }
 
     /// What an all-zero ciphertext sector means.
@@ -138,6 +164,14 @@ impl Backing {
         self.image.as_fd()
     }
 
+    /// Takes the image's locks, without a wait.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub fn lock_image(&self) -> Result<(), OpenError> {
+        self.image.lock()
+    }
+
     /// Lets go of the image's locks, when nothing of it is at the disk any more.
     ///
     /// # Errors
@@ -146,12 +180,41 @@ impl Backing {
         self.image.unlock()
     }
 
-    /// Compares the header with the daemon's record.
+    /// Compares the header with the daemon's record, and goes by the record from here on. A header that states a
+    /// length from before its disk grew is written anew.
     ///
     /// # Errors
-    /// [`BackingError::Mismatch`] names the field.
-    pub fn agrees_with(&self, record: &DiskRecord) -> Result<(), BackingError> {
-        Ok(self.header.agrees_with(record)?)
+    /// [`BackingError::Mismatch`] names the field; [`BackingError::Header`] of the writing.
+    pub fn agree(&mut self, record: &DiskRecord) -> Result<(), BackingError> {
+        self.layout = self.header.agrees_with(record)?;
+        let stated = self.header.stated_size();
+        if stated.is_some_and(|stated| stated < self.layout.size()) && !self.read_only {
+            let path = self.image.path().display().to_string();
+            self.header.set_stated_size(self.layout);
+            self.header
+                .update(&self.image)
+                .map_err(|source| BackingError::Header { path, source })?;
+        }
+        Ok(())
+    }
+
+    /// Compares the header with the daemon's record in all but the disk's length.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the field.
+    pub fn agrees_but_for_length(&self, record: &DiskRecord) -> Result<(), Mismatch> {
+        let geometry = Geometry { size: self.layout.size(), ..record.geometry };
+        self.header.agrees_with(&DiskRecord { geometry, ..record.clone() }).map(|_| ())
+    }
+
+    /// Whether the image has room for a disk of `size` bytes by now. Its last sector is read: a block device has no
+    /// length that can be asked for by a call that a serving process may make.
+    #[must_use]
+    pub fn has_room_for(&self, size: u64) -> bool {
+        let (unit, offset) = (self.layout.sector_size(), self.layout.data_offset());
+        let mut last = [0; SECTOR_LEN as usize];
+        Layout::new(unit, offset, size).is_ok()
+            && self.image.read_at(&mut last, offset + size - SECTOR_LEN).is_ok()
     }
 
     /// What the device can do on this image.
@@ -187,6 +250,10 @@ impl Backing {
             if self.read_only { ", read-only" } else { "" },
         )
     }
+}
+
+fn access(read_only: bool) -> Access {
+    if read_only { Access::ReadOnly } else { Access::ReadWrite }
 }
 
 /// Opens the data path's own descriptor: with O_DIRECT where it is wanted and the file system takes it at the disk's

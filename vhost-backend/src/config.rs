@@ -73,6 +73,12 @@ pub struct Args {
     #[arg(long)]
     read_only: bool,
 
+    /// The VM comes from elsewhere (QEMU -incoming): open the image, which another process still serves, and take its
+    /// locks and its key when the VM begins to run here. Its requests wait until then. The process that it comes from
+    /// lets go when the VM has stopped there.
+    #[arg(long)]
+    incoming: bool,
+
     /// Never give space back: which sectors were in use and are no longer stays hidden from who can see the image.
     /// (What was never written shows in any but a dense image: image create --dense.)
     #[arg(long)]
@@ -133,6 +139,8 @@ pub struct Config {
     pub cache: Cache,
     /// Writes are refused.
     pub read_only: bool,
+    /// The disk is another process's until its VM runs here.
+    pub incoming: bool,
     /// Space may be given back.
     pub discard: bool,
     /// Whom root is to become.
@@ -188,6 +196,7 @@ impl TryFrom<Args> for Task {
             queue_size: args.queue_size,
             cache: args.cache,
             read_only: args.read_only,
+            incoming: args.incoming,
             discard: !args.no_discard,
             user: args.user,
             require_sandbox: args.require_sandbox,
@@ -213,12 +222,12 @@ mod tests {
 
     #[test]
     fn a_full_line_becomes_a_configuration() {
-        let line = "b --fd 5 --blk-file d.img --keyd k --num-queues 4 --queue-size 64 --read-only --no-discard \
+        let line = "b --fd 5 --blk-file d.img --keyd k --num-queues 4 --queue-size 64 --read-only --no-discard --incoming \
             --user 4711:42 --require-sandbox";
         let Ok(Task::Serve(config)) = task(line) else { panic!("refused") };
         assert_eq!(config.front_end, FrontEnd::Fd(5));
         assert_eq!((config.queues, config.queue_size), (4, 64));
-        assert!(config.read_only && !config.discard && config.require_sandbox);
+        assert!(config.read_only && !config.discard && config.require_sandbox && config.incoming);
         assert_eq!(config.user, "4711:42".parse().ok());
     }
 

@@ -67,7 +67,9 @@ impl Device {
             bits.push(VIRTIO_BLK_F_DISCARD);
         }
         let virtio = bits.into_iter().fold(0, |all, bit| all | 1 << bit);
-        virtio | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+        virtio
+            | VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits()
+            | VhostUserVirtioFeatures::LOG_ALL.bits()
     }
 
     /// Vhost-user protocol features on offer.
@@ -78,6 +80,19 @@ impl Device {
             | VhostUserProtocolFeatures::REPLY_ACK
             | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
             | VhostUserProtocolFeatures::INFLIGHT_SHMFD
+            | VhostUserProtocolFeatures::LOG_SHMFD
+            | VhostUserProtocolFeatures::BACKEND_REQ
+    }
+
+    /// The disk has so many bytes now.
+    pub fn grow(&mut self, capacity: u64) {
+        self.can.capacity = capacity;
+    }
+
+    /// Whether the front end wants to know what is written to guest memory.
+    #[must_use]
+    pub fn logs(accepted: u64) -> bool {
+        accepted & VhostUserVirtioFeatures::LOG_ALL.bits() != 0
     }
 
     /// Whether writes must be durable before they are answered, given what the guest accepted and its cache switch

@@ -128,6 +128,23 @@ impl Chain {
         self.writable.data(memory, at)
     }
 
+    /// Where the first `len` bytes of data to the guest and the status lie: addresses and lengths.
+    pub fn places(&self, len: u64) -> impl Iterator<Item = (GuestAddress, u64)> + '_ {
+        let status = self.writable.len.saturating_sub(1);
+        let parts = [(0, len.min(status)), (status, 1)];
+        let mut at = 0;
+        self.writable.segments.iter().flat_map(move |segment| {
+            let (start, end) = (at, at + u64::from(segment.len));
+            at = end;
+            let address = segment.address;
+            parts.into_iter().filter_map(move |(from, count)| {
+                let (from, to) = (from.max(start), (from + count).min(end));
+                let place = GuestAddress(address.0.saturating_add(from - start));
+                (from < to).then(|| (place, to - from))
+            })
+        })
+    }
+
     /// Writes the status into the chain's last byte.
     ///
     /// # Errors
@@ -298,6 +315,26 @@ mod tests {
     fn what_the_device_reads_comes_first() {
         let mut chain = chain(&[], &[(0, 1)]);
         assert!(!chain.push(Segment { address: GuestAddress(8), len: 1 }, false));
+    }
+
+    #[test]
+    fn places_are_where_data_and_status_were_written() {
+        let memory = memory();
+        let chain = chain(&[], &[(0x1ffe, 4), (0x5000, 0), (0x3000, 8), (0x4000, 5)]);
+        chain.destination(&memory, 0).scatter(&[7; 10]).unwrap();
+        chain.answer(&memory, Status::Unsupported).unwrap();
+        let mut told: Vec<u64> = Vec::new();
+        for (address, len) in chain.places(10) {
+            told.extend(address.0..address.0 + len);
+        }
+        let written = |at: &u64| memory.read_obj::<u8>(GuestAddress(*at)).unwrap() != 0;
+        let mut found: Vec<u64> = (0..0x1_0000).filter(written).collect();
+        told.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(told, found);
+        assert_eq!(found.len(), 11);
+        // All that is writable, and no more, however much is asked for.
+        assert_eq!(chain.places(u64::MAX).map(|(_, len)| len).sum::<u64>(), 17);
     }
 
     #[test]

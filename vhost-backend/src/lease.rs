@@ -1,23 +1,25 @@
-//! The keeper of the disk's key: attaches, renews, fences, reclaims.
+//! The lease thread: keeps the disk's key in step with the daemon, and the disk itself with where its VM runs.
 //!
-//! One thread. It holds the only connection to the key daemon and hands each queue its share of the key. It fences on
-//! three occasions, which are one: the daemon says so, the lease runs out unheard, or a new attach is refused.
-//! Fail closed: whatever cannot be understood or confirmed ends with the key gone.
+//! Four rules. A key reaches the queues only if its digest is the image's and the disk is the one that was judged at
+//! start. A fence is ordered for a revocation and for a lease that runs out unheard, and it is confirmed only when
+//! every queue has let go. What the daemon says while it is away is nothing: its silence is measured by this host's
+//! clock. And the image's locks come before the key, and go after it.
 
+mod disk;
 mod fence;
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    os::fd::AsFd,
     path::PathBuf,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use images::{CipherError, SectorSize, XtsCipher, digest_matches};
+use images::{CipherError, Mismatch, OpenError, SectorSize, XtsCipher, digest_matches};
 use keyd_client::{
     ClientError, Dek, DiskId,
     lease::{BootTime, Lease},
-    message::{Attached, DiskRecord, Event, RefusalCode},
+    message::{Attached, Event, Reaction, RefusalCode},
     wire::WireError,
 };
 use rustix::{
@@ -27,7 +29,9 @@ use rustix::{
 use thiserror::Error;
 
 use crate::{
+    backing::Backing,
     limits::{ATTACH_TIME, RECONNECT_TIME},
+    mailbox::{Mailbox, Slot},
     queue::command::{Command, QueueHandle},
 };
 
@@ -40,6 +44,12 @@ pub enum LeaseError {
     /// The connection.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// The image's locks.
+    #[error(transparent)]
+    Image(#[from] OpenError),
+    /// The image is not what the daemon's record says.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
     /// The DEK is not this image's.
     #[error(
         "keyd's key for disk {0} does not fit the image (its digest differs): the volume key was changed by another tool; restore the header, or release and use the key it was changed to"
@@ -62,7 +72,11 @@ impl LeaseError {
     /// Whether another process has the disk.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
-        matches!(self, Self::Daemon(ClientError::Refused(refusal)) if refusal.code == RefusalCode::InUse)
+        match self {
+            Self::Daemon(ClientError::Refused(refusal)) => refusal.code == RefusalCode::InUse,
+            Self::Image(OpenError::InUse { .. } | OpenError::HeaderBusy(_)) => true,
+            _ => false,
+        }
     }
 }
 
@@ -77,12 +91,33 @@ pub struct Source {
     pub read_only: bool,
 }
 
+/// What the keeper is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Duty {
+    /// The VM runs here: have the disk.
+    HaveDisk,
+    /// The VM runs elsewhere from now on: let go of the disk.
+    LetGo,
+    /// The process ends.
+    End,
+}
+
 /// The keeper of a disk's key.
 #[derive(Debug)]
 pub struct Keeper {
     source: Source,
-    terms: Attached,
+    backing: Arc<Backing>,
     queues: Vec<QueueHandle>,
+    /// Where it is said how many bytes the disk has now.
+    sizes: Slot<u64>,
+    /// Bytes of the disk that the queues take requests for.
+    size: u64,
+    /// Whether the disk is, or is to be, this process's.
+    has_disk: bool,
+    /// Whether the image's locks are.
+    has_locks: bool,
+    /// What the daemon said at the last attach; none before the first.
+    terms: Option<Attached>,
     /// The connection, while there is one.
     lease: Option<Lease>,
     /// When the key goes unless the daemon is heard.
@@ -91,6 +126,8 @@ pub struct Keeper {
     key: Weak<XtsCipher>,
     retry_at: BootTime,
     retry_pause: Duration,
+    /// It was said that something is missing, and not yet that it is back.
+    complained: bool,
 }
 
 /// Asks for the disk's key for the first time: the daemon's record, to judge the image by, and the key itself.
@@ -106,34 +143,56 @@ pub fn attach(source: &Source) -> Result<(Lease, Attached, Dek), LeaseError> {
 }
 
 impl Keeper {
-    /// Keeps an attached lease for `queues`, and gives them the key.
-    ///
-    /// # Errors
-    /// [`LeaseError::WrongKey`] before the key touched anything.
+    /// A keeper for `queues` of a disk that is another process's for now.
+    #[must_use]
     pub fn new(
         source: Source,
-        (lease, terms, dek): (Lease, Attached, Dek),
+        backing: Arc<Backing>,
         queues: Vec<QueueHandle>,
-    ) -> Result<Self, LeaseError> {
-        let mut keeper = Self {
+        sizes: Slot<u64>,
+    ) -> Self {
+        Self {
             source,
-            terms,
+            size: backing.layout().size(),
+            backing,
             queues,
-            ends: lease.ends(),
-            lease: Some(lease),
+            sizes,
+            has_disk: false,
+            has_locks: false,
+            terms: None,
+            lease: None,
+            ends: BootTime::now(),
             key: Weak::new(),
             retry_at: BootTime::now(),
             retry_pause: RECONNECT_TIME.0,
-        };
-        keeper.hand_out(dek)?;
-        Ok(keeper)
+            complained: false,
+        }
     }
 
-    /// Keeps the key until `stop` becomes readable.
-    pub fn run(mut self, stop: &OwnedFd) {
+    /// Keeps an attached lease of an image that is locked, and gives the queues the key.
+    ///
+    /// # Errors
+    /// [`LeaseError::WrongKey`] before the key touched anything.
+    pub fn hold(&mut self, (lease, terms, dek): (Lease, Attached, Dek)) -> Result<(), LeaseError> {
+        (self.has_disk, self.has_locks) = (true, true);
+        self.ends = lease.ends();
+        (self.lease, self.terms) = (Some(lease), Some(terms));
+        self.hand_out(dek)
+    }
+
+    /// Keeps the key until told to end.
+    pub fn run(mut self, duties: &Mailbox<Duty>) {
         loop {
-            match self.wait(stop) {
-                Ok(Woken::Stop) => return,
+            match self.wait(duties) {
+                Ok(Woken::Duty) => {
+                    for duty in duties.take() {
+                        match duty {
+                            Duty::HaveDisk => self.have_disk(),
+                            Duty::LetGo => self.let_go(),
+                            Duty::End => return,
+                        }
+                    }
+                }
                 Ok(Woken::Daemon) => self.hear(),
                 Ok(Woken::Clock) => {}
                 Err(error) => self.lose(&error),
@@ -142,40 +201,46 @@ impl Keeper {
         }
     }
 
-    fn wait(&self, stop: &OwnedFd) -> Result<Woken, LeaseError> {
-        let time = Timespec::try_from(self.next_duty().remaining()).unwrap_or_default();
-        let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
+    fn wait(&self, duties: &Mailbox<Duty>) -> Result<Woken, LeaseError> {
+        let time =
+            self.next_duty().map(|at| Timespec::try_from(at.remaining()).unwrap_or_default());
+        let mut fds = vec![PollFd::new(duties, PollFlags::IN)];
         fds.extend(
             self.lease.iter().map(|lease| PollFd::from_borrowed_fd(lease.as_fd(), PollFlags::IN)),
         );
-        match poll(&mut fds, Some(&time)) {
+        match poll(&mut fds, time.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
         let ready = |at: usize| fds.get(at).is_some_and(|fd| !fd.revents().is_empty());
         Ok(match (ready(0), ready(1)) {
-            (true, _) => Woken::Stop,
+            (true, _) => Woken::Duty,
             (_, true) => Woken::Daemon,
             _ => Woken::Clock,
         })
     }
 
     /// When there is something to do next although nobody says anything.
-    fn next_duty(&self) -> BootTime {
+    fn next_duty(&self) -> Option<BootTime> {
         let duty = self.lease.as_ref().map_or(self.retry_at, Lease::renew_at);
-        if self.holds_key() { duty.min(self.ends) } else { duty }
+        let duty = if self.holds_key() { duty.min(self.ends) } else { duty };
+        self.has_disk.then_some(duty)
     }
 
     fn holds_key(&self) -> bool {
         self.key.strong_count() > 0
     }
 
+    /// What the guest's requests get without a key, by the set's terms; before they are known they wait.
+    fn reaction(&self) -> Reaction {
+        self.terms.as_ref().map_or(Reaction::Park, |terms| terms.on_revoke)
+    }
+
     /// Takes one event from the daemon.
     fn hear(&mut self) {
         let Some(lease) = &mut self.lease else { return };
         let result = match lease.receive() {
-            Ok((Event::Renewed { lease_ms }, _)) => {
-                self.terms.lease_ms = lease_ms;
+            Ok((Event::Renewed { .. }, _)) => {
                 self.ends = lease.ends();
                 Ok(())
             }
@@ -192,6 +257,10 @@ impl Keeper {
                 eprintln!("vhost-backend: the key is not back yet: {}", refusal.message);
                 Ok(())
             }
+            Ok((Event::Grown { size }, _)) => {
+                self.grow(size);
+                Ok(())
+            }
             Err(error) => Err(error.into()),
         };
         if let Err(error) = result {
@@ -202,13 +271,11 @@ impl Keeper {
     /// Does what is due by the clock.
     fn tend(&mut self) {
         if self.holds_key() && self.ends.remaining().is_zero() {
-            let reason =
-                format!("nothing heard from keyd for the lease of {} ms", self.terms.lease_ms);
-            self.fence(&reason, self.terms.on_revoke);
+            self.fence("nothing heard from keyd for the length of a lease", self.reaction());
             // What this connection brings from now on belongs to a lease that is over.
             self.lease = None;
         }
-        let due = self.next_duty().remaining().is_zero();
+        let due = self.next_duty().is_some_and(|at| at.remaining().is_zero());
         let result = match &mut self.lease {
             Some(lease) if due => lease.renew().map_err(LeaseError::from),
             None if due => self.attach_again(),
@@ -219,59 +286,68 @@ impl Keeper {
         }
     }
 
-    /// The daemon is not to be had for now. The key stays until its lease ends; then it goes, heard or not.
+    /// The daemon, or the disk, is not to be had for now. The key stays until its lease ends; then it goes, heard or
+    /// not.
     fn lose(&mut self, error: &LeaseError) {
-        if self.lease.take().is_some() || self.retry_pause == RECONNECT_TIME.0 {
-            eprintln!("vhost-backend: keyd is out of reach: {error}; trying again");
+        if self.lease.take().is_some() || !self.complained {
+            let what =
+                if error.is_in_use() { "the disk is not free" } else { "keyd is out of reach" };
+            eprintln!("vhost-backend: {what}: {error}; trying again");
         }
+        self.complained = true;
         self.retry_at = BootTime::now().after(self.retry_pause);
         self.retry_pause = (self.retry_pause * 2).min(RECONNECT_TIME.1);
     }
 
-    /// Attaches anew after a lost connection, ready to wait for a disabled key.
+    /// Attaches anew, or for the first time if the disk was another process's, ready to wait for a lost key that was
+    /// had before.
     fn attach_again(&mut self) -> Result<(), LeaseError> {
+        if !self.has_locks {
+            self.backing.lock_image()?;
+            self.has_locks = true;
+        }
         let Source { keyd, disk, read_only } = &self.source;
         // A daemon that hangs must not keep this thread beyond the end of the lease.
         let left = if self.holds_key() { self.ends.remaining() } else { ATTACH_TIME };
-        let attached = Lease::attach_within(keyd, *disk, *read_only, true, left.min(ATTACH_TIME));
-        let (lease, terms, dek) = match attached {
-            Err(ClientError::Refused(refusal)) => {
+        let had = self.terms.is_some();
+        let attached = Lease::attach_within(keyd, *disk, *read_only, had, left.min(ATTACH_TIME));
+        let (lease, terms, dek) = match attached.map_err(LeaseError::from) {
+            Err(LeaseError::Daemon(ClientError::Refused(refusal))) => {
                 // It is there, and says no: the disk is gone, or we may not have it any more.
-                self.fence(&refusal.message, self.terms.on_revoke);
+                if refusal.code != RefusalCode::InUse || self.holds_key() {
+                    self.fence(&refusal.message, self.reaction());
+                }
                 return Err(ClientError::Refused(refusal).into());
             }
             other => other?,
         };
         self.check_same_disk(&terms.record)?;
+        let size = terms.record.geometry.size;
         self.ends = lease.ends();
-        self.terms = terms;
-        self.lease = Some(lease);
+        (self.lease, self.terms) = (Some(lease), Some(terms));
         self.retry_pause = RECONNECT_TIME.0;
-        eprintln!("vhost-backend: keyd is back");
+        if std::mem::take(&mut self.complained) {
+            eprintln!("vhost-backend: keyd is back");
+        }
+        self.grow(size);
         match dek {
             // The queues still have the same key.
             Some(_) if self.holds_key() => Ok(()),
             Some(dek) => self.hand_out(dek),
-            None => self.fence_and_report(
-                "the key was taken away while keyd was out of reach",
-                self.terms.on_revoke,
-            ),
+            None => {
+                let reaction = self.reaction();
+                self.fence_and_report(
+                    "the key was taken away while keyd was out of reach",
+                    reaction,
+                )
+            }
         }
-    }
-
-    fn check_same_disk(&mut self, record: &DiskRecord) -> Result<(), LeaseError> {
-        let before = &self.terms.record;
-        if record.geometry == before.geometry && record.digest == before.digest {
-            return Ok(());
-        }
-        let disk = record.id;
-        self.fence("keyd's record of the disk has changed", self.terms.on_revoke);
-        Err(LeaseError::RecordChanged(disk))
     }
 
     /// Gives the queues the key, if it is this disk's.
     fn hand_out(&mut self, dek: Dek) -> Result<(), LeaseError> {
-        let record = &self.terms.record;
+        let Some(terms) = &self.terms else { return Err(ClientError::UnexpectedReply.into()) };
+        let record = &terms.record;
         if !digest_matches(&record.digest, &dek) {
             return Err(LeaseError::WrongKey(record.id));
         }
@@ -295,7 +371,7 @@ impl Keeper {
 
 /// Why a wait ended.
 enum Woken {
-    Stop,
+    Duty,
     Daemon,
     Clock,
 }

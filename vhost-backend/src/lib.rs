@@ -9,6 +9,7 @@
 pub mod backing;
 pub mod config;
 pub mod device;
+pub mod dirty;
 #[allow(unsafe_code)]
 pub mod disk;
 pub mod flight;
@@ -19,6 +20,7 @@ pub mod inflight;
 pub mod inherit;
 pub mod lease;
 pub mod limits;
+pub mod mailbox;
 pub mod memory;
 pub mod queue;
 pub mod request;

@@ -183,6 +183,16 @@ impl<D: Disk> Queue<D> {
                     }
                     let _ = reply.send(());
                 }
+                Command::SetLog(log, reply) => {
+                    if let Some(ring) = &mut self.ring {
+                        ring.vring.set_log(log);
+                    }
+                    let _ = reply.send(());
+                }
+                Command::Grow(capacity, reply) => {
+                    self.parts.can.capacity = capacity;
+                    let _ = reply.send(());
+                }
                 Command::Fence(reaction, reply) => self.gate.close(reaction, reply),
                 Command::Resume(key) => {
                     self.parts.sealer.set_key(key);

@@ -21,8 +21,9 @@ use crate::{
     device::Device,
     disk::{buffer::Pool, engine::Engine, uring::Uring},
     inherit::inherited,
-    lease::{self, Keeper, LeaseError, Source},
+    lease::{self, Duty, Keeper, LeaseError, Source},
     limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME},
+    mailbox::{Slot, mailbox},
     memory::cut,
     queue::{
         Parts, Queue, Shared,
@@ -30,7 +31,7 @@ use crate::{
     },
     sandbox::{Sandbox, Wishes, syscalls::Allowed},
     seal::Sealer,
-    server::Server,
+    server::{Server, Watch},
     session::Session,
 };
 
@@ -42,15 +43,20 @@ use crate::{
 pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
     let stop = stop_signal()?;
     cut::survive().context("watching for the loss of memory")?;
-    let open = || Backing::open(&config.blk_file, config.read_only, config.cache);
-    let backing = Arc::new(patiently(open, BackingError::is_in_use)?);
+    let mut backing = open_image(config)?;
     backing.is_disk(config.disk_id)?;
     let server = open_front_end(&config.front_end)?;
     let sandbox = Sandbox::enter(wishes(config))?;
     let source =
         Source { keyd: config.keyd.clone(), disk: backing.disk(), read_only: config.read_only };
-    let attached = patiently(|| lease::attach(&source), LeaseError::is_in_use)?;
-    backing.agrees_with(&attached.1.record)?;
+    let attached = match config.incoming {
+        true => None,
+        false => Some(patiently(|| lease::attach(&source), LeaseError::is_in_use)?),
+    };
+    if let Some((_, terms, _)) = &attached {
+        backing.agree(&terms.record)?;
+    }
+    let backing = Arc::new(backing);
 
     let shared = Arc::new(Shared::default());
     let mut queues = Vec::new();
@@ -60,8 +66,12 @@ pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
         queues.push(queue);
         threads.push(thread);
     }
-    let keeper = Keeper::new(source, attached, queues.clone())?;
-    let (keeper_stop, keeper_thread) = start_keeper(keeper)?;
+    let (grown, sizes) = mailbox()?;
+    let mut keeper = Keeper::new(source, backing.clone(), queues.clone(), grown);
+    if let Some(attached) = attached {
+        keeper.hold(attached)?;
+    }
+    let (duties, keeper_thread) = start_keeper(keeper)?;
     // Before: it asks the file system.
     let description = backing.description();
     let sandbox = sandbox.close(allowed)?;
@@ -69,10 +79,10 @@ pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
     eprintln!("vhost-backend: serving {description}");
 
     let device = Device::new(backing.abilities(config.discard), config.queues);
-    let session = Session::new(device, shared, &queues, config.queue_size);
-    let outcome = server.serve(session, &stop);
+    let session = Session::new(device, shared, &queues, config.queue_size, duties.clone());
+    let outcome = server.serve(session, &Watch { stop, sizes });
 
-    drop(keeper_stop);
+    duties.send(Duty::End);
     let _ = keeper_thread.join();
     queues.iter().for_each(|queue| queue.tell(Command::Exit));
     threads.into_iter().for_each(|thread| {
@@ -81,6 +91,15 @@ pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
     // The rings would hold them for some milliseconds more: who comes next must not be told that the image is in use.
     let _ = backing.unlock();
     Ok(outcome?)
+}
+
+/// Opens the image: as ours, or as another process's that will let go of it.
+fn open_image(config: &Config) -> Result<Backing, BackingError> {
+    let (path, read_only, cache) = (&config.blk_file, config.read_only, config.cache);
+    match config.incoming {
+        true => Backing::open_unlocked(path, read_only, cache),
+        false => patiently(|| Backing::open(path, read_only, cache), BackingError::is_in_use),
+    }
 }
 
 fn wishes(config: &Config) -> Wishes<'_> {
@@ -215,16 +234,14 @@ fn run_queue(number: u16, queue: Queue<Engine>) {
     }
 }
 
-/// Starts the lease thread; dropping the first result ends it. What a thread asks of the system as it begins is
-/// behind it when this returns.
-fn start_keeper(keeper: Keeper) -> io::Result<(UnixStream, JoinHandle<()>)> {
-    let (ours, theirs) = UnixStream::pair()?;
-    let stop = OwnedFd::from(theirs);
+/// Starts the lease thread. What a thread asks of the system as it begins is behind it when this returns.
+fn start_keeper(keeper: Keeper) -> io::Result<(Slot<Duty>, JoinHandle<()>)> {
+    let (slot, duties) = mailbox()?;
     let (runs, begun) = mpsc::channel();
     let thread = thread::Builder::new().name("lease".into()).spawn(move || {
         let _ = runs.send(());
-        keeper.run(&stop);
+        keeper.run(&duties);
     })?;
     let _ = begun.recv();
-    Ok((ours, thread))
+    Ok((slot, thread))
 }

@@ -1,5 +1,6 @@
 //! The front end's socket: made or taken over, and one connection served after the other.
 
+pub mod back_channel;
 mod message;
 
 use std::{
@@ -22,7 +23,8 @@ use rustix::{
 use thiserror::Error;
 use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
-use crate::session::Session;
+use crate::{mailbox::Mailbox, session::Session};
+use back_channel::BackChannel;
 use message::{Heard, wait_for_message};
 
 /// What a front end did that is refused for its silence.
@@ -105,15 +107,15 @@ impl Server {
         }
     }
 
-    /// Serves front ends until `stop` becomes readable, or the handed-over connection ends.
+    /// Serves front ends until a stop is asked for, or the handed-over connection ends.
     ///
     /// # Errors
     /// [`ServerError::Wait`].
-    pub fn serve(self, session: Session, stop: &OwnedFd) -> Result<(), ServerError> {
+    pub fn serve(self, session: Session, watch: &Watch) -> Result<(), ServerError> {
         let session = Arc::new(Mutex::new(session));
         match self {
-            Self::Connection(stream) => serve_connection(stream, &session, stop),
-            Self::Listener(listener, _path) => accept(&listener, &session, stop),
+            Self::Connection(stream) => serve_connection(stream, &session, watch),
+            Self::Listener(listener, _path) => accept(&listener, &session, watch),
         }
     }
 }
@@ -121,29 +123,41 @@ impl Server {
 fn accept(
     listener: &UnixListener,
     session: &Arc<Mutex<Session>>,
-    stop: &OwnedFd,
+    watch: &Watch,
 ) -> Result<(), ServerError> {
-    while wait_for(listener.as_fd(), stop)? {
-        match listener.accept() {
-            Ok((stream, _)) => serve_connection(stream, session, stop)?,
-            // The front end has gone again, or descriptors are short for a moment.
-            Err(error) => eprintln!("vhost-backend: accepting a front end: {error}"),
+    loop {
+        match wait_for(listener.as_fd(), watch)? {
+            Woken::Stop => return Ok(()),
+            Woken::Size => grow(session, watch),
+            Woken::Ready => match listener.accept() {
+                Ok((stream, _)) => serve_connection(stream, session, watch)?,
+                // The front end has gone again, or descriptors are short for a moment.
+                Err(error) => eprintln!("vhost-backend: accepting a front end: {error}"),
+            },
         }
     }
-    Ok(())
+}
+
+fn grow(session: &Mutex<Session>, watch: &Watch) {
+    let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+    watch.sizes.take().for_each(|size| session.grow(size));
 }
 
 /// Serves one front end until it leaves or misbehaves. Either way the device is ready for the next.
 fn serve_connection(
     stream: UnixStream,
     session: &Arc<Mutex<Session>>,
-    stop: &OwnedFd,
+    watch: &Watch,
 ) -> Result<(), ServerError> {
     let watched = stream.try_clone()?;
     let mut handler = BackendReqHandler::from_stream(stream, session.clone());
     let outcome = loop {
-        match wait_for_message(&watched, stop) {
+        match wait_for_message(&watched, watch) {
             Ok(Heard::Message) => {}
+            Ok(Heard::Size) => {
+                grow(session, watch);
+                continue;
+            }
             Ok(Heard::Stop) => break Ok(()),
             Ok(Heard::Unfinished) => {
                 eprintln!("vhost-backend: front end refused: {UNFINISHED}; it may connect again");
@@ -151,11 +165,15 @@ fn serve_connection(
             }
             Err(error) => break Err(error),
         }
+        let back_channel = BackChannel::offered(&watched);
         if let Err(error) = handler.handle_request() {
             if !matches!(error, VhostError::Disconnected) {
                 eprintln!("vhost-backend: front end refused: {error}; it may connect again");
             }
             break Ok(());
+        }
+        if let Some(channel) = back_channel {
+            session.lock().unwrap_or_else(PoisonError::into_inner).set_back_channel(channel);
         }
     };
     drop(handler);
@@ -163,16 +181,39 @@ fn serve_connection(
     Ok(outcome?)
 }
 
-/// Waits until `fd` is readable (`true`) or a stop is asked for (`false`).
-fn wait_for(fd: BorrowedFd<'_>, stop: &OwnedFd) -> io::Result<bool> {
+/// What else the control thread listens to while it waits for a front end.
+#[derive(Debug)]
+pub struct Watch {
+    /// Readable: the process is to end.
+    pub stop: OwnedFd,
+    /// How many bytes the disk has now.
+    pub sizes: Mailbox<u64>,
+}
+
+/// Why a wait ended.
+enum Woken {
+    Stop,
+    Size,
+    Ready,
+}
+
+/// Waits until `fd` is readable, or there is something else to do.
+fn wait_for(fd: BorrowedFd<'_>, watch: &Watch) -> io::Result<Woken> {
     loop {
-        let mut fds =
-            [PollFd::from_borrowed_fd(fd, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
+        let mut fds = [
+            PollFd::new(&watch.stop, PollFlags::IN),
+            PollFd::new(&watch.sizes, PollFlags::IN),
+            PollFd::from_borrowed_fd(fd, PollFlags::IN),
+        ];
         match poll(&mut fds, None) {
-            Ok(_) if !fds[1].revents().is_empty() => return Ok(false),
-            Ok(_) if !fds[0].revents().is_empty() => return Ok(true),
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
+        }
+        match fds.each_ref().map(|fd| !fd.revents().is_empty()) {
+            [true, _, _] => return Ok(Woken::Stop),
+            [_, true, _] => return Ok(Woken::Size),
+            [_, _, true] => return Ok(Woken::Ready),
+            _ => {}
         }
     }
 }

@@ -28,13 +28,17 @@ use vhost::{
 
 use crate::{
     device::Device,
+    dirty::Log,
     inflight::{Geometry, Region},
+    lease::Duty,
     limits::{MEMORY_REGIONS_MAX, STOP_TIME},
+    mailbox::Slot,
     memory::{Memory, cut},
     queue::{
         Shared,
         command::{Command, Held, QueueHandle, RingSetup, Stop},
     },
+    server::back_channel::BackChannel,
     vring::{Addresses, Vring},
 };
 
@@ -44,10 +48,15 @@ pub struct Session {
     device: Device,
     shared: Arc<Shared>,
     queue_size: u16,
+    /// Where it is said whether the VM runs here.
+    keeper: Slot<Duty>,
     accepted: u64,
     writeback: bool,
     memory: Memory,
     inflight: Option<Region>,
+    log: Option<Log>,
+    /// The front end's ear, if it has one.
+    back_channel: Option<BackChannel>,
     rings: Vec<Ring>,
 }
 
@@ -75,6 +84,7 @@ impl Session {
         shared: Arc<Shared>,
         queues: &[QueueHandle],
         queue_size: u16,
+        keeper: Slot<Duty>,
     ) -> Self {
         let ring = |queue: &QueueHandle| Ring {
             queue: queue.clone(),
@@ -89,10 +99,13 @@ impl Session {
             device,
             shared,
             queue_size,
+            keeper,
             accepted: 0,
             writeback: true,
             memory: Memory::default(),
             inflight: None,
+            log: None,
+            back_channel: None,
             rings: queues.iter().map(ring).collect(),
         }
     }
@@ -107,10 +120,25 @@ impl Session {
         }
         self.memory = Memory::default();
         cut::forget();
-        self.inflight = None;
+        (self.inflight, self.log, self.back_channel) = (None, None, None);
         self.accepted = 0;
         self.writeback = true;
         self.apply_cache_mode();
+    }
+
+    /// The front end will hear here what it did not ask.
+    pub fn set_back_channel(&mut self, channel: BackChannel) {
+        self.back_channel = Some(channel);
+    }
+
+    /// The disk has `capacity` bytes now: tells the front end, which tells the guest.
+    pub fn grow(&mut self, capacity: u64) {
+        self.device.grow(capacity);
+        if let Some(channel) = &self.back_channel
+            && let Err(error) = channel.config_changed()
+        {
+            eprintln!("vhost-backend: telling the front end of the disk's new size: {error}");
+        }
     }
 
     fn ring(&mut self, index: u32) -> Result<&mut Ring> {
@@ -133,19 +161,41 @@ impl Session {
 
     /// Gives running rings the new map, and returns when none of them uses the old one.
     fn spread_memory(&self) -> Result<()> {
+        self.spread(|reply| Command::SetMemory(self.memory.map(), reply))
+    }
+
+    /// Where writes to guest memory are to be marked, if the front end wants that now.
+    fn log_in_use(&self) -> Option<Log> {
+        self.log.clone().filter(|_| Device::logs(self.accepted))
+    }
+
+    fn spread_log(&self) -> Result<()> {
+        self.spread(|reply| Command::SetLog(self.log_in_use(), reply))
+    }
+
+    /// Tells running rings something, and returns when all have it.
+    fn spread(&self, command: impl Fn(mpsc::Sender<()>) -> Command) -> Result<()> {
         let (reply, done) = mpsc::channel();
         let running: Vec<&Ring> = self.rings.iter().filter(|ring| ring.running).collect();
         for ring in &running {
-            ring.queue.tell(Command::SetMemory(self.memory.map(), reply.clone()));
+            ring.queue.tell(command(reply.clone()));
         }
         running.iter().try_for_each(|_| done.recv_timeout(STOP_TIME).map_err(unanswered))
+    }
+
+    /// A VM whose memory was being copied has stopped: it goes on elsewhere. Should it go on here, a ring is started
+    /// again.
+    fn leave_if_it_moves(&self) {
+        if self.log_in_use().is_some() && self.rings.iter().all(|ring| !ring.running) {
+            self.keeper.send(Duty::LetGo);
+        }
     }
 
     fn start(&mut self, index: u32, kick: OwnedFd) -> Result<()> {
         let event_idx = Device::event_idx(self.accepted);
         let track =
             self.inflight.as_ref().and_then(|region| region.track(u16::try_from(index).ok()?));
-        let memory = self.memory.map();
+        let (memory, log) = (self.memory.map(), self.log_in_use());
         let [descriptors, avail, used] = self.ring(index)?.addresses;
         let translate = |address| self.memory.translate(address).map_err(refused);
         let addresses = Addresses {
@@ -156,12 +206,14 @@ impl Session {
         let ring = self.ring(index)?;
         // A front end may hand over another kick descriptor without a stop before.
         ring.stop(Held::Fail)?;
-        let vring = Vring::new(&memory, addresses, ring.size, ring.base, event_idx, track)
+        let mut vring = Vring::new(&memory, addresses, ring.size, ring.base, event_idx, track)
             .map_err(refused)?;
+        vring.set_log(log);
         let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
         ring.queue.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call })));
         ring.queue.tell(Command::Enable(ring.enabled));
         ring.running = true;
+        self.keeper.send(Duty::HaveDisk);
         Ok(())
     }
 }
@@ -232,8 +284,12 @@ impl VhostUserBackendReqHandlerMut for Session {
         if features & !self.device.features() != 0 {
             return Err(Error::FeatureMismatch);
         }
+        let logged = self.log_in_use().is_some();
         self.accepted = features;
         self.apply_cache_mode();
+        if logged != self.log_in_use().is_some() {
+            self.spread_log()?;
+        }
         // Without protocol features there is no SET_VRING_ENABLE: rings are enabled from the start.
         if features & VhostUserVirtioFeatures::PROTOCOL_FEATURES.bits() == 0 {
             self.rings.iter_mut().for_each(|ring| ring.enable(true));
@@ -281,7 +337,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         let ring = self.ring(index)?;
         ring.stop(Held::Fail)?;
         ring.call = None;
-        Ok(VhostUserVringState::new(index, u32::from(ring.base)))
+        let base = u32::from(ring.base);
+        self.leave_if_it_moves();
+        Ok(VhostUserVringState::new(index, base))
     }
 
     fn set_vring_kick(&mut self, index: u8, fd: Option<File>) -> Result<()> {
@@ -402,7 +460,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         Err(NOT_OFFERED)
     }
 
-    fn set_log_base(&mut self, _: &VhostUserLog, _: File) -> Result<()> {
-        Err(NOT_OFFERED)
+    fn set_log_base(&mut self, given: &VhostUserLog, file: File) -> Result<()> {
+        let place = (given.mmap_offset, given.mmap_size);
+        self.log = Some(Log::map(file, place, &self.memory.map()).map_err(refused)?);
+        self.spread_log()
     }
 }

@@ -17,6 +17,7 @@ use virtio_bindings::virtio_ring::{
 use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, VolatileSlice};
 
 use crate::{
+    dirty::Log,
     guest::{Chain, Segment},
     inflight::{Corrupted, Left, Track},
     limits::CHAIN_LEN_MAX,
@@ -81,6 +82,8 @@ pub struct Vring {
     track: Option<Track>,
     /// Taken by a predecessor and not answered, the oldest last. They come before the avail ring.
     left: Vec<u16>,
+    /// Where what is written to guest memory is marked, while somebody copies it.
+    log: Option<Log>,
 }
 
 impl Vring {
@@ -109,6 +112,7 @@ impl Vring {
             published: Wrapping(0),
             track,
             left: Vec::new(),
+            log: None,
         };
         ring.descriptors(memory)?;
         ring.avail(memory)?;
@@ -133,6 +137,25 @@ impl Vring {
         // The interrupt for what it answered last may not have been sent: a driver that waits for any of it gets one.
         self.published = self.next_used - Wrapping(self.size);
         self.pending(memory).map(|_| ())
+    }
+
+    /// Where writes to guest memory are to be marked from now on, the used ring's here, buffers' by who writes them.
+    pub fn set_log(&mut self, log: Option<Log>) {
+        self.log = log;
+        self.mark_used();
+    }
+
+    /// Where writes to guest memory are to be marked.
+    #[must_use]
+    pub fn log(&self) -> Option<&Log> {
+        self.log.as_ref()
+    }
+
+    /// It is two or three pages at most: which part was written is not worth to be known.
+    fn mark_used(&self) {
+        if let Some(log) = &self.log {
+            log.mark(self.addresses.used, used_len(self.size) as u64);
+        }
     }
 
     /// Whether a successor will know what is with this side.
@@ -230,6 +253,7 @@ impl Vring {
             track.shown(self.next_used.0);
         }
         self.shown = self.next_used;
+        self.mark_used();
     }
 
     /// Whether there are used elements that the driver has not been asked about.
@@ -273,6 +297,7 @@ impl Vring {
             let at = 4 + USED_ELEMENT_LEN * usize::from(self.size);
             store(&used, at, self.next_avail.0.to_le());
         }
+        self.mark_used();
         // The wish must be visible before the ring is looked at again.
         fence(Ordering::SeqCst);
         Ok(())
@@ -289,9 +314,13 @@ impl Vring {
     }
 
     fn used<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<VolatileSlice<'m>, RingError> {
-        let len = 4 + USED_ELEMENT_LEN * usize::from(self.size) + 2;
-        part(memory, self.addresses.used, len, 4, "used ring")
+        part(memory, self.addresses.used, used_len(self.size), 4, "used ring")
     }
+}
+
+/// Bytes of a used ring.
+fn used_len(size: u16) -> usize {
+    4 + USED_ELEMENT_LEN * usize::from(size) + 2
 }
 
 /// A part of the ring in guest memory.

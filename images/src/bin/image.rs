@@ -12,6 +12,7 @@ use images::{
     SectorSize,
     create::{Options, create},
     info::Info,
+    resize::resize,
     size,
 };
 use indicatif::{ProgressBar, ProgressStyle};
@@ -22,6 +23,7 @@ Examples:
   image create web.img --size 10G                   a disk on the platform's key
   image create db.img --size 1T --des prod          a disk on the key of the DES 'prod'
   image create /dev/vg/db --des prod --dense        a whole volume, every sector written
+  image resize db.img --size 2T                     longer, while its VM runs
   image info web.img --json
 
 Exit status: 0 done, 1 refused or failed (one line on standard error says what to do), 2 wrong usage.";
@@ -41,6 +43,11 @@ struct Cli {
 enum Verb {
     /// Make an encrypted disk, whole or not at all.
     Create(Create),
+    /// Make a disk longer, also while a VM runs on it: its guest is told.
+    ///
+    /// A disk is never made smaller. QEMU tells its guest at once; Cloud Hypervisor does not know how, its guest sees
+    /// the new size when it is started anew.
+    Resize(ResizeArgs),
     /// Tell what an image is; works without the daemon for what the header says.
     Info(InfoArgs),
 }
@@ -67,6 +74,18 @@ struct Create {
 }
 
 #[derive(Debug, Args)]
+struct ResizeArgs {
+    /// The image.
+    path: PathBuf,
+    /// Bytes the guest is to see, as with 'create'. A block device defaults to all that fits.
+    #[arg(long, value_parser = size::parse)]
+    size: Option<u64>,
+    /// For scripts: the daemon's record, and who holds the disk.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 struct InfoArgs {
     /// The image.
     path: PathBuf,
@@ -79,6 +98,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.verb {
         Verb::Create(args) => run_create(&cli, args),
+        Verb::Resize(args) => run_resize(&cli, args),
         Verb::Info(args) => run_info(&cli, args),
     };
     match done {
@@ -103,6 +123,19 @@ fn run_create(cli: &Cli, args: &Create) -> Done {
     };
     let record = create(&cli.socket, &options, &mut progress())?;
     println!("{}", record.id);
+    Ok(())
+}
+
+fn run_resize(cli: &Cli, args: &ResizeArgs) -> Done {
+    let status = resize(&args.path, args.size, &cli.socket)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+        return Ok(());
+    }
+    println!("disk {} has {} now", status.record.id, size::show(status.record.geometry.size));
+    for holder in &status.holders {
+        println!("process {} was told", holder.pid);
+    }
     Ok(())
 }
 

@@ -85,7 +85,7 @@ impl Target {
                 let file = temporary.as_file();
                 file.set_len(end).map_err(system("set the length of", &path))?;
                 let file = file.try_clone().map_err(system("open", &path))?;
-                let image = ImageFile::lock(file, &path, Access::ReadWrite)?;
+                let image = ImageFile::made(file, &path, Access::ReadWrite)?;
                 Ok(Draft::File { image, temporary, path })
             }
             Self::Device { image, .. } => {

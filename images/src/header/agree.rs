@@ -10,6 +10,7 @@ use keyd_client::{
 use thiserror::Error;
 
 use super::Header;
+use crate::layout::Layout;
 
 /// The field in which a header differs from the daemon's record.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -30,23 +31,41 @@ pub struct Mismatch {
 
 impl Header {
     /// Compares everything a header says about the disk with the daemon's record: UUID, sector size, data offset,
-    /// length, rule for holes and digest.
+    /// length, rule for holes and digest; and tells the data area by the record. It differs from the header's own
+    /// only while a disk grows: see [`Header::room_for`].
     ///
     /// # Errors
     /// [`Mismatch`] names the first field that differs.
-    pub fn agrees_with(&self, record: &DiskRecord) -> Result<(), Mismatch> {
+    pub fn agrees_with(&self, record: &DiskRecord) -> Result<Layout, Mismatch> {
         let compare = Comparison(record.id);
         let Geometry { sector_size, data_offset, size, holes } = record.geometry;
         let layout = self.layout();
         compare.field("UUID", &self.disk(), &record.id)?;
         compare.field("sector size", &layout.sector_size().bytes(), &sector_size)?;
         compare.field("data offset", &layout.data_offset(), &data_offset)?;
-        compare.field("length", &layout.size(), &size)?;
+        let by_record = self.room_for(size);
+        compare.field("length", &by_record.map_or(layout.size(), |grown| grown.size()), &size)?;
         compare.field("rule for holes", holes_name(self.holes()), holes_name(holes))?;
         let (ours, theirs) = (self.digest(), &record.digest);
         compare.field("digest iterations", &ours.iterations, &theirs.iterations)?;
         compare.field("digest salt", &ours.salt, &theirs.salt)?;
-        compare.field("digest", &ours.digest, &theirs.digest)
+        compare.field("digest", &ours.digest, &theirs.digest)?;
+        Ok(by_record.unwrap_or(layout))
+    }
+
+    /// The data area of a disk of `size` bytes, if the image can be one that grows. A disk grows in an order in which
+    /// each step is less than the next: the image becomes longer, then the daemon's record, last the length that a
+    /// header may state. Between the steps the record is the smaller one, or the stated length is; an image that ends
+    /// before its disk was cut short.
+    #[must_use]
+    pub fn room_for(&self, size: u64) -> Option<Layout> {
+        let layout = self.layout();
+        let between = match self.stated_size() {
+            None => size <= layout.size(),
+            Some(stated) => (stated..=self.room).contains(&size),
+        };
+        let grown = Layout::new(layout.sector_size(), layout.data_offset(), size).ok();
+        grown.filter(|_| between)
     }
 }
 

@@ -86,6 +86,7 @@ struct Facts {
     data_size: DataSize,
     sector_size: SectorSize,
     digest: VolumeKeyDigest,
+    segment_key: String,
     token_key: String,
     token: Token,
     keyslots: usize,
@@ -162,8 +163,16 @@ impl Metadata {
         let digest = judge_digest(digest, segment_key)?;
         let (token_key, token) = judge_tokens(object(root, "tokens")?, digest_key)?;
         check_config(object(root, "config")?, data_offset)?;
-        let facts =
-            Facts { data_offset, data_size, sector_size, digest, token_key, token, keyslots };
+        let facts = Facts {
+            data_offset,
+            data_size,
+            sector_size,
+            digest,
+            segment_key: segment_key.to_owned(),
+            token_key,
+            token,
+            keyslots,
+        };
         Ok(Self { json, facts })
     }
 
@@ -204,6 +213,11 @@ impl Metadata {
 
     pub(super) fn keyslots(&self) -> usize {
         self.facts.keyslots
+    }
+
+    pub(super) fn set_data_size(&mut self, size: u64) {
+        self.json["segments"][&self.facts.segment_key]["size"] = Value::from(size.to_string());
+        self.facts.data_size = DataSize::Fixed(size);
     }
 
     pub(super) fn set_des(&mut self, des: DesName) {

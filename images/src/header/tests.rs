@@ -78,7 +78,7 @@ fn what_is_written_is_read() {
     assert_eq!((header.holes(), header.des().as_str()), (Holes::Zeros, "prod"));
     assert_eq!(header.digest(), &record().digest);
     assert_eq!((header.seqid(), header.keyslots()), (1, 0));
-    assert_eq!(header.agrees_with(&record()), Ok(()));
+    assert_eq!(header.agrees_with(&record()), Ok(header.layout()));
 }
 
 #[test]
@@ -168,7 +168,7 @@ fn a_torn_copy_is_repaired_and_said() {
         let storage = SimStorage::new(bytes);
         let (header, recovery) = Header::read(&storage).unwrap();
         assert_eq!(recovery, expected, "{range:?}");
-        assert_eq!(header.agrees_with(&record()), Ok(()));
+        assert_eq!(header.agrees_with(&record()), Ok(header.layout()));
         assert_eq!(Header::read(&storage).unwrap().1, Recovery::Clean, "{range:?}");
     }
 }
@@ -379,7 +379,8 @@ fn a_data_area_that_does_not_reach_the_end_has_a_fixed_size() {
             String::from_utf8_lossy(&storage.bytes()[BINARY_LEN..HEADER_COPY_LEN]).into_owned();
         assert_eq!(text.contains("\"size\":\"8192\""), fixed, "{text}");
         assert_eq!(text.contains("\"size\":\"dynamic\""), !fixed, "{text}");
-        assert_eq!(Header::read(&storage).unwrap().0.agrees_with(&record()), Ok(()));
+        let header = Header::read(&storage).unwrap().0;
+        assert_eq!(header.agrees_with(&record()), Ok(header.layout()));
     }
 }
 
@@ -422,7 +423,7 @@ proptest::proptest! {
             bytes[place] ^= flip;
         }
         if let Ok((header, _)) = read(bytes) {
-            proptest::prop_assert_eq!(header.agrees_with(&record()), Ok(()));
+            proptest::prop_assert_eq!(header.agrees_with(&record()), Ok(header.layout()));
         }
     }
 }

@@ -92,6 +92,17 @@ impl ImageFile {
     /// # Errors
     /// [`OpenError`].
     pub fn open(path: &Path, access: Access) -> Result<Self, OpenError> {
+        let image = Self::open_unlocked(path, access)?;
+        image.exclude_backends()?;
+        image.admit_lookers()?;
+        Ok(image)
+    }
+
+    /// Opens an image that another process may be using: nothing is to be written before [`ImageFile::lock`].
+    ///
+    /// # Errors
+    /// [`OpenError`], but none of a lock.
+    pub fn open_unlocked(path: &Path, access: Access) -> Result<Self, OpenError> {
         let file = OpenOptions::new()
             .read(true)
             .write(access == Access::ReadWrite)
@@ -99,11 +110,17 @@ impl ImageFile {
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
             .map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
-        Self::lock(file, path, access)
+        Self::of(file, path, access)
     }
 
-    /// Locks a file that was just made for `path` and is not visible there yet.
-    pub(crate) fn lock(file: File, path: &Path, access: Access) -> Result<Self, OpenError> {
+    /// A file that was just made for `path` and is not visible there yet; locked.
+    pub(crate) fn made(file: File, path: &Path, access: Access) -> Result<Self, OpenError> {
+        let image = Self::of(file, path, access)?;
+        image.lock()?;
+        Ok(image)
+    }
+
+    fn of(file: File, path: &Path, access: Access) -> Result<Self, OpenError> {
         let path = path.to_owned();
         let kind = match file.metadata() {
             Ok(metadata) => metadata.file_type(),
@@ -112,10 +129,19 @@ impl ImageFile {
         if !kind.is_file() && !kind.is_block_device() {
             return Err(OpenError::Kind(path));
         }
-        let image = Self { file, path, access, is_block_device: kind.is_block_device() };
-        image.exclude_backends()?;
-        image.admit_lookers()?;
-        Ok(image)
+        Ok(Self { file, path, access, is_block_device: kind.is_block_device() })
+    }
+
+    /// Takes the image's locks, without a wait.
+    ///
+    /// # Errors
+    /// [`OpenError::InUse`], [`OpenError::HeaderBusy`], [`OpenError::Lock`].
+    pub fn lock(&self) -> Result<(), OpenError> {
+        self.exclude_backends()?;
+        self.file.try_lock_shared().map_err(|error| match error {
+            TryLockError::WouldBlock => OpenError::HeaderBusy(self.path.clone()),
+            TryLockError::Error(source) => OpenError::Lock { path: self.path.clone(), source },
+        })
     }
 
     /// The image's path, for messages.

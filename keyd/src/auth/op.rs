@@ -151,6 +151,8 @@ operations! {
     DiskConfirm = "disk-confirm" needs daemon CreateDisk;
     /// Forget an unconfirmed disk.
     DiskAbandon = "disk-abandon" needs daemon CreateDisk, is Administration;
+    /// Make a disk longer.
+    DiskGrow = "disk-grow" needs daemon CreateDisk;
     /// Move a disk to another set.
     DiskMove = "disk-move" needs daemon ManageKeys;
     /// Destroy a disk's DEK.

@@ -34,7 +34,7 @@ pub enum Refused {
     )]
     ForbiddenIn { who: Principal, vault: VaultName, permission: KeyPermission },
     #[error(
-        "disk {0} was made by another user: its maker or an administrator confirms or abandons it"
+        "disk {0} was made by another user: its maker or an administrator confirms, abandons or grows it"
     )]
     NotYours(DiskId),
     #[error("no vault '{0}': 'keyd vault list' shows the vaults")]
@@ -195,6 +195,16 @@ pub enum Refused {
     DiskSize { size: u64, sector_size: u32 },
     #[error("a disk has at most {DISK_SIZE_MAX} bytes, not {0}")]
     DiskTooLarge(u64),
+    #[error(
+        "disk {id} has {has} bytes: a disk is never made smaller, as what its guest keeps at the end would be lost"
+    )]
+    Shrink { id: DiskId, has: u64 },
+    #[error(
+        "disk {0} is dense: its new sectors would have to be written first; make a larger disk and copy the data"
+    )]
+    DenseGrowth(DiskId),
+    #[error("{0} is a snapshot or an image: only a disk grows; make a disk from it")]
+    GrowsNot(DiskId),
     #[error("a data offset of {0} bytes is not a multiple of 4096 between 32 KiB and 1 GiB")]
     DataOffset(u64),
     #[error(
@@ -316,6 +326,9 @@ impl Refused {
                 | Self::SectorSize(_)
                 | Self::DiskSize { .. }
                 | Self::DiskTooLarge(_)
+                | Self::Shrink { .. }
+                | Self::DenseGrowth(_)
+                | Self::GrowsNot(_)
                 | Self::DataOffset(_)
                 | Self::LeaseLength(_)
                 | Self::Grace(_)

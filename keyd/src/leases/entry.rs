@@ -52,6 +52,8 @@ pub(super) struct Entry {
     pub(super) stream: Arc<UnixStream>,
     /// It was told that the key is back.
     granted: bool,
+    /// The disk has grown to so many bytes since it began to attach, and it was not told yet.
+    grown: Option<u64>,
 }
 
 impl Entry {
@@ -65,6 +67,7 @@ impl Entry {
             cut_off: false,
             stream,
             granted: false,
+            grown: None,
         }
     }
 
@@ -77,6 +80,20 @@ impl Entry {
         self.stage = Stage::Parked;
         self.ends = None;
         self.granted = false;
+    }
+
+    pub(super) fn grow(&mut self, size: u64) {
+        self.grown = Some(size);
+        if self.stage != Stage::Attaching {
+            self.tell_growth();
+        }
+    }
+
+    /// Says what could not be said before its attach was answered.
+    pub(super) fn tell_growth(&mut self) {
+        if let Some(size) = self.grown.take() {
+            self.say(&Event::Grown { size });
+        }
     }
 
     pub(super) fn renew(&mut self) {

@@ -229,3 +229,38 @@ fn a_lease_that_runs_out_ends_the_waiting_and_does_not_count_as_a_hang_up() {
     assert!(!revocation.confirmed());
     assert!(matches!(revocation.holders[0].answer, Answer::Unconfirmed { .. }));
 }
+
+#[test]
+fn holders_of_a_disk_hear_that_it_has_grown() {
+    let leases = Leases::default();
+    let (disk, dek) = (DiskId::random(), volume_key::generate().unwrap());
+    let mut other = held(&leases, DiskId::random());
+    let mut holder = held(&leases, disk);
+    leases.grown(disk, 7);
+    assert_eq!(heard(&mut holder).unwrap().0, Event::Grown { size: 7 });
+    // Also without its key: the guest is to see its disk as it is.
+    revoke(&leases, &holder);
+    heard(&mut holder).unwrap();
+    leases.fenced(holder.lease, &REPORT);
+    leases.grown(disk, 8);
+    assert_eq!(heard(&mut holder).unwrap().0, Event::Grown { size: 8 });
+    assert!(heard(&mut holder).is_none() && heard(&mut other).is_none());
+
+    // Before its attach is answered a holder could not make sense of it.
+    leases.end(holder.lease, LeaseOver::HungUp);
+    let mut peer = entered(&leases, claim(disk, false)).unwrap();
+    leases.grown(disk, 9);
+    assert!(heard(&mut peer).is_none());
+    let epoch = leases.epoch(peer.lease);
+    assert_eq!(leases.hand_over(peer.lease, epoch, &Event::Reclaimed, &dek), HandOver::Done);
+    assert_eq!(heard(&mut peer).unwrap().0, Event::Reclaimed);
+    assert_eq!(heard(&mut peer).unwrap().0, Event::Grown { size: 9 });
+
+    leases.end(peer.lease, LeaseOver::HungUp);
+    let mut parked = entered(&leases, claim(disk, false)).unwrap();
+    leases.grown(disk, 10);
+    assert_eq!(leases.park(parked.lease, &Event::Granted), HandOver::Done);
+    assert_eq!(heard(&mut parked).unwrap().0, Event::Granted);
+    assert_eq!(heard(&mut parked).unwrap().0, Event::Grown { size: 10 });
+    assert!(heard(&mut parked).is_none(), "once");
+}

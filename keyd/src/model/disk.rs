@@ -2,7 +2,7 @@
 
 use keyd_client::{
     DesName, DiskId, KeyId, KeyVersion, Principal, WrappedDek,
-    message::{DiskKind, DiskRecord, Geometry, UnixMillis, VolumeKeyDigest},
+    message::{DiskKind, DiskRecord, Geometry, Holes, UnixMillis, VolumeKeyDigest},
 };
 use serde::{Deserialize, Serialize};
 
@@ -98,6 +98,24 @@ impl Disk {
         Ok(())
     }
 
+    /// The same disk with a longer data area. Saying so twice is no error: the first answer may have been lost.
+    ///
+    /// # Errors
+    /// [`Refused::Unconfirmed`], [`Refused::GrowsNot`], [`Refused::Shrink`], [`Refused::DenseGrowth`], and those of
+    /// [`check_geometry`].
+    pub fn grown(self, size: u64) -> Result<Self, Refused> {
+        let (id, has) = (self.id, self.geometry.size);
+        let geometry = Geometry { size, ..self.geometry };
+        check_geometry(&geometry)?;
+        match self {
+            _ if !self.confirmed => Err(Refused::Unconfirmed(id)),
+            _ if self.kind != DiskKind::Disk => Err(Refused::GrowsNot(id)),
+            _ if size < has => Err(Refused::Shrink { id, has }),
+            _ if size > has && self.geometry.holes == Holes::None => Err(Refused::DenseGrowth(id)),
+            disk => Ok(Self { geometry, ..disk }),
+        }
+    }
+
     /// Whether `kind` can be made from it (Azure: snapshots of disks, images of disks and snapshots, disks of both).
     ///
     /// # Errors
@@ -136,8 +154,6 @@ pub fn check_geometry(geometry: &Geometry) -> Result<(), Refused> {
 
 #[cfg(test)]
 mod tests {
-    use keyd_client::message::Holes;
-
     use super::*;
 
     fn geometry(sector_size: u32, data_offset: u64, size: u64) -> Geometry {

@@ -34,6 +34,11 @@ impl Service {
             DiskRequest::Abandon { id } => {
                 self.act(by, None, id, |permit| ops::disk_abandon::run(core, permit, id))?
             }
+            DiskRequest::Grow { id, size } => {
+                let disk =
+                    self.act(by, None, id, |permit| ops::disk_grow::run(core, permit, id, size))?;
+                Reply::Disk(Box::new(disk))
+            }
             DiskRequest::Move { id, des } => {
                 self.act(by, None, id, |permit| ops::disk_move::run(core, permit, id, &des))?
             }

@@ -11,7 +11,7 @@ use keyd_client::message::Reaction;
 use rustix::io::write;
 use vm_memory::GuestMemoryMmap;
 
-use crate::vring::Vring;
+use crate::{dirty::Log, vring::Vring};
 
 /// A ring to serve.
 #[derive(Debug)]
@@ -39,6 +39,10 @@ pub enum Command {
     SetCall(Option<OwnedFd>),
     /// Guest memory has changed; the answer says that the old map is not used any more.
     SetMemory(Arc<GuestMemoryMmap>, mpsc::Sender<()>),
+    /// Mark what is written to guest memory here from now on; the answer says that it is so.
+    SetLog(Option<Log>, mpsc::Sender<()>),
+    /// The disk has so many bytes now; the answer says that requests behind its old end are taken.
+    Grow(u64, mpsc::Sender<()>),
     /// The key is gone: fence.
     Fence(Reaction, FenceReply),
     /// Here is the key: go on.

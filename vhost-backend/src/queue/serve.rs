@@ -298,6 +298,12 @@ impl<D: Disk> Queue<D> {
         let id = if flight.action() == Action::Id && status == Status::Ok { 20 } else { 0 };
         let written =
             if answered { u32::try_from(to_guest + id + 1).unwrap_or(u32::MAX) } else { 0 };
+        if let Some(log) = ring.vring.log() {
+            // A read that failed may have come in part.
+            let data =
+                if flight.action() == Action::Read { flight.chain.data_to_guest() } else { id };
+            flight.chain.places(data).for_each(|(address, len)| log.mark(address, len));
+        }
         self.with_ring(|ring| ring.vring.push_used(&ring.memory, head, written));
     }
 

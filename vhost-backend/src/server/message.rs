@@ -6,10 +6,7 @@
 
 use std::{
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::net::UnixStream,
-    },
+    os::{fd::AsFd, unix::net::UnixStream},
     time::{Duration, Instant},
 };
 
@@ -20,7 +17,7 @@ use rustix::{
 };
 use vhost::vhost_user::message::MAX_MSG_SIZE;
 
-use super::wait_for;
+use super::{Watch, Woken, wait_for};
 use crate::limits::MESSAGE_TIME;
 
 /// Bytes of a message's header: request, flags, length of the body.
@@ -34,6 +31,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(super) enum Heard {
     /// A message that can be handled without a wait, or the end of the connection.
     Message,
+    /// The disk has another size.
+    Size,
     /// The process is to end.
     Stop,
     /// Part of a message, and no more of it in time.
@@ -41,9 +40,11 @@ pub(super) enum Heard {
 }
 
 /// Waits for the next message: for ever until it begins, then for a limited time.
-pub(super) fn wait_for_message(stream: &UnixStream, stop: &OwnedFd) -> io::Result<Heard> {
-    if !wait_for(stream.as_fd(), stop)? {
-        return Ok(Heard::Stop);
+pub(super) fn wait_for_message(stream: &UnixStream, watch: &Watch) -> io::Result<Heard> {
+    match wait_for(stream.as_fd(), watch)? {
+        Woken::Stop => return Ok(Heard::Stop),
+        Woken::Size => return Ok(Heard::Size),
+        Woken::Ready => {}
     }
     let late = Instant::now() + MESSAGE_TIME;
     loop {
@@ -58,7 +59,7 @@ pub(super) fn wait_for_message(stream: &UnixStream, stop: &OwnedFd) -> io::Resul
         if Instant::now() > late {
             return Ok(Heard::Unfinished);
         }
-        if !poll_one(stop, PollFlags::IN, &pause)?.is_empty() {
+        if !poll_one(&watch.stop, PollFlags::IN, &pause)?.is_empty() {
             return Ok(Heard::Stop);
         }
     }
@@ -94,16 +95,24 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::mailbox::{Slot, mailbox};
 
     fn message(told: u32, body: &[u8]) -> Vec<u8> {
         [&1u32.to_le_bytes()[..], &1u32.to_le_bytes(), &told.to_le_bytes(), body].concat()
     }
 
+    /// What a server watches, and the other ends of it: it is told to stop when the first goes.
+    fn watch() -> (Watch, UnixStream, Slot<u64>) {
+        let (stop, ring) = UnixStream::pair().unwrap();
+        let (grown, sizes) = mailbox().unwrap();
+        (Watch { stop: stop.into(), sizes }, ring, grown)
+    }
+
     fn hear(bytes: &[u8]) -> Heard {
-        let (stop, _keep) = UnixStream::pair().unwrap();
+        let (watch, _stop, _grown) = watch();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
-        wait_for_message(&ours, &stop.into()).unwrap()
+        wait_for_message(&ours, &watch).unwrap()
     }
 
     #[test]
@@ -117,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_stop_is_heard_inside_a_message() {
-        let (stop, ring) = UnixStream::pair().unwrap();
+        let (watch, ring, _grown) = watch();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&[1, 0]).unwrap();
         let began = Instant::now();
@@ -125,17 +134,26 @@ mod tests {
             std::thread::sleep(Duration::from_millis(50));
             drop(ring);
         });
-        assert_eq!(wait_for_message(&ours, &stop.into()).unwrap(), Heard::Stop);
+        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Stop);
         assert!(began.elapsed() < MESSAGE_TIME);
         ringing.join().unwrap();
     }
 
     #[test]
+    fn a_disk_that_grows_is_heard_of() {
+        let (watch, _stop, grown) = watch();
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        grown.send(5);
+        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Size);
+        assert!(watch.sizes.take().eq([5]));
+    }
+
+    #[test]
     fn a_peer_that_is_gone_is_heard() {
-        let (stop, _keep) = UnixStream::pair().unwrap();
+        let (watch, _stop, _grown) = watch();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&[1, 0]).unwrap();
         drop(theirs);
-        assert_eq!(wait_for_message(&ours, &stop.into()).unwrap(), Heard::Message);
+        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Message);
     }
 }

@@ -166,6 +166,13 @@ pub enum DiskRequest {
         /// Which.
         id: DiskId,
     },
+    /// The image of a disk has become longer: from now on the disk is, too, while it runs. Never shorter.
+    Grow {
+        /// Which.
+        id: DiskId,
+        /// Length of the data area, bytes.
+        size: u64,
+    },
     /// Move a disk to another DES, while it runs.
     Move {
         /// Which.

@@ -65,6 +65,11 @@ pub enum Event {
     Granted,
     /// Answer to [`HolderMessage::Reclaim`]; the DEK follows the frame.
     Reclaimed,
+    /// The disk is longer now, and so is its image.
+    Grown {
+        /// Length of the data area, bytes.
+        size: u64,
+    },
     /// The reclaim was refused (the key went again); wait for the next [`Event::Granted`].
     StillRevoked(Refusal),
 }

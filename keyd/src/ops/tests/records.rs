@@ -1,6 +1,9 @@
 //! Disks, snapshots and images: what is made from what, in which set. And restrictions, which refuse with their reason.
 
-use keyd_client::message::DiskKind;
+use keyd_client::{
+    message::{DiskKind, GrantRequest},
+    permission::Permission,
+};
 
 use super::*;
 
@@ -215,4 +218,49 @@ fn lists_fit_their_frames_at_their_worst() {
     let one = VaultRequest::Show { name: "vault-1".parse().unwrap() };
     let one = serde_json::to_vec(&daemon.ask(one)).unwrap();
     assert!(list.len() < BODY_LEN_MAX && one.len() < BODY_LEN_MAX, "{} {}", list.len(), one.len());
+}
+
+#[test]
+fn only_a_disk_that_may_grow_grows() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let before = daemon.disk(disk).record;
+    let size = before.geometry.size;
+    let grow = |id, size| DiskRequest::Grow { id, size };
+    let mut holder = daemon.attach(disk);
+    daemon.ask(grow(disk, size + 4096));
+    holder.expect(&Event::Grown { size: size + 4096 });
+    let after = daemon.disk(disk).record;
+    assert_eq!(after.geometry, Geometry { size: size + 4096, ..before.geometry });
+    assert!((after.wrapped, after.digest) == (before.wrapped, before.digest), "and nothing else");
+    let row = daemon.records("disk-grow").pop().unwrap();
+    assert!(row.detail.contains(&format!("from={size} to={}", size + 4096)), "{row:?}");
+    daemon.ask(grow(disk, size + 4096));
+
+    let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
+    let dense = Geometry { holes: Holes::None, ..geometry() };
+    let create = |geometry| match daemon.ask(DiskRequest::Create { des: Some(des("s")), geometry })
+    {
+        Reply::Disk(disk) => disk.record.id,
+        other => panic!("{other:?}"),
+    };
+    let (dense, unconfirmed) = (create(dense), create(geometry()));
+    daemon.ask(DiskRequest::Confirm { id: dense });
+    for (id, size, words) in [
+        (disk, size, "never made smaller"),
+        (disk, size + 4097, "whole sectors"),
+        (disk, u64::MAX - 511, "has at most"),
+        (snapshot, size + 8192, "only a disk grows"),
+        (dense, size + 8192, "is dense"),
+        (unconfirmed, size + 8192, "not confirmed yet"),
+        (DiskId::random(), size + 8192, "no disk"),
+    ] {
+        let refused = daemon.refused(grow(id, size));
+        assert!(refused.message.contains(words), "{words}: {}", refused.message);
+    }
+    // A record that goes further than its image makes a disk that nobody can attach: not for everybody.
+    let (principal, permissions) = (Principal::User(7), all(&[Permission::CreateDisk]));
+    daemon.ask(GrantRequest::Set { principal, permissions });
+    let refused = daemon.try_as(7, grow(disk, size + 8192)).unwrap_err();
+    assert!(refused.message.contains("made by another user"), "{}", refused.message);
 }

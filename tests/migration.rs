@@ -1,0 +1,253 @@
+//! A VM moves while it runs: its memory is copied under it, its disk is let go here and had there, never both.
+
+#![allow(clippy::unwrap_used)] // a test that cannot begin has failed
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    os::unix::fs::{FileExt, symlink},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use system_tests::{
+    driver::{
+        BlkRequest, Cut,
+        kind::{READ, WRITE},
+    },
+    front_end::{EVENT_IDX, FrontEnd, Options},
+    guest::Guest,
+    monitor::Monitor,
+    process::{Process, eventually},
+    tape::{Mix, Tape},
+    world::World,
+};
+
+const PAGE: usize = 4096;
+
+/// Pages whose bytes differ.
+fn changed(before: &[u8], after: &[u8]) -> BTreeSet<usize> {
+    let pairs = before.chunks(PAGE).zip(after.chunks(PAGE)).enumerate();
+    pairs.filter(|(_, (before, after))| before != after).map(|(page, _)| page).collect()
+}
+
+/// Pages that are marked; they are not afterwards.
+fn take_marks(log: &File, pages: usize) -> BTreeSet<usize> {
+    let mut bytes = vec![0; pages.div_ceil(8)];
+    log.read_exact_at(&mut bytes, 0).unwrap();
+    log.write_all_at(&vec![0; bytes.len()], 0).unwrap();
+    (0..pages).filter(|page| bytes[page / 8] & 1 << (page % 8) != 0).collect()
+}
+
+fn every_change_is_marked(without: u64) {
+    const BLOCKS: usize = 2048;
+    let world = World::new();
+    let _ = world.make_disk("d", "1M", "");
+    let _backend = world.start_backend("d", "");
+    let options = Options { depth: 4, cut: Cut::Wild, seed: 5, without, ..Options::default() };
+    let mut front_end = FrontEnd::connect(&world.path("d.sock"), options);
+    let mix = Mix { block: 512, first: 0, blocks: BLOCKS, longest: 60, discard: true };
+    let mut tapes = [Tape::new(mix, 3)];
+    front_end.play(&mut tapes, 50);
+    let log = front_end.log();
+    let (mut seen, mut marks) = (0, 0);
+    for _ in 0..150 {
+        let ring = &mut front_end.rings[0];
+        let used = ring.driver.used_index();
+        let token = ring.driver.submit(&tapes[0].request());
+        tapes[0].submitted(token);
+        let before = front_end.memory();
+        let _ = take_marks(&log, before.len() / PAGE);
+        let ring = &mut front_end.rings[0];
+        ring.kick.write(1).unwrap();
+        eventually("an answer", || (ring.driver.used_index() != used).then_some(()));
+        // It goes to sleep now, and says so in the ring.
+        thread::sleep(Duration::from_millis(2));
+        let after = front_end.memory();
+        let (changed, marked) = (changed(&before, &after), take_marks(&log, before.len() / PAGE));
+        assert!(changed.is_subset(&marked), "changed {changed:?}, marked {marked:?}");
+        let ring = &mut front_end.rings[0];
+        ring.driver.completions().iter().for_each(|answer| tapes[0].judge(answer));
+        (seen, marks) = (seen + changed.len(), marks + marked.len());
+    }
+    assert!(seen > 300, "{seen} pages were changed");
+    // Bytes that are as they were are marked, too: what a read brings that was there before.
+    assert!(marks < 3 * seen, "{marks} pages marked where {seen} changed");
+    println!("{seen} pages changed, {marks} marked");
+}
+
+#[test]
+fn every_page_that_the_device_writes_is_marked() {
+    every_change_is_marked(0);
+}
+
+#[test]
+fn every_page_is_marked_without_event_indices_too() {
+    every_change_is_marked(EVENT_IDX);
+}
+
+#[test]
+fn a_log_that_does_not_cover_memory_is_refused() {
+    let world = World::new();
+    let _ = world.make_disk("d", "1M", "");
+    let mut backend = world.start_backend("d", "");
+    let socket = world.path("d.sock");
+    let mut front_end = FrontEnd::connect(&socket, Options::default());
+    assert!(front_end.try_log(4).is_err());
+    backend.wait_to_say("one bit a page");
+    drop(front_end);
+    let mut other = FrontEnd::connect(&socket, Options::default());
+    assert_eq!(other.config(0, 60).len(), 60);
+}
+
+fn write(byte: u8) -> BlkRequest {
+    BlkRequest { kind: WRITE, sector: 8, out: vec![byte; 4096], room: 0 }
+}
+
+fn read() -> BlkRequest {
+    BlkRequest { kind: READ, sector: 8, out: vec![], room: 4096 }
+}
+
+/// The same image, served on another socket by a process that waits for its VM.
+fn destination(world: &World) -> Process {
+    symlink(world.path("d.img"), world.path("e.img")).unwrap();
+    world.start_backend("e", "--incoming")
+}
+
+fn holders(world: &World, id: &str) -> Vec<u64> {
+    let shown = world.keyd(&format!("disk show {id} --json")).success();
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    shown["holders"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|holder| holder["pid"].as_u64().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_disk_is_let_go_when_its_vm_has_left_and_never_two_have_it() {
+    let world = World::new();
+    let id = world.make_disk("d", "8M", "");
+    let mut source = world.start_backend("d", "");
+    let mut destination = destination(&world);
+    let (pid, other_pid) = (u64::from(source.pid()), u64::from(destination.pid()));
+    let mut here = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    assert_eq!(here.ask(0, &write(1)).status, 0);
+
+    // Too early: a VM that runs there while it runs here has its requests waiting.
+    let mut there = FrontEnd::connect(&world.path("e.sock"), Options::default());
+    assert_eq!(there.config(0, 8), here.config(0, 8));
+    let ring = &mut there.rings[0];
+    ring.driver.submit(&read());
+    ring.kick.write(1).unwrap();
+    destination.wait_to_say("in use by another backend");
+    let _log = here.log();
+    assert_eq!(here.ask(0, &write(2)).status, 0);
+    thread::sleep(Duration::from_millis(300));
+    assert!(there.rings[0].driver.completions().is_empty(), "it has no key");
+    assert_eq!(holders(&world, &id), [pid]);
+
+    // The VM stops here: the request there goes on, and finds what was answered last.
+    let _ = here.stop(0);
+    source.wait_to_say("the disk is free");
+    let answer = eventually("an answer there", || there.rings[0].driver.completions().pop());
+    assert_eq!((answer.status, answer.data), (0, vec![2; 4096]));
+    assert_eq!(holders(&world, &id), [other_pid]);
+    assert_eq!(there.ask(0, &write(3)).status, 0);
+
+    // Should it be started here once more, it waits.
+    let base = here.rings[0].driver.used_index();
+    here.start(0, base);
+    let ring = &mut here.rings[0];
+    ring.driver.submit(&read());
+    ring.kick.write(1).unwrap();
+    source.wait_to_say("in use by another backend");
+    assert_eq!(holders(&world, &id), [other_pid]);
+    drop(there);
+    assert!(destination.terminate().success());
+    let answer = eventually("an answer here", || here.rings[0].driver.completions().pop());
+    assert_eq!(answer.data, [3; 4096]);
+    assert!(source.terminate().success());
+}
+
+#[test]
+fn a_move_that_is_called_off_goes_on_where_it_was() {
+    let world = World::new();
+    let id = world.make_disk("d", "8M", "");
+    let mut source = world.start_backend("d", "");
+    let mut destination = destination(&world);
+    let mut here = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let _log = here.log();
+    for round in 0..10 {
+        assert_eq!(here.ask(0, &write(round)).status, 0);
+        let base = here.stop(0);
+        eventually("the disk to be free", || holders(&world, &id).is_empty().then_some(()));
+        here.start(0, base);
+        assert_eq!(here.ask(0, &read()).data, [round; 4096]);
+    }
+    assert_eq!(holders(&world, &id), [u64::from(source.pid())]);
+    assert!(destination.terminate().success(), "which never had it");
+    drop(here);
+    assert!(source.terminate().success());
+}
+
+#[test]
+fn a_key_that_is_pulled_on_the_way_keeps_the_disk_halted_there() {
+    let world = World::new();
+    let _ = world.make_disk("d", "8M", "");
+    let source = world.start_backend("d", "");
+    let _destination = destination(&world);
+    let mut here = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let _log = here.log();
+    assert_eq!(here.ask(0, &write(1)).status, 0);
+    let _ = here.stop(0);
+    eventually("the disk to be free", || source.said().contains("is free").then_some(()));
+    world.disable("d");
+    let mut there = FrontEnd::connect(&world.path("e.sock"), Options::default());
+    let ring = &mut there.rings[0];
+    ring.driver.submit(&read());
+    ring.kick.write(1).unwrap();
+    thread::sleep(Duration::from_millis(500));
+    assert!(there.rings[0].driver.completions().is_empty());
+    world.enable("d");
+    let answer = eventually("an answer", || there.rings[0].driver.completions().pop());
+    assert_eq!((answer.status, answer.data), (0, vec![1; 4096]));
+}
+
+#[test]
+fn a_guest_moves_between_two_machines_under_verified_load() {
+    const FIO: &str = "fio --name=v --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=8 \
+        --rw=randwrite --bsrange=4k-32k --size=12M --loops=2 --verify=crc32c --verify_fatal=1 \
+        --randseed=7 --eta=never --output=/tmp/v.log --io_submit_mode=offload --rate_iops=,150";
+    let world = World::new();
+    let id = world.make_disk("d", "64M", "");
+    let source = world.start_backend("d", "");
+    let destination = destination(&world);
+    let mut guest = Guest::boot(&world, &["d.sock"], &[]);
+    let way = world.path("way.sock");
+    let incoming = ["-incoming".to_owned(), format!("unix:{}", way.display())];
+    let mut arrived = Guest::start_machine(&world, "there", &["e.sock"], &incoming);
+    let _ = guest.succeed("uptime >/tmp/began; echo here >/tmp/where");
+    let _running = guest.start(&format!("{FIO}; echo $? >/tmp/ended"));
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(holders(&world, &id), [u64::from(source.pid())]);
+
+    let mut monitor = Monitor::connect(&world.path("guest.qmp"));
+    let _ = monitor.ask("migrate-set-parameters", &json!({"max-bandwidth": 1u64 << 30}));
+    let told = monitor.migrate(&way);
+    arrived.wake();
+    assert_eq!(arrived.succeed("cat /tmp/where").trim(), "here", "the same guest");
+    assert_eq!(holders(&world, &id), [u64::from(destination.pid())]);
+    assert!(source.said().contains("the disk is free"), "{}", source.said());
+    let code = arrived.succeed("until [ -s /tmp/ended ]; do sleep 1; done; cat /tmp/ended");
+    let log = arrived.succeed("cat /tmp/v.log");
+    assert_eq!(code.trim(), "0", "{log}");
+    let dmesg = arrived.succeed("dmesg");
+    assert!(!dmesg.contains("I/O error"), "{dmesg}");
+    println!("moved: downtime {} ms, in all {} ms", told["downtime"], told["total-time"]);
+    arrived.power_off();
+    drop(guest);
+    assert_eq!(fs::read_link(world.path("e.img")).unwrap(), world.path("d.img"), "one image");
+}

@@ -1,0 +1,166 @@
+//! A disk grows while it is served, and its guest is told; nothing else about it changes.
+
+#![allow(clippy::unwrap_used)] // a test that cannot begin has failed
+
+use std::{fs, io::Read, path::Path};
+
+use serde_json::Value;
+use system_tests::{
+    driver::{
+        BlkRequest,
+        kind::{READ, WRITE},
+    },
+    front_end::{FrontEnd, Options},
+    guest::Guest,
+    process::eventually,
+    world::World,
+};
+
+const MIB: u64 = 1 << 20;
+
+fn write(sector: u64, byte: u8) -> BlkRequest {
+    BlkRequest { kind: WRITE, sector, out: vec![byte; 4096], room: 0 }
+}
+
+fn read(sector: u64) -> BlkRequest {
+    BlkRequest { kind: READ, sector, out: vec![], room: 4096 }
+}
+
+fn capacity(front_end: &mut FrontEnd) -> u64 {
+    u64::from_le_bytes(front_end.config(0, 8).try_into().unwrap()) * 512
+}
+
+#[test]
+fn a_disk_grows_under_load_and_its_front_end_is_told() {
+    let world = World::new();
+    let id = world.make_disk("d", "8M", "");
+    let mut backend = world.start_backend("d", "--num-queues 2");
+    let options = Options { queues: 2, ..Options::default() };
+    let mut front_end = FrontEnd::connect(&world.path("d.sock"), options);
+    let mut ear = front_end.back_channel();
+    let (last, first_new) = (8 * MIB / 512 - 8, 8 * MIB / 512);
+    assert_eq!(front_end.ask(0, &write(last, 1)).status, 0);
+    assert_eq!(front_end.ask(1, &write(first_new, 2)).status, 1, "behind the end");
+    assert_eq!(front_end.ask(1, &write(last + 1, 2)).status, 1, "across the end");
+
+    let said = world.image("resize d.img --size 20M").success();
+    assert!(said.contains("20.0 MiB") && said.contains(&backend.pid().to_string()), "{said}");
+    let mut message = [0; 12];
+    ear.read_exact(&mut message).unwrap();
+    // vhost-user: BACKEND_CONFIG_CHANGE_MSG is 2, version 1, no body.
+    assert_eq!(message, [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(capacity(&mut front_end), 20 * MIB);
+
+    let end = 20 * MIB / 512;
+    for queue in 0..2 {
+        assert_eq!(front_end.ask(queue, &write(end - 8, 3)).status, 0);
+        let answer = front_end.ask(queue, &read(end - 8));
+        assert_eq!((answer.status, answer.data), (0, vec![3; 4096]));
+        assert_eq!(front_end.ask(queue, &read(end)).status, 1, "behind the new end");
+        assert_eq!(front_end.ask(queue, &read(first_new)).data, [0; 4096], "never written");
+        assert_eq!(front_end.ask(queue, &read(last)).data, [1; 4096], "as it was");
+    }
+
+    // What is kept is kept: the daemon's record, and the image for the next process, ended in whatever way.
+    drop(front_end);
+    backend.kill();
+    let mut backend = world.start_backend("d", "");
+    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    assert_eq!(capacity(&mut front_end), 20 * MIB);
+    assert_eq!(front_end.ask(0, &read(end - 8)).data, [3; 4096]);
+    drop(front_end);
+    assert!(backend.terminate().success());
+    let shown: Value =
+        serde_json::from_str(&world.keyd(&format!("disk show {id} --json")).success()).unwrap();
+    assert_eq!(shown["geometry"]["size"], 20 * MIB);
+    let audit = world.keyd("audit tail --json").success();
+    assert!(audit.contains("disk-grow") && audit.contains("from=8388608 to=20971520"), "{audit}");
+}
+
+#[test]
+fn who_cannot_hear_finds_the_new_size_and_a_lost_daemon_tells_later() {
+    let mut world = World::new();
+    let _ = world.make_disk("d", "8M", "");
+    let backend = world.start_backend("d", "");
+    // Cloud Hypervisor has no ear.
+    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let _ = world.image("resize d.img --size 12M").success();
+    eventually("the new size", || (capacity(&mut front_end) == 12 * MIB).then_some(()));
+
+    // Between the daemon's commit and its word it may end: the record tells at the next attach.
+    world.keyd.as_mut().unwrap().kill();
+    lengthen(&world.path("d.img"), 16 * MIB);
+    world.start_keyd();
+    eventually("keyd's return", || backend.said().contains("keyd is back").then_some(()));
+    assert_eq!(
+        capacity(&mut front_end),
+        12 * MIB,
+        "an image with room at its end is no larger disk"
+    );
+    let _ = world.image("resize d.img --size 16M").success();
+    eventually("the new size", || (capacity(&mut front_end) == 16 * MIB).then_some(()));
+    assert_eq!(front_end.ask(0, &write(16 * MIB / 512 - 8, 1)).status, 0);
+}
+
+fn lengthen(image: &Path, size: u64) {
+    let file = fs::File::options().write(true).open(image).unwrap();
+    file.set_len(16 * MIB + size).unwrap();
+}
+
+#[test]
+fn what_cannot_grow_is_refused_and_stays_as_it_is() {
+    let world = World::new();
+    let _ = world.make_disk("d", "8M", "");
+    let _ = world.make_disk("dense", "1M", "--dense");
+    let len = |name: &str| fs::metadata(world.path(name)).unwrap().len();
+    let before = (len("d.img"), len("dense.img"));
+    for (line, words) in [
+        ("d.img --size 4M", "never made smaller"),
+        ("d.img --size 8388609", "not a multiple"),
+        ("d.img", "--size 20G"),
+        ("dense.img --size 2M", "is dense"),
+        ("d.img --size 9000T", "cannot make d.img longer"),
+    ] {
+        let said = world.image(&format!("resize {line}")).failure();
+        assert!(said.contains(words), "{line}: {said}");
+    }
+    assert_eq!((len("d.img"), len("dense.img")), before);
+    // Twice is no error: the first answer may have been lost.
+    for _ in 0..2 {
+        let _ = world.image("resize d.img --size 8M").success();
+    }
+    // Not everybody's to make a record longer than its image, which nobody could attach.
+    fs::rename(world.path("keyd.sock"), world.path("hidden.sock")).unwrap();
+    let said = world.image("resize d.img --size 9M").failure();
+    assert!(said.contains("as long as it was"), "{said}");
+    fs::rename(world.path("hidden.sock"), world.path("keyd.sock")).unwrap();
+    let mut backend = world.start_backend("d", "");
+    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    assert_eq!(capacity(&mut front_end), 8 * MIB);
+    drop(front_end);
+    assert!(backend.terminate().success());
+}
+
+#[test]
+fn a_running_guest_sees_its_disk_grow() {
+    let world = World::new();
+    let _ = world.make_disk("d", "64M", "");
+    let mut backend = world.start_backend("d", "");
+    let mut guest = Guest::boot(&world, &["d.sock"], &[]);
+    assert_eq!(guest.disks(), "vda=67108864");
+    let busy = guest.start("dd if=/dev/urandom of=/dev/vda bs=64k count=512 oflag=direct");
+    let _ = world.image("resize d.img --size 96M").success();
+    let size = || guest.succeed("cat /sys/block/vda/size").trim().to_owned();
+    let mut size = size;
+    eventually("the guest to see it", || (size() == "196608").then_some(()));
+    let dmesg = guest.succeed("dmesg");
+    assert!(dmesg.contains("new size: 196608 512-byte logical blocks"), "{dmesg}");
+    assert!(!dmesg.contains("I/O error"), "{dmesg}");
+    assert_eq!(guest.wait(busy, std::time::Duration::from_secs(60)).0, 0);
+    let _ = guest.succeed("echo behind the old end >/tmp/t; dd if=/tmp/t of=/dev/vda bs=512 seek=196600 conv=sync oflag=direct");
+    let read = guest
+        .succeed("dd if=/dev/vda bs=512 skip=196600 count=1 iflag=direct 2>/dev/null | head -c 18");
+    assert_eq!(read.trim(), "behind the old end");
+    guest.power_off();
+    assert!(backend.terminate().success());
+}
