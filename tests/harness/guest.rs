@@ -108,8 +108,15 @@ impl Guest {
     /// # Panics
     /// If it does not.
     pub fn wake(&mut self) {
+        assert!(self.answers_within(BOOT_TIME), "the guest does not answer");
+    }
+
+    /// Greets the guest; whether it answers in time.
+    pub fn answers_within(&mut self, patience: Duration) -> bool {
         self.say("hello");
-        self.wait_ready(1);
+        let heard = self.heard();
+        let waited = self.heard.1.wait_timeout_while(heard, patience, |heard| heard.ready == 0);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// The disks and their sizes, as the guest sees them: `vda=BYTES …`.
