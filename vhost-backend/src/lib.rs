@@ -9,6 +9,7 @@
 pub mod backing;
 pub mod config;
 pub mod device;
+pub mod device_state;
 pub mod dirty;
 #[allow(unsafe_code)]
 pub mod disk;

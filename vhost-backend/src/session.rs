@@ -28,6 +28,7 @@ use vhost::{
 
 use crate::{
     device::Device,
+    device_state::StatePipe,
     dirty::Log,
     inflight::{Geometry, Region},
     lease::Duty,
@@ -55,6 +56,8 @@ pub struct Session {
     memory: Memory,
     inflight: Option<Region>,
     log: Option<Log>,
+    /// The state of a device that the front end brings here.
+    arriving: Option<StatePipe>,
     /// The front end's ear, if it has one.
     back_channel: Option<BackChannel>,
     rings: Vec<Ring>,
@@ -105,6 +108,7 @@ impl Session {
             memory: Memory::default(),
             inflight: None,
             log: None,
+            arriving: None,
             back_channel: None,
             rings: queues.iter().map(ring).collect(),
         }
@@ -120,7 +124,8 @@ impl Session {
         }
         self.memory = Memory::default();
         cut::forget();
-        (self.inflight, self.log, self.back_channel) = (None, None, None);
+        (self.inflight, self.log) = (None, None);
+        (self.arriving, self.back_channel) = (None, None);
         self.accepted = 0;
         self.writeback = true;
         self.apply_cache_mode();
@@ -445,15 +450,25 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn set_device_state_fd(
         &mut self,
-        _: VhostTransferStateDirection,
-        _: VhostTransferStatePhase,
-        _: File,
+        direction: VhostTransferStateDirection,
+        _phase: VhostTransferStatePhase,
+        file: File,
     ) -> Result<Option<File>> {
-        Err(NOT_OFFERED)
+        let pipe = StatePipe::new(file).map_err(refused)?;
+        match direction {
+            VhostTransferStateDirection::SAVE => pipe.save(self.writeback).map_err(refused)?,
+            VhostTransferStateDirection::LOAD => self.arriving = Some(pipe),
+        }
+        Ok(None)
     }
 
+    /// A state that arrives is whole when this is asked, not before.
     fn check_device_state(&mut self) -> Result<()> {
-        Err(NOT_OFFERED)
+        if let Some(pipe) = self.arriving.take() {
+            self.writeback = pipe.load().map_err(refused)?;
+            self.apply_cache_mode();
+        }
+        Ok(())
     }
 
     fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {
