@@ -64,6 +64,11 @@ pub const ATTEMPTS_MAX: u16 = 1000;
 /// How long a fence waits for operations at the disk before it drops the key under them.
 pub const DRAIN_TIME: Duration = Duration::from_millis(100);
 
+/// First and longest pause before requests that found no space below the image are tried again: soon enough that nobody
+/// waits for it who has just made some, and too seldom to be a load.
+pub const SPACE_RETRY_TIME: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(1));
+
 /// How long the lease thread waits for every queue to confirm a fence before it ends the process.
 pub const FENCE_TIME: Duration = Duration::from_secs(2);
 

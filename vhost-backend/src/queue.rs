@@ -8,11 +8,13 @@
 //!
 //! The queue owns all of its state; nothing here takes a lock or, once warm, allocates. Each turn of the loop takes
 //! events, then restores what must hold: requests are fetched while there is a key, a buffer and a free slot;
-//! completed ones are published together; a fence or stop whose condition is met is confirmed.
+//! completed ones are published together; a fence or stop whose condition is met is confirmed; what found no space
+//! below is tried again when it is time.
 
 pub mod command;
 pub mod gate;
 mod serve;
+pub mod space;
 pub mod spin;
 
 use std::{
@@ -37,6 +39,7 @@ use crate::{
 };
 use command::{Command, Held, RingSetup, Stop};
 use gate::Gate;
+use space::Space;
 use spin::Spin;
 
 /// What the queues of a disk share: two switches, read without a lock.
@@ -84,12 +87,11 @@ pub struct Queue<D> {
     enabled: bool,
     gate: Gate,
     stop: Option<Stop>,
-    /// What ends now is not answered: the next process, which finds it in flight, will.
-    leaves: bool,
     flights: Vec<Flight>,
     free: Vec<u16>,
     /// Requests with a step that could not be taken yet, oldest first.
     stalled: Vec<u16>,
+    space: Space,
     last_io: Option<SystemTime>,
     spin: Spin,
     exit: bool,
@@ -107,10 +109,10 @@ impl<D: Disk> Queue<D> {
             enabled: false,
             gate: Gate::default(),
             stop: None,
-            leaves: false,
             flights: std::iter::repeat_with(Flight::default).take(usize::from(size)).collect(),
             free: (0..size).rev().collect(),
             stalled: Vec::with_capacity(usize::from(size)),
+            space: Space::default(),
             last_io: None,
             spin: Spin::new(),
             exit: false,
@@ -137,6 +139,7 @@ impl<D: Disk> Queue<D> {
     pub fn turn(&mut self) -> bool {
         let events = self.take_events();
         let requests = self.fetch();
+        self.try_starved();
         if cut::was_cut() {
             // What was read there since is zeros, and what was written is nowhere.
             self.with_ring::<()>(|_| Err(RingError::MemoryCut));
@@ -207,14 +210,16 @@ impl<D: Disk> Queue<D> {
     /// Restores what must hold at the end of a turn: fences and stops are confirmed as soon as they are complete.
     fn settle(&mut self) {
         if self.gate.is_draining()
-            && (self.is_drained() || self.gate.drain_time_is_up(Instant::now()))
+            && (self.is_at_rest() || self.gate.drain_time_is_up(Instant::now()))
         {
             self.parts.sealer.drop_key();
             let held = self.held();
             self.gate.confirm(self.last_io, held);
         }
         if self.gate.is_failing() {
-            self.fail_stalled();
+            self.end_waiting(Held::Fail);
+            // A sleep may follow.
+            self.publish();
         }
         if let Some(stop) = self.stop.take() {
             self.stop_ring(stop);
@@ -222,17 +227,16 @@ impl<D: Disk> Queue<D> {
     }
 
     fn stop_ring(&mut self, stop: Stop) {
-        if !self.gate.is_open() && !self.gate.is_draining() {
-            self.leaves = stop.held == Held::Leave && self.is_tracked();
-            self.fail_stalled();
+        if !self.gate.is_draining() {
+            let held = if self.is_tracked() { stop.held } else { Held::Fail };
+            self.end_waiting(held);
         }
-        if !self.is_drained() {
+        if self.free.len() < self.flights.len() {
             self.stop = Some(stop);
             return;
         }
         self.publish();
         let next = self.ring.take().map_or(0, |ring| ring.vring.next_avail());
-        self.leaves = false;
         self.parts.disk.watch_kicks(None);
         let _ = stop.reply.send(next);
     }
@@ -247,7 +251,8 @@ impl<D: Disk> Queue<D> {
         if self.may_fetch() && self.wants_no_sleep() {
             return Ok(());
         }
-        self.parts.disk.wait(Wait::Sleep(self.gate.drain_time_left(now)))?;
+        let next_try = self.space.time_left(now).filter(|_| self.gate.is_open());
+        self.parts.disk.wait(Wait::Sleep(self.gate.drain_time_left(now).or(next_try)))?;
         self.spin.slept(now.elapsed());
         self.with_ring(|ring| ring.vring.ask_for_kicks(&ring.memory, false));
         Ok(())
@@ -299,11 +304,14 @@ impl<D: Disk> Queue<D> {
             && (self.gate.is_failing() || self.parts.pool.has_free())
     }
 
-    fn is_drained(&self) -> bool {
-        self.free.len() == self.flights.len()
+    /// Whether nothing that was taken is on its way. What waits for space is not: it may have to for days.
+    fn is_at_rest(&self) -> bool {
+        let waits = |flight: &&Flight| flight.is_starved() && flight.is_at_rest();
+        let taken = self.flights.len() - self.free.len();
+        taken == 0 || taken == self.flights.iter().filter(waits).count()
     }
 
-    /// Requests that wait for the key: in the ring, or taken and unanswered.
+    /// Requests that wait for the key, whatever else they wait for: in the ring, or taken and unanswered.
     fn held(&mut self) -> u64 {
         let taken = self.flights.len() - self.free.len();
         let waiting = self.with_ring(|ring| ring.vring.pending(&ring.memory)).unwrap_or(0);

@@ -60,8 +60,9 @@ impl Way {
             Self::Ring => None,
             Self::Calls => call(image, operation, ReadWriteFlags::empty()),
             Self::CallsThenRing => match call(image, operation, ReadWriteFlags::NOWAIT)? {
-                // Not in the page cache, at the end of the file, or nothing this file system can promise.
-                Ok(0) | Err(Errno::AGAIN | Errno::OPNOTSUPP) => None,
+                // Not in the page cache, at the end of the file, no space that is to be had without a wait, or nothing
+                // this file system can promise.
+                Ok(0) | Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSPC | Errno::DQUOT) => None,
                 moved => Some(moved),
             },
         }
