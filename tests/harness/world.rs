@@ -31,6 +31,9 @@ pub const TERMS: Terms = Terms {
     on_expiry: OnExpiry::RefuseNew,
 };
 
+/// The environment variable by which a run of tests is one with another `--engine`: `scripts/test` runs a few so.
+const ENGINE: &str = "TEST_ENGINE";
+
 /// A host.
 #[derive(Debug)]
 pub struct World {
@@ -227,6 +230,11 @@ impl World {
         command.arg("--socket-path").arg(self.path(&format!("{name}.sock")));
         command.arg("--blk-file").arg(self.path(&format!("{name}.img")));
         command.arg("--keyd").arg(keyd).args(more.split_whitespace());
+        if let Ok(engine) = std::env::var(ENGINE)
+            && !more.contains("--engine")
+        {
+            command.arg("--engine").arg(engine);
+        }
         command
     }
 

@@ -17,9 +17,15 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
     backing::{Backing, BackingError},
-    config::{Config, FrontEnd},
+    config::{Config, EngineWish, FrontEnd},
     device::Device,
-    disk::{buffer::Pool, engine::Engine, uring::Uring},
+    disk::{
+        Disk,
+        buffer::Pool,
+        engine::{Engine, Kind},
+        threads::Threads,
+        uring::{self, Uring},
+    },
     inherit::inherited,
     lease::{self, Keeper, LeaseError, Source},
     limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME},
@@ -35,11 +41,11 @@ use crate::{
 };
 
 /// Serves a disk until SIGTERM, or until the handed-over connection ends; from the first front end on with no other
-/// system calls than those `allowed`.
+/// system calls than those `allowed` with what waits for the device.
 ///
 /// # Errors
 /// What stands in the way, in one line that says what to do next.
-pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
+pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Allowed>) -> Result<()> {
     let stop = stop_signal()?;
     cut::survive().context("watching for the loss of memory")?;
     let open = || Backing::open(&config.blk_file, config.read_only, config.cache);
@@ -52,19 +58,20 @@ pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
     let attached = patiently(|| lease::attach(&source), LeaseError::is_in_use)?;
     backing.agrees_with(&attached.1.record)?;
 
+    let kind = choose(config.engine)?;
     let shared = Arc::new(Shared::default());
     let mut queues = Vec::new();
     let mut threads = Vec::new();
     for number in 0..config.queues {
-        let (queue, thread) = start_queue(number, config, &backing, &shared)?;
+        let (queue, thread) = start_queue((number, kind), config, &backing, &shared)?;
         queues.push(queue);
         threads.push(thread);
     }
     let keeper = Keeper::new(source, attached, queues.clone())?;
     let (keeper_stop, keeper_thread) = start_keeper(keeper)?;
     // Before: it asks the file system.
-    let description = backing.description();
-    let sandbox = sandbox.close(allowed)?;
+    let description = backing.description(kind);
+    let sandbox = sandbox.close(&allowed(kind))?;
     eprintln!("vhost-backend: sandbox: {sandbox}");
     eprintln!("vhost-backend: serving {description}");
 
@@ -130,10 +137,25 @@ fn open_front_end(front_end: &FrontEnd) -> Result<Server> {
     }
 }
 
+/// What is to wait for the device. That it is not what does so best is said.
+fn choose(wish: EngineWish) -> Result<Kind> {
+    if wish == EngineWish::Threads {
+        return Ok(Kind::Threads);
+    }
+    match uring::probe() {
+        Ok(()) => Ok(Kind::IoUring),
+        Err(error) if wish == EngineWish::IoUring => Err(error).context("--engine io_uring"),
+        Err(error) => {
+            eprintln!("vhost-backend: {error}; using {} instead, which is slower", Kind::Threads);
+            Ok(Kind::Threads)
+        }
+    }
+}
+
 /// Starts a queue's thread and waits until it has its ring: what is missing is an error of the start, not of the first
 /// request.
 fn start_queue(
-    number: u16,
+    (number, kind): (u16, Kind),
     config: &Config,
     backing: &Arc<Backing>,
     shared: &Arc<Shared>,
@@ -146,7 +168,7 @@ fn start_queue(
     let (size, discard) = (config.queue_size, config.discard);
     let thread = thread::Builder::new().name(format!("queue-{number}")).spawn(move || {
         // Everything is made on the queue's own thread: its ring serves no other.
-        let made = make_queue(number, size, discard, &backing, shared, commands, watched);
+        let made = make_queue((number, kind), size, discard, &backing, shared, commands, watched);
         match made {
             Ok(queue) => {
                 let _ = ready.send(Ok(()));
@@ -162,7 +184,7 @@ fn start_queue(
 }
 
 fn make_queue(
-    number: u16,
+    (number, kind): (u16, Kind),
     size: u16,
     discard: bool,
     backing: &Backing,
@@ -171,16 +193,12 @@ fn make_queue(
     doorbell: OwnedFd,
 ) -> Result<Queue<Engine>> {
     let pool = Pool::new().context("mapping I/O buffers")?;
-    let way = backing.way();
-    let ring =
-        Uring::new([backing.data().as_fd(), backing.lock()], (&pool, way.uses_ring()), doorbell)?;
-    if way.uses_ring() && !ring.has_fixed_buffers() {
-        eprintln!(
-            "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
-        );
-    }
     let image = backing.data().try_clone().context("opening the image once more")?;
-    let disk = Engine::new(ring, image, way);
+    let waiting: Box<dyn Disk> = match kind {
+        Kind::IoUring => Box::new(make_ring(number, backing, &pool, doorbell)?),
+        Kind::Threads => Box::new(make_threads(number, backing, doorbell)?),
+    };
+    let disk = Engine::new(waiting, image, backing.way());
     let can = backing.abilities(discard);
     let sealer = Sealer::new(backing.holes(), can.block_size as usize)?;
     let serial = serial(backing);
@@ -199,6 +217,27 @@ fn make_queue(
     }))
 }
 
+fn make_ring(number: u16, backing: &Backing, pool: &Pool, doorbell: OwnedFd) -> Result<Uring> {
+    let register = backing.way().waits();
+    let ring = Uring::new([backing.data().as_fd(), backing.lock()], (pool, register), doorbell)?;
+    if register && !ring.has_fixed_buffers() {
+        eprintln!(
+            "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
+        );
+    }
+    Ok(ring)
+}
+
+fn make_threads(number: u16, backing: &Backing, doorbell: OwnedFd) -> Result<Threads> {
+    let image = Arc::new(backing.data().try_clone().context("opening the image once more")?);
+    Threads::new(&format!("queue-{number}"), &image, doorbell).with_context(|| {
+        format!(
+            "making {}: raise the limits of threads and open files, or use fewer queues",
+            Kind::Threads
+        )
+    })
+}
+
 /// Answer to GET_ID: the first 20 characters of the disk's id, as virtio has no room for more.
 fn serial(backing: &Backing) -> [u8; 20] {
     let id = backing.disk().0.simple().to_string();
@@ -210,7 +249,7 @@ fn serial(backing: &Backing) -> [u8; 20] {
 fn run_queue(number: u16, queue: Queue<Engine>) {
     if let Err(error) = queue.run() {
         // A disk with a dead queue looks alive and is not: the supervisor must see it.
-        eprintln!("vhost-backend: queue {number}: its ring failed: {error}; ending");
+        eprintln!("vhost-backend: queue {number}: waiting for its disk failed: {error}; ending");
         std::process::exit(1);
     }
 }
