@@ -57,7 +57,7 @@ pub struct Shared {
 pub struct Parts<D> {
     /// Its number, for messages.
     pub number: u16,
-    /// Its ring to the disk. Dropped before the pool, whose buffers it may have.
+    /// Its way to the disk. Dropped before the pool, whose buffers it may have.
     pub disk: D,
     /// Its buffers.
     pub pool: Pool,
@@ -122,7 +122,7 @@ impl<D: Disk> Queue<D> {
     /// Serves until told to exit.
     ///
     /// # Errors
-    /// The queue's own ring to the kernel failed; nothing more can be done with it.
+    /// Waiting for the disk failed; nothing more can be done without it.
     pub fn run(mut self) -> io::Result<()> {
         while !self.exit || self.parts.disk.in_flight() > 0 {
             if self.turn() {
