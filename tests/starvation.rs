@@ -2,16 +2,22 @@
 //! lost.
 
 use std::{
-    os::unix::fs::symlink,
+    fs,
+    os::unix::{fs::symlink, net::UnixStream},
+    path::Path,
+    process::Command,
+    thread,
     time::{Duration, Instant},
 };
 
 use keyd_client::message::EncryptionType;
-use rustix::process::geteuid;
+use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, prlimit};
 use system_tests::{
     drill::{Drill, SIZE},
-    front_end::Base,
+    driver::{BlkRequest, kind::READ},
+    front_end::{Base, FrontEnd, Options},
     process::{PATIENCE, Process},
+    refusal::refuses_to_serve,
     siege::{self, Siege},
     small_fs::SmallFs,
     world::{TERMS, World},
@@ -48,6 +54,84 @@ fn exhaust(drill: &mut Drill) {
         || count(&drill.backend, IS_FULL) == 0
     {
         assert!(Instant::now() < deadline, "there is space enough");
+    }
+}
+
+/// Limits what a running process may open so that `spare` more descriptors can be had, or no more than ever. A new one
+/// gets the lowest number that is free, and the limit is on numbers.
+fn limit_files(backend: &Process, spare: Option<usize>) {
+    let taken = |number: &u64| Path::new(&format!("/proc/{}/fd/{number}", backend.pid())).exists();
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let current = match spare {
+        Some(spare) => (0..).filter(|number| !taken(number)).nth(spare),
+        None => maximum,
+    };
+    let pid = Pid::from_raw(backend.pid() as i32);
+    prlimit(pid, Resource::Nofile, Rlimit { current, maximum }).unwrap();
+}
+
+/// Time that a process has had on a core.
+fn cpu_time(backend: &Process) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", backend.pid())).unwrap();
+    let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
+    // utime and stime (proc_pid_stat(5)), in hundredths of a second.
+    let ticks = |field: usize| fields[field - 3].parse::<u64>().unwrap();
+    Duration::from_millis(10 * (ticks(14) + ticks(15)))
+}
+
+#[test]
+fn without_descriptors_front_ends_wait_and_cost_nothing() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let mut backend = world.start_backend("d", "");
+    limit_files(&backend, Some(0));
+    let front_end = UnixStream::connect(world.path("d.sock")).unwrap();
+    backend.wait_to_say("LimitNOFILE");
+    let before = cpu_time(&backend);
+    thread::sleep(Duration::from_millis(500));
+    assert!(cpu_time(&backend) - before < Duration::from_millis(100), "it goes round and round");
+    assert_eq!(count(&backend, "LimitNOFILE"), 1);
+    drop(front_end);
+    // One for the connection, and none to wait by.
+    limit_files(&backend, Some(1));
+    backend.wait_until("refused", |backend| {
+        drop(UnixStream::connect(world.path("d.sock")).unwrap());
+        count(backend, "front end refused") > 0
+    });
+    limit_files(&backend, None);
+    Drill::of(&world, "d", 5, backend).assert_running();
+}
+
+/// A backend that may open no more than `files`.
+fn with_few_files(world: &World, more: &str, files: u64) -> Command {
+    let backend = world.backend_command("d", more);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"]);
+    command.arg(backend.get_program()).args(backend.get_args());
+    command
+}
+
+#[test]
+fn a_start_makes_sure_that_there_are_descriptors_enough() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let more = "--num-queues 4";
+    let words = ["4 queues", "the limit is 60", "LimitNOFILE"];
+    refuses_to_serve(&world, "vhost-backend", &mut with_few_files(&world, more, 60), &words);
+    let said = fs::read_to_string(world.path("refused.log")).unwrap();
+    let needed = said.split("with 4 queues ").nth(1).and_then(|rest| rest.split(' ').next());
+    let mut command = with_few_files(&world, more, needed.unwrap().parse().unwrap());
+    let mut backend = Process::start("vhost-backend", &mut command, &world.path("d.log"));
+    backend.wait_to_say("serving");
+    let options = Options { queues: 4, tracked: true, ..Options::default() };
+    for _ in 0..3 {
+        let mut front_end = FrontEnd::connect(&world.path("d.sock"), options);
+        // A new table while there is an old one.
+        front_end.share();
+        assert_eq!(
+            front_end.ask(3, &BlkRequest { kind: READ, sector: 0, out: vec![], room: 512 }).status,
+            0
+        );
     }
 }
 

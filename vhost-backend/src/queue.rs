@@ -19,6 +19,7 @@ pub mod spin;
 
 use std::{
     io,
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +29,7 @@ use std::{
 };
 
 use images::Layout;
+use vm_memory::GuestMemoryMmap;
 
 use crate::{
     disk::{Disk, Event, Wait, buffer::Pool},
@@ -35,7 +37,7 @@ use crate::{
     memory::cut,
     request::Abilities,
     seal::Sealer,
-    vring::RingError,
+    vring::{RingError, Vring},
 };
 use command::{Command, Held, RingSetup, Stop};
 use gate::Gate;
@@ -77,11 +79,19 @@ pub struct Parts<D> {
     pub size: u16,
 }
 
+/// A ring that was started.
+#[derive(Debug)]
+struct Ring {
+    memory: Arc<GuestMemoryMmap>,
+    vring: Vring,
+    call: Option<OwnedFd>,
+}
+
 /// One virtqueue.
 #[derive(Debug)]
 pub struct Queue<D> {
     parts: Parts<D>,
-    ring: Option<RingSetup>,
+    ring: Option<Ring>,
     /// The ring was given up; it is touched no more until another is started.
     broken: bool,
     enabled: bool,
@@ -198,11 +208,9 @@ impl<D: Disk> Queue<D> {
     }
 
     fn start(&mut self, setup: RingSetup) {
-        match setup.kick.try_clone() {
-            Ok(kick) => self.parts.disk.watch_kicks(Some(kick)),
-            Err(error) => return self.say(&format!("cannot watch its kicks: {error}")),
-        }
-        self.ring = Some(setup);
+        let RingSetup { memory, vring, kick, call } = setup;
+        self.parts.disk.watch_kicks(Some(kick));
+        self.ring = Some(Ring { memory, vring, call });
         self.broken = false;
         self.with_ring(|ring| ring.vring.ask_for_kicks(&ring.memory, false));
     }
@@ -268,10 +276,7 @@ impl<D: Disk> Queue<D> {
     }
 
     /// Does something with the ring; a broken ring is given up, with the reason said, and the other queues live on.
-    fn with_ring<T>(
-        &mut self,
-        act: impl FnOnce(&mut RingSetup) -> Result<T, RingError>,
-    ) -> Option<T> {
+    fn with_ring<T>(&mut self, act: impl FnOnce(&mut Ring) -> Result<T, RingError>) -> Option<T> {
         if self.broken {
             return None;
         }

@@ -3,7 +3,7 @@
 use std::{
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
     sync::{Arc, mpsc},
@@ -11,8 +11,11 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result};
-use rustix::event::{EventfdFlags, eventfd};
+use anyhow::{Context, Result, ensure};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
@@ -28,7 +31,7 @@ use crate::{
     },
     inherit::inherited,
     lease::{self, Keeper, LeaseError, Source},
-    limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME},
+    limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME, files_wanted},
     memory::cut,
     queue::{
         Parts, Queue, Shared,
@@ -46,6 +49,7 @@ use crate::{
 /// # Errors
 /// What stands in the way, in one line that says what to do next.
 pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Allowed>) -> Result<()> {
+    lift_file_limit()?;
     let stop = stop_signal()?;
     cut::survive().context("watching for the loss of memory")?;
     let open = || Backing::open(&config.blk_file, config.read_only, config.cache);
@@ -69,6 +73,7 @@ pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Allowed>) -> Result<
     }
     let keeper = Keeper::new(source, attached, queues.clone())?;
     let (keeper_stop, keeper_thread) = start_keeper(keeper)?;
+    has_files_left(config.queues, &backing)?;
     // Before: it asks the file system.
     let description = backing.description(kind);
     let sandbox = sandbox.close(&allowed(kind))?;
@@ -96,6 +101,26 @@ fn wishes(config: &Config) -> Wishes<'_> {
         FrontEnd::Fd(_) => None,
     };
     Wishes { user: config.user.as_ref(), socket, required: config.require_sandbox }
+}
+
+/// All that may be had by right. (The usual limit is for programs that use select(2).)
+fn lift_file_limit() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
+
+/// Makes sure that descriptors do not run out later. The `vhost` crate takes a message whose descriptors found no place
+/// for one that is still to come, and waits for it without an end.
+fn has_files_left(queues: u16, backing: &Backing) -> Result<()> {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
+    // A new one gets the lowest number that is free.
+    let next = backing.data().try_clone().context("opening the image once more")?;
+    let needed = next.as_raw_fd() as u64 + files_wanted(queues);
+    ensure!(
+        needed <= limit,
+        "with {queues} queues {needed} files may have to be open, and the limit is {limit}: raise it (LimitNOFILE=, ulimit -n), or use fewer queues"
+    );
+    Ok(())
 }
 
 /// Tries for a while what a process before this one, killed a moment ago, may still hold: its last I/O has to end, and

@@ -3,7 +3,7 @@
 mod message;
 
 use std::{
-    fs, io,
+    fs, io, mem,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
@@ -13,16 +13,17 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt::{socket_acceptconn, socket_domain},
 };
 use thiserror::Error;
 use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
-use crate::session::Session;
+use crate::{limits::ACCEPT_PAUSE, session::Session};
 use message::{Heard, wait_for_message};
 
 /// What a front end did that is refused for its silence.
@@ -123,11 +124,25 @@ fn accept(
     session: &Arc<Mutex<Session>>,
     stop: &OwnedFd,
 ) -> Result<(), ServerError> {
+    let mut is_short = false;
     while wait_for(listener.as_fd(), stop)? {
         match listener.accept() {
-            Ok((stream, _)) => serve_connection(stream, session, stop)?,
-            // The front end has gone again, or descriptors are short for a moment.
-            Err(error) => eprintln!("vhost-backend: accepting a front end: {error}"),
+            Ok((stream, _)) => {
+                is_short = false;
+                serve_connection(stream, session, stop)?;
+            }
+            // Descriptors are short. The front end waits on at the socket: without a pause this would go round at once,
+            // for as long as they are.
+            Err(error) => {
+                if !mem::replace(&mut is_short, true) {
+                    eprintln!(
+                        "vhost-backend: accepting a front end: {error}; it waits until that is better: raise the limit of open files (LimitNOFILE=)"
+                    );
+                }
+                if is_stopped_within(ACCEPT_PAUSE, stop)? {
+                    break;
+                }
+            }
         }
     }
     Ok(())
@@ -139,7 +154,13 @@ fn serve_connection(
     session: &Arc<Mutex<Session>>,
     stop: &OwnedFd,
 ) -> Result<(), ServerError> {
-    let watched = stream.try_clone()?;
+    let watched = match stream.try_clone() {
+        Ok(watched) => watched,
+        Err(error) => {
+            eprintln!("vhost-backend: front end refused: {error}; it may connect again");
+            return Ok(());
+        }
+    };
     let mut handler = BackendReqHandler::from_stream(stream, session.clone());
     let outcome = loop {
         match wait_for_message(&watched, stop) {
@@ -161,6 +182,16 @@ fn serve_connection(
     drop(handler);
     session.lock().unwrap_or_else(PoisonError::into_inner).end();
     Ok(outcome?)
+}
+
+/// Lets some time pass. Whether a stop was asked for.
+fn is_stopped_within(time: Duration, stop: &OwnedFd) -> io::Result<bool> {
+    let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&time)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Waits until `fd` is readable (`true`) or a stop is asked for (`false`).
