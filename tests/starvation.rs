@@ -1,20 +1,27 @@
-//! What a backend needs of its host is short: space below the image. The guest sees a pause, no error, and nothing is
-//! lost.
+//! What a backend needs of its host is short: space below the image, descriptors, memory to lock. The guest sees a pause
+//! and no error, and nothing is lost; or there is no start, and it is said what to raise.
 
 use std::{
     fs,
-    os::unix::{fs::symlink, net::UnixStream},
+    os::unix::{fs::symlink, net::UnixStream, process::CommandExt},
     path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use keyd_client::message::EncryptionType;
+use keyd_client::{
+    Principal,
+    message::{EncryptionType, GrantRequest},
+    permission::Permission,
+};
 use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, prlimit};
 use system_tests::{
     drill::{Drill, SIZE},
-    driver::{BlkRequest, kind::READ},
+    driver::{
+        BlkRequest,
+        kind::{READ, WRITE},
+    },
     front_end::{Base, FrontEnd, Options},
     process::{PATIENCE, Process},
     refusal::refuses_to_serve,
@@ -102,12 +109,11 @@ fn without_descriptors_front_ends_wait_and_cost_nothing() {
     Drill::of(&world, "d", 5, backend).assert_running();
 }
 
-/// A backend that may open no more than `files`.
-fn with_few_files(world: &World, more: &str, files: u64) -> Command {
-    let backend = world.backend_command("d", more);
+/// A command under a limit of the shell's (`-n FILES`, `-l KIBIBYTES` of locked memory).
+fn limited(limit: &str, of: &Command) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -n {files}; exec \"$@\""), "sh"]);
-    command.arg(backend.get_program()).args(backend.get_args());
+    command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]);
+    command.arg(of.get_program()).args(of.get_args());
     command
 }
 
@@ -117,10 +123,11 @@ fn a_start_makes_sure_that_there_are_descriptors_enough() {
     let _ = world.make_disk("d", SIZE, "");
     let more = "--num-queues 4";
     let words = ["4 queues", "the limit is 60", "LimitNOFILE"];
-    refuses_to_serve(&world, "vhost-backend", &mut with_few_files(&world, more, 60), &words);
+    let backend = world.backend_command("d", more);
+    refuses_to_serve(&world, "vhost-backend", &mut limited("-n 60", &backend), &words);
     let said = fs::read_to_string(world.path("refused.log")).unwrap();
     let needed = said.split("with 4 queues ").nth(1).and_then(|rest| rest.split(' ').next());
-    let mut command = with_few_files(&world, more, needed.unwrap().parse().unwrap());
+    let mut command = limited(&format!("-n {}", needed.unwrap()), &backend);
     let mut backend = Process::start("vhost-backend", &mut command, &world.path("d.log"));
     backend.wait_to_say("serving");
     let options = Options { queues: 4, tracked: true, ..Options::default() };
@@ -132,6 +139,60 @@ fn a_start_makes_sure_that_there_are_descriptors_enough() {
             front_end.ask(3, &BlkRequest { kind: READ, sector: 0, out: vec![], room: 512 }).status,
             0
         );
+    }
+}
+
+const NOBODY: u32 = 65534;
+
+#[test]
+fn with_little_memory_to_lock_buffers_are_not_registered_and_with_none_there_is_no_start() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: to be a user who may not lift the limit takes root");
+        return;
+    }
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let permissions = [Permission::Attach].into_iter().collect();
+    world.ask(GrantRequest::Set { principal: Principal::User(NOBODY), permissions });
+    let with = |kib: u64| {
+        let backend = world.backend_command_as(NOBODY, "d", "");
+        let mut command = limited(&format!("-l {kib}"), &backend);
+        command.uid(NOBODY).gid(NOBODY);
+        command
+    };
+    let words = ["cannot lock a page for a secret", "LimitMEMLOCK="];
+    refuses_to_serve(&world, "vhost-backend", &mut with(0), &words);
+    let mut backend = Process::start("vhost-backend", &mut with(64), &world.path("d.log"));
+    backend.wait_to_say("serving");
+    assert!(backend.said().contains("not registered with the kernel"), "{}", backend.said());
+    let mut drill = Drill::of(&world, "d", 7, backend);
+    drill.assert_running();
+    // The key that comes back is locked, too.
+    let _ = drill.halt(|| world.disable("d"));
+    world.enable("d");
+    drill.assert_running();
+    drill.assert_intact();
+}
+
+#[test]
+fn sixty_four_queues_serve_by_either_engine() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    for engine in ["io_uring", "threads"] {
+        let mut backend = world.start_backend("d", &format!("--num-queues 64 --engine {engine}"));
+        let options = Options { queues: 64, depth: 1, ..Options::default() };
+        let mut front_end = FrontEnd::connect(&world.path("d.sock"), options);
+        for queue in 0..64 {
+            let out = vec![queue as u8 + 1; 512];
+            let write = BlkRequest { kind: WRITE, sector: queue as u64, out, room: 0 };
+            assert_eq!(front_end.ask(queue, &write).status, 0);
+        }
+        for queue in 0..64 {
+            let read = BlkRequest { kind: READ, sector: 63 - queue as u64, out: vec![], room: 512 };
+            assert_eq!(front_end.ask(queue, &read).data, vec![64 - queue as u8; 512]);
+        }
+        drop(front_end);
+        assert!(backend.terminate().success());
     }
 }
 

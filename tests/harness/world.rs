@@ -256,14 +256,23 @@ impl World {
     /// If this is not root.
     #[must_use]
     pub fn start_backend_as(&self, uid: u32, name: &str) -> Process {
+        self.serve(name, self.backend_command_as(uid, name, ""))
+    }
+
+    /// A command that does that, and has `more` arguments.
+    ///
+    /// # Panics
+    /// As [`World::start_backend_as`].
+    #[must_use]
+    pub fn backend_command_as(&self, uid: u32, name: &str, more: &str) -> Command {
         self.open_to_others();
         chown(self.path(&format!("{name}.img")), Some(uid), Some(uid)).expect("this is root");
         // Where the build lies may be closed to others.
         let copy = self.path("vhost-backend");
         let _ = fs::copy(program("vhost-backend"), &copy).expect("copied");
         let mut command = Command::new(copy);
-        command.args(self.backend_command(name, "").get_args()).uid(uid).gid(uid);
-        self.serve(name, command)
+        command.args(self.backend_command(name, more).get_args()).uid(uid).gid(uid);
+        command
     }
 
     fn serve(&self, name: &str, mut command: Command) -> Process {
