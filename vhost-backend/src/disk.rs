@@ -116,7 +116,7 @@ pub trait Disk: fmt::Debug {
     /// Starts what is queued, and waits as told.
     ///
     /// # Errors
-    /// The ring itself failed.
+    /// Waiting itself failed.
     fn wait(&mut self, wait: Wait) -> io::Result<()>;
 
     /// Takes the next event.
