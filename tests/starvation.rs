@@ -1,5 +1,5 @@
-//! What a backend needs of its host is short: space below the image, descriptors, memory to lock. The guest sees a pause
-//! and no error, and nothing is lost; or there is no start, and it is said what to raise.
+//! What a backend needs of its host is short: space below the image, descriptors, memory to lock. The guest sees a
+//! pause and no error, and nothing is lost; or there is no start, and it is said what to raise.
 
 use std::{
     fs,

@@ -71,9 +71,9 @@ pub struct Args {
 
     /// What waits for the disk while the virtual machine goes on.
     ///
-    /// Container runtimes forbid io_uring unless told otherwise, as their profiles do not see what goes through it. (Here
-    /// every ring is held to what a disk needs.) Threads do the same by plain system calls, and more slowly. The start
-    /// says which it is, and why.
+    /// Container runtimes forbid io_uring unless told otherwise, as their profiles do not see what goes through it.
+    /// (Here every ring is held to what a disk needs.) Threads do the same by plain system calls, and more slowly. The
+    /// start says which it is, and why.
     #[arg(long, value_enum, default_value = "auto")]
     engine: EngineWish,
 

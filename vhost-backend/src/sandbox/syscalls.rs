@@ -93,8 +93,8 @@ const OF_THREADS: &[Allowed] = &[
 
 /// What it does whatever waits for the device.
 const ALWAYS: &[Allowed] = &[
-    // The queues: calls where they serve better than the ring, with and without a wait, or instead of it; interrupts (as
-    // standard error, and doorbells between threads).
+    // The queues: calls where they serve better than the ring, with and without a wait, or instead of it; interrupts
+    // (as standard error, and doorbells between threads).
     any("pread64", libc::SYS_pread64),
     any("pwrite64", libc::SYS_pwrite64),
     any("fdatasync", libc::SYS_fdatasync),
