@@ -28,7 +28,12 @@ use rustix::{
     fs::OFlags,
 };
 use vhost_backend::disk::{
-    Disk, buffer::Pool, engine::Engine, sim::SimDisk, uring::Uring, way::Way,
+    Disk,
+    buffer::Pool,
+    engine::{self, Engine},
+    sim::SimDisk,
+    uring::Uring,
+    way::Way,
 };
 
 const ROUNDS: usize = 15;
@@ -66,15 +71,14 @@ fn on_files(name: &str, dir: &Path, batches: usize) {
     };
     let (file, direct) = open();
     let way = Way::of(&file.expect("the file"), direct);
-    println!("{name}, {way}:");
+    println!("{name}, {}:", way.description(engine::Kind::IoUring));
     rows(name, batches, |shape, cipher| {
         let image = open().0.expect("the file");
         let bell = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
         let watched = bell.try_clone().expect("an eventfd");
         let pool = Pool::new().expect("a pool");
-        let ring =
-            Uring::new([image.as_fd(); 2], (&pool, way.uses_ring()), watched).expect("a ring");
-        let disk = (Engine::new(ring, image, way), pool);
+        let ring = Uring::new([image.as_fd(); 2], (&pool, way.waits()), watched).expect("a ring");
+        let disk = (Engine::new(Box::new(ring), image, way), pool);
         Device::new((UNIT, FILE), shape, disk, cipher, |_| {
             rustix::io::write(&bell, &1u64.to_ne_bytes()).expect("an eventfd");
         })

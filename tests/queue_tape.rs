@@ -1,5 +1,9 @@
 //! One queue, in this process, on the disk's faulty twin: random tapes in every legal cut of descriptors, with
-//! short and reordered I/O below, fences in between, and a disk that hangs during one.
+//! short and reordered I/O below, fences in between, and a disk that hangs during one. Of a full one tells
+//! `queue_tape/space.rs`.
+
+#[path = "queue_tape/space.rs"]
+mod space;
 
 use std::{
     os::fd::OwnedFd,
@@ -186,7 +190,7 @@ fn tapes_come_out_right_on_a_good_disk() {
 
 #[test]
 fn short_reordered_and_repeated_io_changes_nothing() {
-    let faults = Faults { short: 60, again: 20, at_once: 100, reorder: true, error: 0 };
+    let faults = Faults { short: 60, again: 20, at_once: 100, reorder: true, ..Faults::default() };
     for sector_size in SectorSize::ALL {
         for seed in 0..10 {
             let mut tape = Tape::new(mix(sector_size), seed);
@@ -197,7 +201,7 @@ fn short_reordered_and_repeated_io_changes_nothing() {
 
 #[test]
 fn fences_at_any_moment_lose_nothing() {
-    let faults = Faults { short: 30, again: 10, at_once: 60, reorder: true, error: 0 };
+    let faults = Faults { short: 30, again: 10, at_once: 60, reorder: true, ..Faults::default() };
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut tape = Tape::new(mix(SectorSize::B512), seed);

@@ -245,6 +245,55 @@ fn what_the_kernel_lacks_is_said_and_refused_where_it_is_required() {
     }
 }
 
+#[test]
+fn where_io_uring_is_forbidden_threads_serve_the_disk_in_a_sandbox_as_tight() {
+    if is_old_kernel() {
+        return;
+    }
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let forbidden = |more: &str| on_a_kernel_without(&world, "io_uring", more);
+    let words = ["--engine io_uring", "Operation not permitted", "kernel.io_uring_disabled=0"];
+    refuses_to_serve(&world, "vhost-backend", &mut forbidden("--engine io_uring"), &words);
+    let mut command = forbidden("--engine auto --num-queues 2 --require-sandbox");
+    let mut backend = Process::start("vhost-backend", &mut command, &world.path("d.log"));
+    backend.wait_to_say("serving");
+    let said = backend.said();
+    let line = said.lines().find(|line| line.contains("io_uring is not available")).unwrap();
+    assert!(line.contains("Operation not permitted") && line.contains("using 8 threads"), "{line}");
+    assert_eq!(threads(backend.pid(), "Seccomp").len(), 2 + 2 * 9, "{said}");
+    all_are(backend.pid(), "Seccomp", "2");
+    let mut drill = Drill::of(&world, "d", 22, backend);
+    drill.assert_running();
+    let _ = drill.halt(|| world.disable("d"));
+    drill.assert_halted();
+    world.enable("d");
+    drill.assert_running();
+    drill.assert_intact();
+    assert!(drill.backend.terminate().success());
+}
+
+/// Rings of io_uring that a process has.
+fn rings(pid: u32) -> usize {
+    let files = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let link = |file: std::io::Result<fs::DirEntry>| fs::read_link(file.unwrap().path());
+    files
+        .filter_map(|file| link(file).ok())
+        .filter(|to| to.ends_with("anon_inode:[io_uring]"))
+        .count()
+}
+
+#[test]
+fn who_wants_threads_has_no_ring_and_who_says_nothing_has_one_a_queue() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    for (more, expected) in [("--engine threads", 0), ("--engine auto --num-queues 3", 3)] {
+        let mut backend = world.start_backend("d", more);
+        assert_eq!(rings(backend.pid()), expected, "{}", backend.said());
+        assert!(backend.terminate().success());
+    }
+}
+
 const NOBODY: u32 = 65534;
 
 fn grant_attach(world: &World) {

@@ -32,9 +32,10 @@ use rustix::{
     fs::ftruncate,
     process::{Signal, kill_process},
 };
+use vhost_backend::disk::engine::Kind;
 use vhost_backend::sandbox::{
     Sandbox, Wishes, paths,
-    syscalls::{self, ALLOWED},
+    syscalls::{self, allowed},
 };
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
@@ -76,8 +77,8 @@ pub fn attempt(this: Attempt<'_>) -> ExitCode {
         });
         begun.recv().expect("runs");
         let list = match this.layers.strip_prefix("without:") {
-            Some(call) => without(call),
-            None => ALLOWED.to_vec(),
+            Some(call) => without(Kind::IoUring, call),
+            None => allowed(Kind::IoUring),
         };
         match entered {
             Some(sandbox) => drop(sandbox.close(&list).expect("a closed sandbox")),

@@ -16,6 +16,7 @@ pub mod refusal;
 pub mod relay;
 pub mod script;
 pub mod siege;
+pub mod small_fs;
 pub mod storage_daemon;
 pub mod tape;
 pub mod virtio_client;

@@ -31,6 +31,9 @@ pub const TERMS: Terms = Terms {
     on_expiry: OnExpiry::RefuseNew,
 };
 
+/// The environment variable by which a run of tests is one with another `--engine`: `scripts/test` runs a few so.
+const ENGINE: &str = "TEST_ENGINE";
+
 /// A host.
 #[derive(Debug)]
 pub struct World {
@@ -227,6 +230,11 @@ impl World {
         command.arg("--socket-path").arg(self.path(&format!("{name}.sock")));
         command.arg("--blk-file").arg(self.path(&format!("{name}.img")));
         command.arg("--keyd").arg(keyd).args(more.split_whitespace());
+        if let Ok(engine) = std::env::var(ENGINE)
+            && !more.contains("--engine")
+        {
+            command.arg("--engine").arg(engine);
+        }
         command
     }
 
@@ -248,14 +256,23 @@ impl World {
     /// If this is not root.
     #[must_use]
     pub fn start_backend_as(&self, uid: u32, name: &str) -> Process {
+        self.serve(name, self.backend_command_as(uid, name, ""))
+    }
+
+    /// A command that does that, and has `more` arguments.
+    ///
+    /// # Panics
+    /// As [`World::start_backend_as`].
+    #[must_use]
+    pub fn backend_command_as(&self, uid: u32, name: &str, more: &str) -> Command {
         self.open_to_others();
         chown(self.path(&format!("{name}.img")), Some(uid), Some(uid)).expect("this is root");
         // Where the build lies may be closed to others.
         let copy = self.path("vhost-backend");
         let _ = fs::copy(program("vhost-backend"), &copy).expect("copied");
         let mut command = Command::new(copy);
-        command.args(self.backend_command(name, "").get_args()).uid(uid).gid(uid);
-        self.serve(name, command)
+        command.args(self.backend_command(name, more).get_args()).uid(uid).gid(uid);
+        command
     }
 
     fn serve(&self, name: &str, mut command: Command) -> Process {

@@ -21,7 +21,11 @@ use keyd_client::{
 use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
 use thiserror::Error;
 
-use crate::{config::Cache, disk::way::Way, request::Abilities};
+use crate::{
+    config::Cache,
+    disk::{engine::Kind, way::Way},
+    request::Abilities,
+};
 
 /// Why an image cannot be served.
 #[derive(Debug, Error)]
@@ -235,9 +239,9 @@ impl Backing {
         Way::of(&self.data, self.direct)
     }
 
-    /// One line about how it is served.
+    /// One line about how it is served. `kind`: what waits for the device.
     #[must_use]
-    pub fn description(&self) -> String {
+    pub fn description(&self, kind: Kind) -> String {
         format!(
             "{} {}, {} bytes in {}-byte sectors, {} {}, {}{}",
             if self.image.is_block_device() { "block device" } else { "file" },
@@ -245,7 +249,7 @@ impl Backing {
             self.layout().size(),
             self.header.sector_size().bytes(),
             if self.direct { "O_DIRECT" } else { "through the page cache" },
-            self.way(),
+            self.way().description(kind),
             if self.punch { "holes can be punched" } else { "holes are not punched" },
             if self.read_only { ", read-only" } else { "" },
         )

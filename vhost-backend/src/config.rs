@@ -69,6 +69,14 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "direct")]
     cache: Cache,
 
+    /// What waits for the disk while the virtual machine goes on.
+    ///
+    /// Container runtimes forbid io_uring unless told otherwise, as their profiles do not see what goes through it.
+    /// (Here every ring is held to what a disk needs.) Threads do the same by plain system calls, and more slowly. The
+    /// start says which it is, and why.
+    #[arg(long, value_enum, default_value = "auto")]
+    engine: EngineWish,
+
     /// Refuse writes.
     #[arg(long)]
     read_only: bool,
@@ -120,6 +128,18 @@ pub enum Cache {
     Buffered,
 }
 
+/// What is to wait for the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum EngineWish {
+    /// io_uring if it is permitted, else threads
+    Auto,
+    /// io_uring, or no start
+    #[value(name = "io_uring")]
+    IoUring,
+    /// A few threads for each virtqueue
+    Threads,
+}
+
 /// A checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -137,6 +157,8 @@ pub struct Config {
     pub queue_size: u16,
     /// Whether data goes through the page cache.
     pub cache: Cache,
+    /// What waits for the disk.
+    pub engine: EngineWish,
     /// Writes are refused.
     pub read_only: bool,
     /// The disk is another process's until its VM runs here.
@@ -195,6 +217,7 @@ impl TryFrom<Args> for Task {
             queues: args.num_queues,
             queue_size: args.queue_size,
             cache: args.cache,
+            engine: args.engine,
             read_only: args.read_only,
             incoming: args.incoming,
             discard: !args.no_discard,
@@ -223,10 +246,11 @@ mod tests {
     #[test]
     fn a_full_line_becomes_a_configuration() {
         let line = "b --fd 5 --blk-file d.img --keyd k --num-queues 4 --queue-size 64 --read-only --no-discard --incoming \
-            --user 4711:42 --require-sandbox";
+            --user 4711:42 --require-sandbox --engine io_uring";
         let Ok(Task::Serve(config)) = task(line) else { panic!("refused") };
         assert_eq!(config.front_end, FrontEnd::Fd(5));
         assert_eq!((config.queues, config.queue_size), (4, 64));
+        assert_eq!(config.engine, EngineWish::IoUring);
         assert!(config.read_only && !config.discard && config.require_sandbox && config.incoming);
         assert_eq!(config.user, "4711:42".parse().ok());
     }

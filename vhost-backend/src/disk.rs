@@ -3,12 +3,14 @@
 //! While an operation is in flight its buffer belongs to the disk. Only [`Ciphertext`] can be written.
 
 pub mod buffer;
+mod call;
 pub mod engine;
 pub mod sim;
+pub mod threads;
 pub mod uring;
 pub mod way;
 
-use std::{io, os::fd::OwnedFd, time::Duration};
+use std::{fmt, io, os::fd::OwnedFd, time::Duration};
 
 use rustix::io::Errno;
 
@@ -107,14 +109,14 @@ pub enum Wait {
 }
 
 /// A queue's own access to the disk, and its only place to wait.
-pub trait Disk {
+pub trait Disk: fmt::Debug {
     /// Does a job at once, or queues it to start with the next [`Disk::wait`].
     fn submit(&mut self, job: Job) -> Submitted;
 
     /// Starts what is queued, and waits as told.
     ///
     /// # Errors
-    /// The ring itself failed.
+    /// Waiting itself failed.
     fn wait(&mut self, wait: Wait) -> io::Result<()>;
 
     /// Takes the next event.

@@ -28,6 +28,8 @@ struct Progress {
     /// Pieces that came back undone and must be started again.
     again: Vec<Piece>,
     outstanding: u32,
+    /// A piece came back for want of space below: none is started before [`Flight::try_again`].
+    starved: bool,
     /// A barrier is still to follow the last piece.
     sync_after: bool,
     to_guest: u64,
@@ -42,6 +44,7 @@ impl Default for Progress {
             data_at: 0,
             again: Vec::new(),
             outstanding: 0,
+            starved: false,
             sync_after: false,
             to_guest: 0,
         }
@@ -84,7 +87,7 @@ impl Flight {
 
     /// The next piece to start; it counts as started. `None`: nothing more, or not before others have ended.
     pub fn next_step(&mut self, slot: u16) -> Option<Step> {
-        let step = self.peek_step(slot)?;
+        let step = self.peek_step(slot).filter(|_| !self.is_starved())?;
         let progress = &mut self.progress;
         progress.outstanding += 1;
         if progress.again.pop().is_some() {
@@ -138,6 +141,29 @@ impl Flight {
         }
     }
 
+    /// A piece found no space below: it will be a next step again, once it is time to [try](Self::try_again).
+    pub fn starve(&mut self, piece: Piece) {
+        self.put_back(self.step(piece));
+        self.progress.starved = true;
+    }
+
+    /// There may be space again.
+    pub fn try_again(&mut self) {
+        self.progress.starved = false;
+    }
+
+    /// Whether it waits for space.
+    #[must_use]
+    pub fn is_starved(&self) -> bool {
+        self.progress.starved
+    }
+
+    /// Whether nothing of it is at the disk.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.progress.outstanding == 0
+    }
+
     /// A piece could not be started now, or came back undone: it will be a next step again.
     pub fn put_back(&mut self, step: Step) {
         self.progress.outstanding -= 1;
@@ -165,12 +191,13 @@ impl Flight {
     pub fn fail(&mut self) {
         self.progress.status = Status::IoError;
         self.progress.again.clear();
+        self.progress.starved = false;
     }
 
     /// The answer, once no piece is at the disk and none is left to start.
     #[must_use]
     pub fn answer(&self) -> Option<Status> {
-        let ended = self.progress.outstanding == 0 && self.peek_step(0).is_none();
+        let ended = self.is_at_rest() && self.peek_step(0).is_none();
         ended.then_some(self.progress.status)
     }
 
@@ -188,12 +215,20 @@ pub enum Settled {
     Whole(Job),
     /// Part of it was done: this is the rest, to be submitted.
     Rest(Job),
+    /// There is no space for it below: it can be done whole when there is.
+    Starved(Job, Errno),
     /// It failed.
     Failed(Job, Errno),
 }
 
 /// Judges what the disk said of a job: less than was asked for is never success. A piece that moves nothing at all is
-/// the end of the file, or a full disk, and fails.
+/// the end of the file, and fails.
+///
+/// What finds no space can wait for some, as it brings its data along each time (QEMU's `werror=enospc`): a write, also
+/// one that is to be durable at once, and a hole, for which a file system may have to split what it knows of a file.
+/// Not so a flush, which can find none where blocks are chosen late or a quota is kept late. What it was about are
+/// writes answered before, and the kernel may have dropped their pages when it said so (fsync(2)): a second one would
+/// succeed without them.
 #[must_use]
 pub fn settle(mut job: Job, result: Result<usize, Errno>) -> Settled {
     let moved = match result {
@@ -201,6 +236,9 @@ pub fn settle(mut job: Job, result: Result<usize, Errno>) -> Settled {
         Err(Errno::INTR | Errno::AGAIN) if job.attempts < ATTEMPTS_MAX => {
             job.attempts += 1;
             return Settled::Rest(job);
+        }
+        Err(errno @ (Errno::NOSPC | Errno::DQUOT)) if takes_space(&job.operation) => {
+            return Settled::Starved(job, errno);
         }
         Err(errno) => return Settled::Failed(job, errno),
     };
@@ -220,6 +258,10 @@ pub fn settle(mut job: Job, result: Result<usize, Errno>) -> Settled {
     }
     *done += blocks;
     Settled::Rest(job)
+}
+
+fn takes_space(operation: &Operation) -> bool {
+    matches!(operation, Operation::Write { .. } | Operation::Punch { .. })
 }
 
 #[cfg(test)]
@@ -329,6 +371,44 @@ mod tests {
         let mut pool = Pool::new().unwrap();
         let settled = settle(read_job(&mut pool, 4096), Ok(0));
         assert!(matches!(settled, Settled::Failed(_, Errno::IO)));
+    }
+
+    #[test]
+    fn a_piece_without_space_holds_its_request_until_it_is_tried_again() {
+        let mut flight = flight(Action::Zero, &[(0, 3 * BUFFER)], false);
+        let steps = [flight.next_step(3), flight.next_step(3)];
+        flight.starve(piece(BUFFER, BUFFER, BUFFER));
+        assert_eq!((flight.next_step(3), flight.answer()), (None, None));
+        assert!(flight.is_starved() && !flight.is_at_rest());
+        flight.piece_done(0);
+        assert_eq!((flight.next_step(3), flight.answer()), (None, None));
+        assert!(flight.is_at_rest());
+        flight.try_again();
+        assert_eq!(flight.next_step(3), steps[1]);
+        assert_eq!(flight.next_step(3), Some(Step::Zero(piece(2 * BUFFER, 2 * BUFFER, BUFFER))));
+        flight.piece_done(0);
+        flight.piece_done(0);
+        assert_eq!(flight.answer(), Some(Status::Ok));
+    }
+
+    #[test]
+    fn a_starved_request_can_be_ended() {
+        let mut flight = flight(Action::Punch, &[(0, 512)], true);
+        assert!(flight.next_step(3).is_some());
+        flight.starve(piece(0, 0, 512));
+        flight.fail();
+        assert_eq!(flight.answer(), Some(Status::IoError));
+    }
+
+    #[test]
+    fn want_of_space_is_no_failure_but_of_a_flush() {
+        let job = |operation| Job { piece: piece(0, 0, 0), attempts: 0, operation };
+        for errno in [Errno::NOSPC, Errno::DQUOT] {
+            let punch = job(Operation::Punch { at: 0, len: 512 });
+            assert!(matches!(settle(punch, Err(errno)), Settled::Starved(_, _)));
+            let sync = job(Operation::Sync);
+            assert!(matches!(settle(sync, Err(errno)), Settled::Failed(_, _)));
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The data path: one process per disk, between a guest's virtio rings and a file of ciphertext.
 //!
 //! Three contexts. *Control* ([`server`], [`session`]): one thread, the vhost-user socket. *Queues* ([`queue`]):
-//! one thread and one io_uring each; a request never leaves its queue. *Lease* ([`lease`]): one thread, the key
-//! daemon. They talk by commands and replies, never by locks.
+//! one thread each, and what waits for the disk ([`disk::engine`]); a request never leaves its queue. *Lease*
+//! ([`lease`]): one thread, the key daemon. They talk by commands and replies, never by locks.
 
 #![deny(unsafe_code)]
 

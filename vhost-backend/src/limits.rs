@@ -58,11 +58,20 @@ pub const RING_ENTRIES: u32 = 256;
 /// Operations at the disk that need no buffer (flush, punch) at one time.
 pub const BARE_OPERATIONS_MAX: usize = 64;
 
+/// Threads of one queue where io_uring is not to be had, and with them the most operations it has at the disk: what a
+/// fast disk (80 us) makes 100,000 operations a second of.
+pub const WORKERS: usize = 8;
+
 /// How often an operation is tried again when the kernel says EAGAIN or EINTR.
 pub const ATTEMPTS_MAX: u16 = 1000;
 
 /// How long a fence waits for operations at the disk before it drops the key under them.
 pub const DRAIN_TIME: Duration = Duration::from_millis(100);
+
+/// First and longest pause before requests that found no space below the image are tried again: soon enough that nobody
+/// waits for it who has just made some, and too seldom to be a load.
+pub const SPACE_RETRY_TIME: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_secs(1));
 
 /// How long the lease thread waits for every queue to confirm a fence before it ends the process.
 pub const FENCE_TIME: Duration = Duration::from_secs(2);
@@ -73,8 +82,19 @@ pub const STOP_TIME: Duration = Duration::from_secs(30);
 /// How long a queue without work looks for more before it sleeps, at most.
 pub const SPIN_TIME_MAX: Duration = Duration::from_micros(50);
 
+/// Descriptors that may be wanted at one time once the process serves. For each queue: its kick, its call, that of the
+/// session's, and one that takes the place of another. For all: the regions of a guest, as many of a new table, as
+/// many in a message that is to be refused; the connections, in-flight memory.
+#[must_use]
+pub const fn files_wanted(queues: u16) -> u64 {
+    4 * queues as u64 + 3 * MEMORY_REGIONS_MAX as u64 + 16
+}
+
 /// Memory regions of a guest (what the vhost-user crates allow in one message).
 pub const MEMORY_REGIONS_MAX: usize = 32;
+
+/// Between attempts to accept a front end for which there is no descriptor; less than a second.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A front end that has begun a message must finish it within this time.
 pub const MESSAGE_TIME: Duration = Duration::from_secs(2);

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use vhost_backend::{
     config::{Args, CAPABILITIES, Task},
-    sandbox::syscalls::ALLOWED,
+    sandbox::syscalls::allowed,
     serve::serve,
 };
 
@@ -16,7 +16,7 @@ fn main() -> ExitCode {
                 println!("{CAPABILITIES}");
                 Ok(())
             }
-            Task::Serve(config) => serve(&config, ALLOWED),
+            Task::Serve(config) => serve(&config, allowed),
         });
     match result {
         Ok(()) => ExitCode::SUCCESS,

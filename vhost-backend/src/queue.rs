@@ -8,15 +8,18 @@
 //!
 //! The queue owns all of its state; nothing here takes a lock or, once warm, allocates. Each turn of the loop takes
 //! events, then restores what must hold: requests are fetched while there is a key, a buffer and a free slot;
-//! completed ones are published together; a fence or stop whose condition is met is confirmed.
+//! completed ones are published together; a fence or stop whose condition is met is confirmed; what found no space
+//! below is tried again when it is time.
 
 pub mod command;
 pub mod gate;
 mod serve;
+pub mod space;
 pub mod spin;
 
 use std::{
     io,
+    os::fd::OwnedFd,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,6 +29,7 @@ use std::{
 };
 
 use images::Layout;
+use vm_memory::GuestMemoryMmap;
 
 use crate::{
     disk::{Disk, Event, Wait, buffer::Pool},
@@ -33,10 +37,11 @@ use crate::{
     memory::cut,
     request::Abilities,
     seal::Sealer,
-    vring::RingError,
+    vring::{RingError, Vring},
 };
 use command::{Command, Held, RingSetup, Stop};
 use gate::Gate;
+use space::Space;
 use spin::Spin;
 
 /// What the queues of a disk share: two switches, read without a lock.
@@ -54,7 +59,7 @@ pub struct Shared {
 pub struct Parts<D> {
     /// Its number, for messages.
     pub number: u16,
-    /// Its ring to the disk. Dropped before the pool, whose buffers it may have.
+    /// Its way to the disk. Dropped before the pool, whose buffers it may have.
     pub disk: D,
     /// Its buffers.
     pub pool: Pool,
@@ -74,22 +79,29 @@ pub struct Parts<D> {
     pub size: u16,
 }
 
+/// A ring that was started.
+#[derive(Debug)]
+struct Ring {
+    memory: Arc<GuestMemoryMmap>,
+    vring: Vring,
+    call: Option<OwnedFd>,
+}
+
 /// One virtqueue.
 #[derive(Debug)]
 pub struct Queue<D> {
     parts: Parts<D>,
-    ring: Option<RingSetup>,
+    ring: Option<Ring>,
     /// The ring was given up; it is touched no more until another is started.
     broken: bool,
     enabled: bool,
     gate: Gate,
     stop: Option<Stop>,
-    /// What ends now is not answered: the next process, which finds it in flight, will.
-    leaves: bool,
     flights: Vec<Flight>,
     free: Vec<u16>,
     /// Requests with a step that could not be taken yet, oldest first.
     stalled: Vec<u16>,
+    space: Space,
     last_io: Option<SystemTime>,
     spin: Spin,
     exit: bool,
@@ -107,10 +119,10 @@ impl<D: Disk> Queue<D> {
             enabled: false,
             gate: Gate::default(),
             stop: None,
-            leaves: false,
             flights: std::iter::repeat_with(Flight::default).take(usize::from(size)).collect(),
             free: (0..size).rev().collect(),
             stalled: Vec::with_capacity(usize::from(size)),
+            space: Space::default(),
             last_io: None,
             spin: Spin::new(),
             exit: false,
@@ -120,7 +132,7 @@ impl<D: Disk> Queue<D> {
     /// Serves until told to exit.
     ///
     /// # Errors
-    /// The queue's own ring to the kernel failed; nothing more can be done with it.
+    /// Waiting for the disk failed; nothing more can be done without it.
     pub fn run(mut self) -> io::Result<()> {
         while !self.exit || self.parts.disk.in_flight() > 0 {
             if self.turn() {
@@ -137,6 +149,7 @@ impl<D: Disk> Queue<D> {
     pub fn turn(&mut self) -> bool {
         let events = self.take_events();
         let requests = self.fetch();
+        self.try_starved();
         if cut::was_cut() {
             // What was read there since is zeros, and what was written is nowhere.
             self.with_ring::<()>(|_| Err(RingError::MemoryCut));
@@ -205,11 +218,9 @@ impl<D: Disk> Queue<D> {
     }
 
     fn start(&mut self, setup: RingSetup) {
-        match setup.kick.try_clone() {
-            Ok(kick) => self.parts.disk.watch_kicks(Some(kick)),
-            Err(error) => return self.say(&format!("cannot watch its kicks: {error}")),
-        }
-        self.ring = Some(setup);
+        let RingSetup { memory, vring, kick, call } = setup;
+        self.parts.disk.watch_kicks(Some(kick));
+        self.ring = Some(Ring { memory, vring, call });
         self.broken = false;
         self.with_ring(|ring| ring.vring.ask_for_kicks(&ring.memory, false));
     }
@@ -217,14 +228,16 @@ impl<D: Disk> Queue<D> {
     /// Restores what must hold at the end of a turn: fences and stops are confirmed as soon as they are complete.
     fn settle(&mut self) {
         if self.gate.is_draining()
-            && (self.is_drained() || self.gate.drain_time_is_up(Instant::now()))
+            && (self.is_at_rest() || self.gate.drain_time_is_up(Instant::now()))
         {
             self.parts.sealer.drop_key();
             let held = self.held();
             self.gate.confirm(self.last_io, held);
         }
         if self.gate.is_failing() {
-            self.fail_stalled();
+            self.end_waiting(Held::Fail);
+            // A sleep may follow.
+            self.publish();
         }
         if let Some(stop) = self.stop.take() {
             self.stop_ring(stop);
@@ -232,17 +245,16 @@ impl<D: Disk> Queue<D> {
     }
 
     fn stop_ring(&mut self, stop: Stop) {
-        if !self.gate.is_open() && !self.gate.is_draining() {
-            self.leaves = stop.held == Held::Leave && self.is_tracked();
-            self.fail_stalled();
+        if !self.gate.is_draining() {
+            let held = if self.is_tracked() { stop.held } else { Held::Fail };
+            self.end_waiting(held);
         }
-        if !self.is_drained() {
+        if self.free.len() < self.flights.len() {
             self.stop = Some(stop);
             return;
         }
         self.publish();
         let next = self.ring.take().map_or(0, |ring| ring.vring.next_avail());
-        self.leaves = false;
         self.parts.disk.watch_kicks(None);
         let _ = stop.reply.send(next);
     }
@@ -257,7 +269,8 @@ impl<D: Disk> Queue<D> {
         if self.may_fetch() && self.wants_no_sleep() {
             return Ok(());
         }
-        self.parts.disk.wait(Wait::Sleep(self.gate.drain_time_left(now)))?;
+        let next_try = self.space.time_left(now).filter(|_| self.gate.is_open());
+        self.parts.disk.wait(Wait::Sleep(self.gate.drain_time_left(now).or(next_try)))?;
         self.spin.slept(now.elapsed());
         self.with_ring(|ring| ring.vring.ask_for_kicks(&ring.memory, false));
         Ok(())
@@ -273,10 +286,7 @@ impl<D: Disk> Queue<D> {
     }
 
     /// Does something with the ring; a broken ring is given up, with the reason said, and the other queues live on.
-    fn with_ring<T>(
-        &mut self,
-        act: impl FnOnce(&mut RingSetup) -> Result<T, RingError>,
-    ) -> Option<T> {
+    fn with_ring<T>(&mut self, act: impl FnOnce(&mut Ring) -> Result<T, RingError>) -> Option<T> {
         if self.broken {
             return None;
         }
@@ -309,11 +319,14 @@ impl<D: Disk> Queue<D> {
             && (self.gate.is_failing() || self.parts.pool.has_free())
     }
 
-    fn is_drained(&self) -> bool {
-        self.free.len() == self.flights.len()
+    /// Whether nothing that was taken is on its way. What waits for space is not: it may have to for days.
+    fn is_at_rest(&self) -> bool {
+        let waits = |flight: &&Flight| flight.is_starved() && flight.is_at_rest();
+        let taken = self.flights.len() - self.free.len();
+        taken == 0 || taken == self.flights.iter().filter(waits).count()
     }
 
-    /// Requests that wait for the key: in the ring, or taken and unanswered.
+    /// Requests that wait for the key, whatever else they wait for: in the ring, or taken and unanswered.
     fn held(&mut self) -> u64 {
         let taken = self.flights.len() - self.free.len();
         let waiting = self.with_ring(|ring| ring.vring.pending(&ring.memory)).unwrap_or(0);

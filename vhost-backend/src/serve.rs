@@ -3,7 +3,7 @@
 use std::{
     io,
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::net::UnixStream,
     },
     sync::{Arc, mpsc},
@@ -11,18 +11,27 @@ use std::{
     time::Instant,
 };
 
-use anyhow::{Context, Result};
-use rustix::event::{EventfdFlags, eventfd};
+use anyhow::{Context, Result, ensure};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::{
     backing::{Backing, BackingError},
-    config::{Config, FrontEnd},
+    config::{Config, EngineWish, FrontEnd},
     device::Device,
-    disk::{buffer::Pool, engine::Engine, uring::Uring},
+    disk::{
+        Disk,
+        buffer::Pool,
+        engine::{Engine, Kind},
+        threads::Threads,
+        uring::{self, Uring},
+    },
     inherit::inherited,
     lease::{self, Duty, Keeper, LeaseError, Source},
-    limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME},
+    limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME, files_wanted},
     mailbox::{Slot, mailbox},
     memory::cut,
     queue::{
@@ -36,11 +45,12 @@ use crate::{
 };
 
 /// Serves a disk until SIGTERM, or until the handed-over connection ends; from the first front end on with no other
-/// system calls than those `allowed`.
+/// system calls than those `allowed` with what waits for the device.
 ///
 /// # Errors
 /// What stands in the way, in one line that says what to do next.
-pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
+pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Allowed>) -> Result<()> {
+    lift_file_limit()?;
     let stop = stop_signal()?;
     cut::survive().context("watching for the loss of memory")?;
     let mut backing = open_image(config)?;
@@ -58,11 +68,12 @@ pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
     }
     let backing = Arc::new(backing);
 
+    let kind = choose(config.engine)?;
     let shared = Arc::new(Shared::default());
     let mut queues = Vec::new();
     let mut threads = Vec::new();
     for number in 0..config.queues {
-        let (queue, thread) = start_queue(number, config, &backing, &shared)?;
+        let (queue, thread) = start_queue((number, kind), config, &backing, &shared)?;
         queues.push(queue);
         threads.push(thread);
     }
@@ -72,9 +83,10 @@ pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
         keeper.hold(attached)?;
     }
     let (duties, keeper_thread) = start_keeper(keeper)?;
+    has_files_left(config.queues, &backing)?;
     // Before: it asks the file system.
-    let description = backing.description();
-    let sandbox = sandbox.close(allowed)?;
+    let description = backing.description(kind);
+    let sandbox = sandbox.close(&allowed(kind))?;
     eprintln!("vhost-backend: sandbox: {sandbox}");
     eprintln!("vhost-backend: serving {description}");
 
@@ -108,6 +120,26 @@ fn wishes(config: &Config) -> Wishes<'_> {
         FrontEnd::Fd(_) => None,
     };
     Wishes { user: config.user.as_ref(), socket, required: config.require_sandbox }
+}
+
+/// All that may be had by right. (The usual limit is for programs that use select(2).)
+fn lift_file_limit() -> io::Result<()> {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    Ok(setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })?)
+}
+
+/// Makes sure that descriptors do not run out later. The `vhost` crate takes a message whose descriptors found no place
+/// for one that is still to come, and waits for it without an end.
+fn has_files_left(queues: u16, backing: &Backing) -> Result<()> {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
+    // A new one gets the lowest number that is free.
+    let next = backing.data().try_clone().context("opening the image once more")?;
+    let needed = next.as_raw_fd() as u64 + files_wanted(queues);
+    ensure!(
+        needed <= limit,
+        "with {queues} queues {needed} files may have to be open, and the limit is {limit}: raise it (LimitNOFILE=, ulimit -n), or use fewer queues"
+    );
+    Ok(())
 }
 
 /// Tries for a while what a process before this one, killed a moment ago, may still hold: its last I/O has to end, and
@@ -149,10 +181,25 @@ fn open_front_end(front_end: &FrontEnd) -> Result<Server> {
     }
 }
 
+/// What is to wait for the device. That it is not what does so best is said.
+fn choose(wish: EngineWish) -> Result<Kind> {
+    if wish == EngineWish::Threads {
+        return Ok(Kind::Threads);
+    }
+    match uring::probe() {
+        Ok(()) => Ok(Kind::IoUring),
+        Err(error) if wish == EngineWish::IoUring => Err(error).context("--engine io_uring"),
+        Err(error) => {
+            eprintln!("vhost-backend: {error}; using {} instead, which is slower", Kind::Threads);
+            Ok(Kind::Threads)
+        }
+    }
+}
+
 /// Starts a queue's thread and waits until it has its ring: what is missing is an error of the start, not of the first
 /// request.
 fn start_queue(
-    number: u16,
+    (number, kind): (u16, Kind),
     config: &Config,
     backing: &Arc<Backing>,
     shared: &Arc<Shared>,
@@ -165,7 +212,7 @@ fn start_queue(
     let (size, discard) = (config.queue_size, config.discard);
     let thread = thread::Builder::new().name(format!("queue-{number}")).spawn(move || {
         // Everything is made on the queue's own thread: its ring serves no other.
-        let made = make_queue(number, size, discard, &backing, shared, commands, watched);
+        let made = make_queue((number, kind), size, discard, &backing, shared, commands, watched);
         match made {
             Ok(queue) => {
                 let _ = ready.send(Ok(()));
@@ -181,7 +228,7 @@ fn start_queue(
 }
 
 fn make_queue(
-    number: u16,
+    (number, kind): (u16, Kind),
     size: u16,
     discard: bool,
     backing: &Backing,
@@ -190,16 +237,12 @@ fn make_queue(
     doorbell: OwnedFd,
 ) -> Result<Queue<Engine>> {
     let pool = Pool::new().context("mapping I/O buffers")?;
-    let way = backing.way();
-    let ring =
-        Uring::new([backing.data().as_fd(), backing.lock()], (&pool, way.uses_ring()), doorbell)?;
-    if way.uses_ring() && !ring.has_fixed_buffers() {
-        eprintln!(
-            "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
-        );
-    }
     let image = backing.data().try_clone().context("opening the image once more")?;
-    let disk = Engine::new(ring, image, way);
+    let waiting: Box<dyn Disk> = match kind {
+        Kind::IoUring => Box::new(make_ring(number, backing, &pool, doorbell)?),
+        Kind::Threads => Box::new(make_threads(number, backing, doorbell)?),
+    };
+    let disk = Engine::new(waiting, image, backing.way());
     let can = backing.abilities(discard);
     let sealer = Sealer::new(backing.holes(), can.block_size as usize)?;
     let serial = serial(backing);
@@ -218,6 +261,27 @@ fn make_queue(
     }))
 }
 
+fn make_ring(number: u16, backing: &Backing, pool: &Pool, doorbell: OwnedFd) -> Result<Uring> {
+    let register = backing.way().waits();
+    let ring = Uring::new([backing.data().as_fd(), backing.lock()], (pool, register), doorbell)?;
+    if register && !ring.has_fixed_buffers() {
+        eprintln!(
+            "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
+        );
+    }
+    Ok(ring)
+}
+
+fn make_threads(number: u16, backing: &Backing, doorbell: OwnedFd) -> Result<Threads> {
+    let image = Arc::new(backing.data().try_clone().context("opening the image once more")?);
+    Threads::new(&format!("queue-{number}"), &image, doorbell).with_context(|| {
+        format!(
+            "making {}: raise the limits of threads and open files, or use fewer queues",
+            Kind::Threads
+        )
+    })
+}
+
 /// Answer to GET_ID: the first 20 characters of the disk's id, as virtio has no room for more.
 fn serial(backing: &Backing) -> [u8; 20] {
     let id = backing.disk().0.simple().to_string();
@@ -229,7 +293,7 @@ fn serial(backing: &Backing) -> [u8; 20] {
 fn run_queue(number: u16, queue: Queue<Engine>) {
     if let Err(error) = queue.run() {
         // A disk with a dead queue looks alive and is not: the supervisor must see it.
-        eprintln!("vhost-backend: queue {number}: its ring failed: {error}; ending");
+        eprintln!("vhost-backend: queue {number}: waiting for its disk failed: {error}; ending");
         std::process::exit(1);
     }
 }

@@ -4,7 +4,7 @@ pub mod back_channel;
 mod message;
 
 use std::{
-    fs, io,
+    fs, io, mem,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
@@ -14,16 +14,17 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt::{socket_acceptconn, socket_domain},
 };
 use thiserror::Error;
 use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
-use crate::{mailbox::Mailbox, session::Session};
+use crate::{limits::ACCEPT_PAUSE, mailbox::Mailbox, session::Session};
 use back_channel::BackChannel;
 use message::{Heard, wait_for_message};
 
@@ -125,15 +126,33 @@ fn accept(
     session: &Arc<Mutex<Session>>,
     watch: &Watch,
 ) -> Result<(), ServerError> {
+    let mut is_short = false;
     loop {
         match wait_for(listener.as_fd(), watch)? {
             Woken::Stop => return Ok(()),
-            Woken::Size => grow(session, watch),
-            Woken::Ready => match listener.accept() {
-                Ok((stream, _)) => serve_connection(stream, session, watch)?,
-                // The front end has gone again, or descriptors are short for a moment.
-                Err(error) => eprintln!("vhost-backend: accepting a front end: {error}"),
-            },
+            Woken::Size => {
+                grow(session, watch);
+                continue;
+            }
+            Woken::Ready => {}
+        }
+        match listener.accept() {
+            Ok((stream, _)) => {
+                is_short = false;
+                serve_connection(stream, session, watch)?;
+            }
+            // Descriptors are short. The front end waits on at the socket: without a pause this would go round at once,
+            // for as long as they are.
+            Err(error) => {
+                if !mem::replace(&mut is_short, true) {
+                    eprintln!(
+                        "vhost-backend: accepting a front end: {error}; it waits until that is better: raise the limit of open files (LimitNOFILE=)"
+                    );
+                }
+                if is_stopped_within(ACCEPT_PAUSE, &watch.stop)? {
+                    return Ok(());
+                }
+            }
         }
     }
 }
@@ -149,7 +168,13 @@ fn serve_connection(
     session: &Arc<Mutex<Session>>,
     watch: &Watch,
 ) -> Result<(), ServerError> {
-    let watched = stream.try_clone()?;
+    let watched = match stream.try_clone() {
+        Ok(watched) => watched,
+        Err(error) => {
+            eprintln!("vhost-backend: front end refused: {error}; it may connect again");
+            return Ok(());
+        }
+    };
     let mut handler = BackendReqHandler::from_stream(stream, session.clone());
     let outcome = loop {
         match wait_for_message(&watched, watch) {
@@ -195,6 +220,16 @@ enum Woken {
     Stop,
     Size,
     Ready,
+}
+
+/// Lets some time pass. Whether a stop was asked for.
+fn is_stopped_within(time: Duration, stop: &OwnedFd) -> io::Result<bool> {
+    let time = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    match poll(&mut [PollFd::new(stop, PollFlags::IN)], Some(&time)) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Waits until `fd` is readable, or there is something else to do.

@@ -17,6 +17,10 @@ pub struct Faults {
     pub again: u8,
     /// Operations that fail with EIO.
     pub error: u8,
+    /// Writes and holes that find no space.
+    pub full: u8,
+    /// Flushes that find none for what was written before.
+    pub full_late: u8,
     /// Operations that end where they are submitted, as plain calls do.
     pub at_once: u8,
     /// Operations take effect and end in random order.
@@ -90,6 +94,14 @@ impl SimDisk {
         }
         if self.happens(self.faults.again) {
             return Err(Errno::AGAIN);
+        }
+        let full = match job.operation {
+            Operation::Read { .. } => 0,
+            Operation::Write { .. } | Operation::Punch { .. } => self.faults.full,
+            Operation::Sync => self.faults.full_late,
+        };
+        if full > 0 && self.happens(full) {
+            return Err(Errno::NOSPC);
         }
         let short = self.happens(self.faults.short);
         let part = self.draw() as usize;

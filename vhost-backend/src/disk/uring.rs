@@ -228,6 +228,14 @@ fn build() -> Result<IoUring, RingError> {
     }
 }
 
+/// Whether rings like a queue's can be made here.
+///
+/// # Errors
+/// [`RingError`] says why not.
+pub fn probe() -> Result<(), RingError> {
+    restrict(&build()?).map_err(RingError::Restrict)
+}
+
 /// From here on the ring takes [`OPERATIONS`], and no registrations.
 fn restrict(ring: &IoUring) -> io::Result<()> {
     let operations = OPERATIONS.iter().map(|(code, _)| Restriction::sqe_op(*code));

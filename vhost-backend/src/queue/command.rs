@@ -56,11 +56,11 @@ pub enum Command {
 pub struct Stop {
     /// Where it is said where the ring stood.
     pub reply: mpsc::Sender<u16>,
-    /// What becomes of requests that cannot go on without a key.
+    /// What becomes of requests that cannot go on without a key, or without space below.
     pub held: Held,
 }
 
-/// What becomes of requests that a stop finds without a key.
+/// What becomes of requests that a stop finds waiting for a key, or for space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Held {
     /// They fail: a stopped ring must not keep them.

@@ -1,13 +1,16 @@
 //! The stages of a request in its queue: fetch, judge, drive, complete, answer, publish.
 
-use std::{sync::atomic::Ordering, time::SystemTime};
+use std::{
+    sync::atomic::Ordering,
+    time::{Instant, SystemTime},
+};
 
 use rustix::io::{Errno, write};
 
-use super::Queue;
+use super::{Queue, command::Held};
 use crate::{
     disk::{Disk, Job, Operation, Piece, Submitted},
-    flight::{Settled, Step, settle},
+    flight::{Flight, Settled, Step, settle},
     limits::RANGES_MAX,
     request::{self, Action, RANGE_LEN, Status},
 };
@@ -88,10 +91,14 @@ impl<D: Disk> Queue<D> {
         let can = &self.parts.can;
         let action = request::parse(header, readable, writable, ranges, can, &mut flight.extents)?;
         let changes = !matches!(action, Action::Read | Action::Id);
-        if changes && self.parts.shared.poisoned.load(Ordering::Relaxed) {
+        if changes && self.is_poisoned() {
             return Err(Status::IoError);
         }
         Ok(action)
+    }
+
+    fn is_poisoned(&self) -> bool {
+        self.parts.shared.poisoned.load(Ordering::Relaxed)
     }
 
     /// The disk's id; a flight that is answered without a step.
@@ -136,13 +143,44 @@ impl<D: Disk> Queue<D> {
         }
     }
 
-    /// Ends the requests that had to wait with an error, once nothing of theirs is at the disk.
-    pub(super) fn fail_stalled(&mut self) {
-        for slot in std::mem::take(&mut self.stalled) {
+    /// Tries the requests that found no space once more, if it is time; says so when there are none any more.
+    pub(super) fn try_starved(&mut self) {
+        let may_try = self.space.is_short() && self.gate.is_open();
+        if !may_try || !self.space.is_due(Instant::now()) {
+            return;
+        }
+        if !self.flights.iter().any(Flight::is_starved) {
+            self.space.is_back();
+            return self.say("nothing waits for space any more");
+        }
+        if self.is_poisoned() {
+            return self.end_waiting(Held::Fail);
+        }
+        for slot in 0..self.parts.size {
             let flight = &mut self.flights[usize::from(slot)];
-            flight.fail();
-            if let Some(status) = flight.answer() {
-                self.answer(slot, status);
+            if flight.is_starved() {
+                flight.try_again();
+                if !self.stalled.contains(&slot) {
+                    self.drive(slot);
+                }
+            }
+        }
+    }
+
+    /// Ends the requests that wait for space, and without a key those that wait for it, once nothing of theirs is at
+    /// the disk. Those that are left are not answered: the next process, which finds them in flight, will.
+    pub(super) fn end_waiting(&mut self, held: Held) {
+        let keyless = !self.parts.sealer.has_key();
+        for slot in 0..self.parts.size {
+            let flight = &mut self.flights[usize::from(slot)];
+            let waits = flight.is_starved() || (keyless && self.stalled.contains(&slot));
+            if waits && flight.is_at_rest() {
+                flight.fail();
+                self.stalled.retain(|&other| other != slot);
+                match held {
+                    Held::Fail => self.answer(slot, Status::IoError),
+                    Held::Leave => self.free.push(slot),
+                }
             }
         }
     }
@@ -236,6 +274,7 @@ impl<D: Disk> Queue<D> {
         loop {
             let rest = match settle(job, result) {
                 Settled::Whole(job) => return self.complete_whole(job),
+                Settled::Starved(job, errno) => return self.complete_starved(job, errno),
                 Settled::Failed(job, errno) => return self.complete_failed(job, errno),
                 Settled::Rest(rest) => rest,
             };
@@ -271,6 +310,17 @@ impl<D: Disk> Queue<D> {
         self.parts.pool.give(ciphertext.into_blank());
     }
 
+    /// The guest hears nothing of it: its request takes its time.
+    fn complete_starved(&mut self, job: Job, errno: Errno) {
+        if self.space.is_gone(Instant::now()) {
+            self.say(&format!(
+                "no space below the image: {errno}; what needs some waits, all else goes on: free some, and it goes on by itself"
+            ));
+        }
+        self.flights[usize::from(job.piece.flight)].starve(job.piece);
+        self.reclaim(job.operation);
+    }
+
     fn complete_failed(&mut self, job: Job, errno: Errno) {
         let poisons = matches!(job.operation, Operation::Sync);
         if poisons && !self.parts.shared.poisoned.swap(true, Ordering::Relaxed) {
@@ -289,9 +339,6 @@ impl<D: Disk> Queue<D> {
         let malformed = flight.chain.is_malformed();
         debug_assert!(!self.free.contains(&slot), "a request was answered twice");
         self.free.push(slot);
-        if self.leaves {
-            return;
-        }
         let Some(ring) = &self.ring else { return };
         // Without a place for the status, the chain goes back with nothing written.
         let answered = !malformed && flight.chain.answer(&ring.memory, status).is_ok();

@@ -17,6 +17,8 @@ use seccompiler::{
 };
 use thiserror::Error;
 
+use crate::disk::engine::Kind;
+
 /// Why system calls could not be given up although the kernel has seccomp.
 #[derive(Debug, Error)]
 pub enum CallsError {
@@ -69,11 +71,30 @@ mod arch {
     pub(super) use libc::{SYS_readlinkat as READLINK, SYS_unlinkat as UNLINK};
 }
 
-/// What a process that serves does.
-pub const ALLOWED: &[Allowed] = &[
-    // The queues: the disk and their one wait point; calls where they serve better than the ring, with and without a
-    // wait; interrupts (as standard error, and doorbells between threads).
-    any("io_uring_enter", libc::SYS_io_uring_enter),
+/// What a process that serves does, by what waits for the device.
+#[must_use]
+pub fn allowed(kind: Kind) -> Vec<Allowed> {
+    let own = match kind {
+        Kind::IoUring => OF_IO_URING,
+        Kind::Threads => OF_THREADS,
+    };
+    [own, ALWAYS].concat()
+}
+
+/// The queues' disk and their one wait point.
+const OF_IO_URING: &[Allowed] = &[any("io_uring_enter", libc::SYS_io_uring_enter)];
+
+/// The queues' one wait point, and kicks watched there; what threads ask of the disk besides reads, writes and flushes.
+const OF_THREADS: &[Allowed] = &[
+    any("epoll_pwait", libc::SYS_epoll_pwait),
+    any("epoll_ctl", libc::SYS_epoll_ctl),
+    any("fallocate", libc::SYS_fallocate),
+];
+
+/// What it does whatever waits for the device.
+const ALWAYS: &[Allowed] = &[
+    // The queues: calls where they serve better than the ring, with and without a wait, or instead of it; interrupts
+    // (as standard error, and doorbells between threads).
     any("pread64", libc::SYS_pread64),
     any("pwrite64", libc::SYS_pwrite64),
     any("fdatasync", libc::SYS_fdatasync),

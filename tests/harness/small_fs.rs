@@ -1,0 +1,76 @@
+//! A file system that is soon full.
+
+use std::{
+    fs::File,
+    io::Write,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::process::{run, tool};
+
+/// Bytes it has room for, more or less.
+const SIZE: u64 = 40 << 20;
+
+/// A small file system of its own, gone with this.
+pub struct SmallFs {
+    at: PathBuf,
+    ballast: PathBuf,
+}
+
+impl SmallFs {
+    /// Mounts one of a kind, `tmpfs` or one that `mkfs` knows, at `at`. Takes root.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    #[must_use]
+    pub fn new(kind: &str, at: &Path) -> Self {
+        std::fs::create_dir(at).expect("a directory");
+        let mut mount = Command::new(tool("mount", "mount"));
+        if kind == "tmpfs" {
+            mount.args(["-t", "tmpfs", "-o", &format!("size={SIZE}"), "tmpfs"]);
+        } else {
+            let device = at.with_extension(kind);
+            File::create(&device).and_then(|file| file.set_len(SIZE)).expect("a file");
+            let mkfs = format!("mkfs.{kind}");
+            let made =
+                run(Command::new(tool(&mkfs, "e2fsprogs")).args(["-q", "-m", "0"]).arg(&device));
+            let _ = made.success();
+            mount.args(["-o", "loop"]).arg(&device);
+        }
+        let _ = run(mount.arg(at)).success();
+        Self { at: at.to_owned(), ballast: at.join("ballast") }
+    }
+
+    /// Fills it until no more than `left` bytes are free.
+    ///
+    /// # Panics
+    /// If it cannot be filled.
+    pub fn fill(&self, left: u64) {
+        let mut file = File::create(&self.ballast).expect("a name is free");
+        let mut bytes = &[1; 64 << 10][..];
+        let mut len = 0;
+        while !bytes.is_empty() {
+            match file.write(bytes) {
+                Ok(count) => len += count as u64,
+                Err(_) => bytes = &bytes[..bytes.len() / 2],
+            }
+        }
+        file.set_len(len - left).and_then(|()| file.sync_all()).expect("given back");
+    }
+
+    /// Makes room again.
+    ///
+    /// # Panics
+    /// If it was not full.
+    pub fn make_room(&self) {
+        std::fs::remove_file(&self.ballast).expect("it was filled");
+    }
+}
+
+impl Drop for SmallFs {
+    fn drop(&mut self) {
+        // A lazy one: a backend may have its image open still.
+        let _ = run(Command::new(tool("umount", "mount")).arg("-l").arg(&self.at));
+    }
+}
