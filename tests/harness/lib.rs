@@ -1,6 +1,7 @@
 //! Real peers for the system tests: a guest's driver, front ends, the daemons as processes, other people's tools.
 
 pub mod audit;
+pub mod bench;
 pub mod clock;
 pub mod drill;
 pub mod driver;
