@@ -65,8 +65,9 @@ impl BackingError {
 pub struct Backing {
     /// Holds the locks.
     image: ImageFile,
-    /// For the data path: past the page cache if the file system can.
-    data: File,
+    /// For the data path, one for each queue: past the page cache if the file system can. The kernel tells each open
+    /// file once of what it could not write: if queues had one in common, a flush of one could hear it for all.
+    data: Vec<File>,
     header: Header,
     read_only: bool,
     direct: bool,
@@ -74,11 +75,17 @@ pub struct Backing {
 }
 
 impl Backing {
-    /// Opens and locks an image, and reads its header. A damaged copy of the header is repaired, and that is said.
+    /// Opens and locks an image for `queues` of 1 or more, and reads its header. A damaged copy of the header is
+    /// repaired, and that is said.
     ///
     /// # Errors
     /// [`BackingError`].
-    pub fn open(path: &Path, read_only: bool, cache: Cache) -> Result<Self, BackingError> {
+    pub fn open(
+        path: &Path,
+        read_only: bool,
+        cache: Cache,
+        queues: u16,
+    ) -> Result<Self, BackingError> {
         let access = if read_only { Access::ReadOnly } else { Access::ReadWrite };
         let image = ImageFile::open(path, access)?;
         let (header, recovery) = Header::read(&image)
@@ -86,10 +93,13 @@ impl Backing {
         if recovery != Recovery::Clean {
             eprintln!("vhost-backend: header of {}: {recovery}", path.display());
         }
-        let (data, direct) = open_data(&image, header.sector_size().bytes(), cache)?;
+        let (first, direct) = open_data(&image, header.sector_size().bytes(), cache)?;
         let punch = !read_only
             && header.holes() == Holes::Zeros
-            && can_punch(&data, header.layout().data_offset());
+            && can_punch(&first, header.layout().data_offset());
+        let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
+        let others = (1..queues).map(|_| reopen(&image, flags));
+        let data = std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?;
         Ok(Self { image, data, header, read_only, direct, punch })
     }
 
@@ -126,10 +136,10 @@ impl Backing {
         self.header.holes()
     }
 
-    /// The file the queues read and write.
+    /// The file that a queue reads and writes.
     #[must_use]
-    pub fn data(&self) -> &File {
-        &self.data
+    pub fn data(&self, queue: u16) -> &File {
+        &self.data[usize::from(queue)]
     }
 
     /// The descriptor that holds the image's locks.
@@ -169,7 +179,7 @@ impl Backing {
     /// How its data is read and written.
     #[must_use]
     pub fn way(&self) -> Way {
-        Way::of(&self.data, self.direct)
+        Way::of(self.data(0), self.direct)
     }
 
     /// One line about how it is served.

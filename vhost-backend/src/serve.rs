@@ -42,7 +42,7 @@ use crate::{
 pub fn serve(config: &Config, allowed: &[Allowed]) -> Result<()> {
     let stop = stop_signal()?;
     cut::survive().context("watching for the loss of memory")?;
-    let open = || Backing::open(&config.blk_file, config.read_only, config.cache);
+    let open = || Backing::open(&config.blk_file, config.read_only, config.cache, config.queues);
     let backing = Arc::new(patiently(open, BackingError::is_in_use)?);
     backing.is_disk(config.disk_id)?;
     let server = open_front_end(&config.front_end)?;
@@ -172,14 +172,14 @@ fn make_queue(
 ) -> Result<Queue<Engine>> {
     let pool = Pool::new().context("mapping I/O buffers")?;
     let way = backing.way();
-    let ring =
-        Uring::new([backing.data().as_fd(), backing.lock()], (&pool, way.uses_ring()), doorbell)?;
+    let data = backing.data(number);
+    let ring = Uring::new([data.as_fd(), backing.lock()], (&pool, way.uses_ring()), doorbell)?;
     if way.uses_ring() && !ring.has_fixed_buffers() {
         eprintln!(
             "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
         );
     }
-    let image = backing.data().try_clone().context("opening the image once more")?;
+    let image = data.try_clone().context("opening the image once more")?;
     let disk = Engine::new(ring, image, way);
     let can = backing.abilities(discard);
     let sealer = Sealer::new(backing.holes(), can.block_size as usize)?;
