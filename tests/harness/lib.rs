@@ -9,6 +9,7 @@ pub mod front_end;
 pub mod guest;
 pub mod history;
 pub mod hostile;
+pub mod liar;
 pub mod luks;
 pub mod memory_scan;
 pub mod meter;

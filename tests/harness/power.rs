@@ -129,31 +129,42 @@ impl PoweredDisk {
     #[must_use]
     pub fn survivors(&self, random: &mut fastrand::Rng) -> Vec<Survivor> {
         let risk = self.at_risk();
-        let count = risk.len();
-        if count == 0 {
-            return vec![];
-        }
-        let step = count.div_ceil(PREFIXES);
-        let one = random.usize(0..count);
-        let mut subsets: Vec<Vec<bool>> = (step..=count)
-            .step_by(step)
-            .map(|cut| (0..count).map(|piece| piece < cut).collect())
-            .collect();
-        subsets.push((0..count).map(|piece| piece == one).collect());
-        subsets.push((0..count).map(|piece| piece != one).collect());
-        subsets.extend((0..SUBSETS).map(|_| (0..count).map(|_| random.bool()).collect()));
-        subsets.push(vec![true; count]);
-        subsets.iter().map(|subset| self.survivor(&risk, subset)).collect()
+        let survivor = |subset: Vec<bool>| self.with(&risk, &subset);
+        subsets(risk.len(), random).into_iter().map(survivor).collect()
     }
 
-    fn survivor(&self, risk: &[Piece], arrived: &[bool]) -> Survivor {
+    /// What a power cut now may leave: one of all that may be, the medium alone among them.
+    #[must_use]
+    pub fn survivor(&self, random: &mut fastrand::Rng) -> Vec<u8> {
+        let risk = self.at_risk();
+        let mut subsets = subsets(risk.len(), random);
+        subsets.push(vec![false; risk.len()]);
+        self.with(&risk, &subsets[random.usize(0..subsets.len())]).image
+    }
+
+    fn with(&self, risk: &[Piece], arrived: &[bool]) -> Survivor {
         let mut image = self.medium.clone();
-        let pieces =
-            risk.iter().zip(arrived).filter_map(|(piece, arrived)| arrived.then_some(piece));
+        let pieces = risk.iter().zip(arrived).filter_map(|(piece, here)| here.then_some(piece));
         let arrived =
             pieces.inspect(|piece| put(&mut image, piece)).map(|piece| piece.at).collect();
         Survivor { image, arrived }
     }
+}
+
+/// Which of so many sectors arrived: not none.
+fn subsets(count: usize, random: &mut fastrand::Rng) -> Vec<Vec<bool>> {
+    if count == 0 {
+        return vec![];
+    }
+    let step = count.div_ceil(PREFIXES);
+    let one = random.usize(0..count);
+    let prefix = |cut: usize| (0..count).map(|piece| piece < cut).collect();
+    let mut subsets: Vec<Vec<bool>> = (step..=count).step_by(step).map(prefix).collect();
+    subsets.push((0..count).map(|piece| piece == one).collect());
+    subsets.push((0..count).map(|piece| piece != one).collect());
+    subsets.extend((0..SUBSETS).map(|_| (0..count).map(|_| random.bool()).collect()));
+    subsets.push(vec![true; count]);
+    subsets
 }
 
 fn put(image: &mut [u8], piece: &Piece) {
