@@ -5,157 +5,22 @@
 #[path = "queue_tape/space.rs"]
 mod space;
 
-use std::{
-    os::fd::OwnedFd,
-    sync::{Arc, mpsc},
-};
+use std::sync::mpsc;
 
-use images::{Layout, SectorSize, XtsCipher};
-use keyd_client::{
-    Dek,
-    message::{Holes, Reaction},
-};
-use rustix::event::{EventfdFlags, eventfd};
+use images::SectorSize;
+use keyd_client::message::Reaction;
 use system_tests::{
-    driver::{Area, BlkRequest, Cut, Driver},
+    bench::{AREA, Bench, DATA_OFFSET},
+    driver::{BlkRequest, Cut},
     tape::{Mix, Tape},
 };
 use vhost_backend::{
-    disk::{
-        Disk,
-        buffer::Pool,
-        sim::{Faults, SimDisk},
-    },
+    disk::{Disk, sim::Faults},
     inflight::{Geometry, Region},
-    queue::{
-        Parts, Queue, Shared,
-        command::{Command, Fenced, Held, RingSetup, Stop},
-    },
-    request::Abilities,
-    seal::Sealer,
-    vring::{Addresses, Vring},
+    queue::command::{Command, Held, Stop},
 };
-use vm_memory::{GuestAddress, GuestMemoryMmap};
 
-const DATA_OFFSET: u64 = 16 << 10;
 const SIZE: u64 = 4 << 20;
-const DEPTH: u64 = 12;
-const AREA: Area = Area { start: 0x1000, size: 256 };
-
-fn dek() -> Dek {
-    Dek::fill_with(|bytes| {
-        bytes.iter_mut().zip(1u8..).for_each(|(byte, n)| *byte = n);
-        Ok(())
-    })
-    .unwrap()
-}
-
-/// A queue, its driver, and the way to tell it things.
-struct Bench {
-    queue: Queue<SimDisk>,
-    driver: Driver,
-    commands: mpsc::Sender<Command>,
-    shared: Arc<Shared>,
-    sector_size: SectorSize,
-    memory: Arc<GuestMemoryMmap>,
-}
-
-fn doorbell() -> OwnedFd {
-    eventfd(0, EventfdFlags::CLOEXEC).unwrap()
-}
-
-impl Bench {
-    fn new(sector_size: SectorSize, cut: Cut, faults: Faults, seed: u64) -> Self {
-        let len = AREA.start + AREA.len(DEPTH);
-        let regions = [(GuestAddress(0), 0x10_0000), (GuestAddress(0x10_0000), len as usize)];
-        let memory = Arc::new(GuestMemoryMmap::from_ranges(&regions).unwrap());
-        let driver = Driver::new(memory.clone(), AREA, DEPTH, cut, seed);
-        let can = Abilities {
-            capacity: SIZE,
-            block_size: sector_size.bytes(),
-            read_only: false,
-            discard: true,
-            punch: true,
-        };
-        let (commands, receiver) = mpsc::channel();
-        let shared = Arc::new(Shared::default());
-        let image = vec![0; (DATA_OFFSET + SIZE) as usize];
-        let queue = Queue::new(Parts {
-            number: 0,
-            disk: SimDisk::new(image, faults, seed),
-            pool: Pool::new().unwrap(),
-            sealer: Sealer::new(Holes::Zeros, sector_size.bytes() as usize).unwrap(),
-            layout: Layout::new(sector_size, DATA_OFFSET, SIZE).unwrap(),
-            can,
-            serial: *b"0123456789abcdefghij",
-            shared: shared.clone(),
-            commands: receiver,
-            size: 256,
-        });
-        let mut bench = Self { queue, driver, commands, shared, sector_size, memory };
-        bench.start(None);
-        bench.give_key();
-        bench
-    }
-
-    /// Starts the ring; if somebody keeps track of what is with the device, where that says.
-    fn start(&mut self, inflight: Option<&Region>) {
-        let addresses = Addresses {
-            descriptors: GuestAddress(AREA.descriptors()),
-            avail: GuestAddress(AREA.avail()),
-            used: GuestAddress(AREA.used()),
-        };
-        let (memory, kick) = (self.memory.clone(), doorbell());
-        let track = inflight.and_then(|region| region.track(0));
-        let vring = Vring::new(&memory, addresses, AREA.size, 0, false, track).unwrap();
-        self.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call: None })));
-        self.tell(Command::Enable(true));
-    }
-
-    fn turns(&mut self, count: usize) {
-        (0..count).for_each(|_| {
-            self.queue.turn();
-        });
-    }
-
-    fn tell(&mut self, command: Command) {
-        self.commands.send(command).unwrap();
-        self.queue.disk().ring_bell();
-        self.queue.turn();
-    }
-
-    fn give_key(&mut self) {
-        let key = XtsCipher::new(dek(), self.sector_size).unwrap();
-        self.tell(Command::Resume(Arc::new(key)));
-    }
-
-    fn fence(&mut self, reaction: Reaction) -> mpsc::Receiver<Fenced> {
-        let (reply, confirmed) = mpsc::channel();
-        self.tell(Command::Fence(reaction, reply));
-        confirmed
-    }
-
-    /// Keeps the ring full from the tape until `requests` have been judged.
-    fn play(&mut self, tape: &mut Tape, requests: u64) {
-        let goal = tape.judged + requests;
-        while tape.judged < goal || self.driver.in_flight() > 0 {
-            while tape.judged + (self.driver.in_flight() as u64) < goal && self.driver.has_room() {
-                let token = self.driver.submit(&tape.request());
-                tape.submitted(token);
-            }
-            self.queue.turn();
-            self.driver.completions().iter().for_each(|completion| tape.judge(completion));
-        }
-    }
-
-    fn ask(&mut self, request: &BlkRequest) -> Option<(u8, Vec<u8>)> {
-        self.driver.submit(request);
-        (0..100).for_each(|_| {
-            self.queue.turn();
-        });
-        self.driver.completions().pop().map(|completion| (completion.status, completion.data))
-    }
-}
 
 fn mix(sector_size: SectorSize) -> Mix {
     let block = sector_size.bytes() as usize;
@@ -182,7 +47,7 @@ fn tapes_come_out_right_on_a_good_disk() {
         for cut in [Cut::Plain, Cut::Wild] {
             for seed in 0..10 {
                 let mut tape = Tape::new(mix(sector_size), seed);
-                Bench::new(sector_size, cut, Faults::default(), seed).play(&mut tape, 300);
+                Bench::new(sector_size, SIZE, cut, Faults::default(), seed).play(&mut tape, 300);
             }
         }
     }
@@ -194,7 +59,7 @@ fn short_reordered_and_repeated_io_changes_nothing() {
     for sector_size in SectorSize::ALL {
         for seed in 0..10 {
             let mut tape = Tape::new(mix(sector_size), seed);
-            Bench::new(sector_size, Cut::Wild, faults, seed).play(&mut tape, 300);
+            Bench::new(sector_size, SIZE, Cut::Wild, faults, seed).play(&mut tape, 300);
         }
     }
 }
@@ -205,7 +70,7 @@ fn fences_at_any_moment_lose_nothing() {
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut tape = Tape::new(mix(SectorSize::B512), seed);
-        let mut bench = Bench::new(SectorSize::B512, Cut::Wild, faults, seed);
+        let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Wild, faults, seed);
         for _ in 0..15 {
             for _ in 0..random.usize(1..6) {
                 if bench.driver.has_room() {
@@ -231,7 +96,7 @@ fn fences_at_any_moment_lose_nothing() {
 
 #[test]
 fn a_disk_that_hangs_does_not_keep_the_key() {
-    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
     assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
     bench.queue.disk().set_stuck(true);
     bench.driver.submit(&read(8));
@@ -265,7 +130,7 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
 #[test]
 fn requests_that_a_hung_disk_left_half_done_go_on_with_the_key() {
     const LEN: usize = 1 << 20;
-    let mut bench = Bench::new(SectorSize::B4096, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
     bench.queue.disk().set_stuck(true);
     // More pieces than there are buffers: some requests have begun, some have not, none has ended.
     for number in 0..10u64 {
@@ -300,7 +165,7 @@ fn stopped_without_a_key(held: Held) -> (Bench, Region, Vec<u8>) {
     let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
     let place = (0, geometry.region_len() as u64);
     let region = Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap();
-    let mut bench = Bench::new(SectorSize::B4096, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
     bench.start(Some(&region));
     bench.queue.disk().set_stuck(true);
     for number in 0..10u64 {
@@ -344,7 +209,7 @@ fn a_front_end_that_leaves_finds_it_unanswered_and_it_goes_on() {
 
 #[test]
 fn the_reaction_fail_answers_with_errors_until_the_key_is_back() {
-    let mut bench = Bench::new(SectorSize::B4096, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
     assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
     bench.fence(Reaction::Fail);
     assert_eq!(bench.ask(&write(8, 9)), Some((1, vec![])));
@@ -355,7 +220,7 @@ fn the_reaction_fail_answers_with_errors_until_the_key_is_back() {
 
 #[test]
 fn an_error_of_the_disk_is_an_error_to_the_guest_and_only_there() {
-    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
     assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
     bench.queue.disk().set_faults(Faults { error: 255, ..Faults::default() });
     let statuses: Vec<u8> = (0..20).filter_map(|_| bench.ask(&write(8, 9))).map(|a| a.0).collect();
@@ -368,7 +233,7 @@ fn an_error_of_the_disk_is_an_error_to_the_guest_and_only_there() {
 #[test]
 fn after_a_failed_flush_nothing_pretends() {
     let flush = BlkRequest { kind: 4, sector: 0, out: vec![], room: 0 };
-    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
     assert_eq!(bench.ask(&flush), Some((0, vec![])));
     assert_eq!(bench.queue.disk().syncs(), 1);
     bench.queue.disk().set_faults(Faults { error: 255, ..Faults::default() });
@@ -381,7 +246,7 @@ fn after_a_failed_flush_nothing_pretends() {
 
 #[test]
 fn with_the_cache_off_a_punch_is_durable_when_it_is_answered() {
-    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
     let discard: Vec<u8> = [&8u64.to_le_bytes()[..], &8u32.to_le_bytes(), &[0; 4]].concat();
     let discard = BlkRequest { kind: 11, sector: 0, out: discard, room: 0 };
     assert_eq!(bench.ask(&discard), Some((0, vec![])));
@@ -393,7 +258,7 @@ fn with_the_cache_off_a_punch_is_durable_when_it_is_answered() {
 
 #[test]
 fn the_disk_holds_no_plaintext_and_holes_read_as_zeros() {
-    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
     let marker = b"a marker that must never reach the disk in clear";
     let mut request = write(8, 0);
     request.out[100..100 + marker.len()].copy_from_slice(marker);
@@ -406,7 +271,7 @@ fn the_disk_holds_no_plaintext_and_holes_read_as_zeros() {
 
 #[test]
 fn a_zero_written_without_unmap_is_no_hole() {
-    let mut bench = Bench::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
     let zeroes = |unmap: u8| {
         let out = [&8u64.to_le_bytes()[..], &8u32.to_le_bytes(), &[unmap, 0, 0, 0]].concat();
         BlkRequest { kind: 13, sector: 0, out, room: 0 }
@@ -418,4 +283,23 @@ fn a_zero_written_without_unmap_is_no_hole() {
     assert_eq!(bench.ask(&zeroes(1)), Some((0, vec![])));
     assert!(bench.queue.disk().image()[at..at + 4096].iter().all(|&byte| byte == 0));
     assert_eq!(bench.ask(&read(8)), Some((0, vec![0; 4096])));
+}
+
+#[test]
+fn of_a_unit_that_was_torn_over_a_hole_the_rest_reads_as_zeros() {
+    for cut in [Cut::Plain, Cut::Wild] {
+        let mut bench = Bench::new(SectorSize::B4096, SIZE, cut, Faults::default(), 1);
+        assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+        let mut image = bench.queue.disk().image().to_vec();
+        // The third and the last sector of the unit did not arrive.
+        let unit = &mut image[DATA_OFFSET as usize + 8 * 512..][..4096];
+        unit[1024..1536].fill(0);
+        unit[3584..].fill(0);
+        let mut after = Bench::on(image, SectorSize::B4096, cut, Faults::default(), 1);
+        let mut expected = vec![7; 4096];
+        expected[1024..1536].fill(0);
+        expected[3584..].fill(0);
+        assert_eq!(after.ask(&read(8)), Some((0, expected)));
+        assert_eq!(after.ask(&read(0)), Some((0, vec![0; 4096])));
+    }
 }

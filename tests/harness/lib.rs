@@ -1,16 +1,20 @@
 //! Real peers for the system tests: a guest's driver, front ends, the daemons as processes, other people's tools.
 
 pub mod audit;
+pub mod bench;
 pub mod clock;
 pub mod drill;
 pub mod driver;
 pub mod front_end;
 pub mod guest;
+pub mod history;
 pub mod hostile;
+pub mod liar;
 pub mod luks;
 pub mod memory_scan;
 pub mod meter;
 pub mod monitor;
+pub mod power;
 pub mod process;
 pub mod refusal;
 pub mod relay;

@@ -7,8 +7,9 @@ use vhost_backend::limits::SPACE_RETRY_TIME;
 
 use super::*;
 
-const FULL: Faults =
-    Faults { short: 0, again: 0, error: 0, full: 255, full_late: 0, at_once: 0, reorder: false };
+fn full_disk(at_once: u8) -> Faults {
+    Faults { full: 255, at_once, ..Faults::default() }
+}
 
 fn discard(sector: u64) -> BlkRequest {
     let range = [&sector.to_le_bytes()[..], &8u32.to_le_bytes(), &[0; 4]].concat();
@@ -17,43 +18,41 @@ fn discard(sector: u64) -> BlkRequest {
 
 const FLUSH: BlkRequest = BlkRequest { kind: 4, sector: 0, out: vec![], room: 0 };
 
-impl Bench {
-    /// A disk with something on it that has become full, with a write and a discard under way.
-    fn full(at_once: u8) -> Self {
-        let mut bench = Self::new(SectorSize::B512, Cut::Plain, Faults::default(), 1);
-        assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
-        bench.queue.disk().set_faults(Faults { at_once, ..FULL });
-        bench.driver.submit(&write(16, 9));
-        bench.driver.submit(&discard(24));
-        bench.turns(10);
-        assert_eq!((bench.driver.completions(), bench.queue.disk().in_flight()), (vec![], 0));
-        bench
-    }
+/// A disk with something on it that has become full, with a write and a discard under way.
+fn full(at_once: u8) -> Bench {
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
+    assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+    bench.queue.disk().set_faults(full_disk(at_once));
+    bench.driver.submit(&write(16, 9));
+    bench.driver.submit(&discard(24));
+    bench.turns(10);
+    assert_eq!((bench.driver.completions(), bench.queue.disk().in_flight()), (vec![], 0));
+    bench
+}
 
-    /// Statuses of the next answers, which take their time.
-    fn statuses(&mut self, count: usize) -> Vec<u8> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut statuses = Vec::new();
-        while statuses.len() < count {
-            self.queue.turn();
-            statuses.extend(self.driver.completions().iter().map(|answer| answer.status));
-            assert!(Instant::now() < deadline, "{statuses:?}");
-        }
-        statuses
+/// Statuses of the next answers, which take their time.
+fn statuses(bench: &mut Bench, count: usize) -> Vec<u8> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut statuses = Vec::new();
+    while statuses.len() < count {
+        bench.queue.turn();
+        statuses.extend(bench.driver.completions().iter().map(|answer| answer.status));
+        assert!(Instant::now() < deadline, "{statuses:?}");
     }
+    statuses
 }
 
 #[test]
 fn what_needs_space_waits_for_it_and_nothing_else_does() {
     for at_once in [0, 255] {
-        let mut bench = Bench::full(at_once);
+        let mut bench = full(at_once);
         assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
         assert_eq!(bench.ask(&FLUSH), Some((0, vec![])));
         std::thread::sleep(2 * SPACE_RETRY_TIME.0);
         bench.turns(10);
         assert_eq!(bench.driver.completions(), [], "tried again, and in vain");
         bench.queue.disk().set_faults(Faults { at_once, ..Faults::default() });
-        assert_eq!(bench.statuses(2), [0, 0]);
+        assert_eq!(statuses(&mut bench, 2), [0, 0]);
         assert_eq!(bench.ask(&read(16)), Some((0, vec![9; 4096])));
         assert_eq!(bench.ask(&FLUSH), Some((0, vec![])));
     }
@@ -65,13 +64,13 @@ fn tapes_come_out_right_on_a_disk_that_is_full_now_and_then() {
         Faults { short: 60, again: 10, at_once: 100, full: 8, reorder: true, ..Faults::default() };
     for seed in 0..4 {
         let mut tape = Tape::new(mix(SectorSize::B512), seed);
-        Bench::new(SectorSize::B512, Cut::Wild, faults, seed).play(&mut tape, 200);
+        Bench::new(SectorSize::B512, SIZE, Cut::Wild, faults, seed).play(&mut tape, 200);
     }
 }
 
 #[test]
 fn a_fence_does_not_wait_for_space() {
-    let mut bench = Bench::full(0);
+    let mut bench = full(0);
     let confirmed = bench.fence(Reaction::Park);
     // In the turn that hears of it, long before the drain's time is up.
     assert_eq!(confirmed.try_recv().map(|fenced| fenced.held), Ok(2));
@@ -80,13 +79,13 @@ fn a_fence_does_not_wait_for_space() {
     bench.turns(10);
     assert_eq!(bench.driver.completions(), [], "there is space, and no key");
     bench.give_key();
-    assert_eq!(bench.statuses(2), [0, 0]);
+    assert_eq!(statuses(&mut bench, 2), [0, 0]);
     assert_eq!(bench.ask(&read(16)), Some((0, vec![9; 4096])));
 }
 
 #[test]
 fn the_reaction_fail_ends_what_waits_for_space_before_the_queue_sleeps() {
-    let mut bench = Bench::full(0);
+    let mut bench = full(0);
     let confirmed = bench.fence(Reaction::Fail);
     assert!(confirmed.try_recv().is_ok());
     let statuses: Vec<u8> = bench.driver.completions().iter().map(|answer| answer.status).collect();
@@ -104,7 +103,7 @@ fn stop(bench: &mut Bench, held: Held) -> mpsc::Receiver<u16> {
 
 #[test]
 fn a_stop_fails_what_waits_for_space_and_waits_for_what_does_not() {
-    let mut bench = Bench::full(0);
+    let mut bench = full(0);
     bench.queue.disk().set_stuck(true);
     bench.driver.submit(&read(8));
     bench.queue.turn();
@@ -112,7 +111,7 @@ fn a_stop_fails_what_waits_for_space_and_waits_for_what_does_not() {
     bench.turns(10);
     assert!(stopped.try_recv().is_err(), "a read is at the disk");
     bench.queue.disk().set_stuck(false);
-    assert_eq!(bench.statuses(3), [1, 1, 0]);
+    assert_eq!(statuses(&mut bench, 3), [1, 1, 0]);
     bench.turns(2);
     assert_eq!(stopped.try_recv(), Ok(4));
 }
@@ -122,7 +121,7 @@ fn a_front_end_that_leaves_a_full_disk_finds_its_requests_again() {
     let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
     let place = (0, geometry.region_len() as u64);
     let region = Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap();
-    let mut bench = Bench::new(SectorSize::B4096, Cut::Plain, FULL, 1);
+    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, full_disk(0), 1);
     bench.start(Some(&region));
     bench.driver.submit(&write(16, 9));
     bench.turns(10);
@@ -132,23 +131,23 @@ fn a_front_end_that_leaves_a_full_disk_finds_its_requests_again() {
     bench.queue.turn();
     let stopped = stop(&mut bench, Held::Leave);
     bench.queue.disk().set_stuck(false);
-    assert_eq!(bench.statuses(1), [0]);
+    assert_eq!(statuses(&mut bench, 1), [0]);
     bench.turns(2);
     assert_eq!(stopped.try_recv(), Ok(2));
     assert_eq!(bench.driver.completions(), []);
     bench.queue.disk().set_faults(Faults::default());
     bench.start(Some(&region));
-    assert_eq!(bench.statuses(1), [0]);
+    assert_eq!(statuses(&mut bench, 1), [0]);
     assert_eq!(bench.ask(&read(16)), Some((0, vec![9; 4096])));
 }
 
 #[test]
 fn a_flush_that_finds_no_space_has_failed_and_so_has_what_waits_for_some() {
-    let mut bench = Bench::full(0);
-    bench.queue.disk().set_faults(Faults { full_late: 255, ..FULL });
+    let mut bench = full(0);
+    bench.queue.disk().set_faults(Faults { full_late: 255, ..full_disk(0) });
     assert_eq!(bench.ask(&FLUSH), Some((1, vec![])));
     bench.queue.disk().set_faults(Faults::default());
-    assert_eq!(bench.statuses(2), [1, 1]);
+    assert_eq!(statuses(&mut bench, 2), [1, 1]);
     assert_eq!(bench.ask(&FLUSH), Some((1, vec![])), "it could not be trusted");
     assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
 }

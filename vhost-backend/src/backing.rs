@@ -72,8 +72,9 @@ impl BackingError {
 pub struct Backing {
     /// Holds the locks.
     image: ImageFile,
-    /// For the data path: past the page cache if the file system can.
-    data: File,
+    /// For the data path, one for each queue: past the page cache if the file system can. The kernel tells each open
+    /// file once of what it could not write: if queues had one in common, a flush of one could hear it for all.
+    data: Vec<File>,
     header: Header,
     /// The data area by the daemon's record; by the header until that was seen.
     layout: Layout,
@@ -83,24 +84,35 @@ pub struct Backing {
 }
 
 impl Backing {
-    /// Opens and locks an image, and reads its header. A damaged copy of the header is repaired, and that is said.
+    /// Opens and locks an image for `queues` of 1 or more, and reads its header. A damaged copy of the header is
+    /// repaired, and that is said.
     ///
     /// # Errors
     /// [`BackingError`].
-    pub fn open(path: &Path, read_only: bool, cache: Cache) -> Result<Self, BackingError> {
+    pub fn open(
+        path: &Path,
+        read_only: bool,
+        cache: Cache,
+        queues: u16,
+    ) -> Result<Self, BackingError> {
         let image = ImageFile::open(path, access(read_only))?;
         let header = Header::read(&image);
-        Self::of(image, header, read_only, cache)
+        Self::of(image, header, read_only, cache, queues)
     }
 
     /// Opens an image that another process serves, to take its locks later.
     ///
     /// # Errors
     /// [`BackingError`].
-    pub fn open_unlocked(path: &Path, read_only: bool, cache: Cache) -> Result<Self, BackingError> {
+    pub fn open_unlocked(
+        path: &Path,
+        read_only: bool,
+        cache: Cache,
+        queues: u16,
+    ) -> Result<Self, BackingError> {
         let image = ImageFile::open_unlocked(path, access(read_only))?;
         let header = Header::look(&image);
-        Self::of(image, header, read_only, cache)
+        Self::of(image, header, read_only, cache, queues)
     }
 
     fn of(
@@ -108,6 +120,7 @@ impl Backing {
         header: Result<(Header, Recovery), HeaderError>,
         read_only: bool,
         cache: Cache,
+        queues: u16,
     ) -> Result<Self, BackingError> {
         let path = image.path();
         let (header, recovery) = header
@@ -115,10 +128,13 @@ impl Backing {
         if recovery != Recovery::Clean {
             eprintln!("vhost-backend: header of {}: {recovery}", path.display());
         }
-        let (data, direct) = open_data(&image, header.sector_size().bytes(), cache)?;
+        let (first, direct) = open_data(&image, header.sector_size().bytes(), cache)?;
         let punch = !read_only
             && header.holes() == Holes::Zeros
-            && can_punch(&data, header.layout().data_offset());
+            && can_punch(&first, header.layout().data_offset());
+        let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
+        let others = (1..queues).map(|_| reopen(&image, flags));
+        let data = std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?;
         let layout = header.layout();
         Ok(Self { image, data, header, layout, read_only, direct, punch })
     }
@@ -156,10 +172,10 @@ impl Backing {
         self.header.holes()
     }
 
-    /// The file the queues read and write.
+    /// The file that a queue reads and writes.
     #[must_use]
-    pub fn data(&self) -> &File {
-        &self.data
+    pub fn data(&self, queue: u16) -> &File {
+        &self.data[usize::from(queue)]
     }
 
     /// The descriptor that holds the image's locks.
@@ -236,7 +252,7 @@ impl Backing {
     /// How its data is read and written.
     #[must_use]
     pub fn way(&self) -> Way {
-        Way::of(&self.data, self.direct)
+        Way::of(self.data(0), self.direct)
     }
 
     /// One line about how it is served. `kind`: what waits for the device.

@@ -27,6 +27,10 @@ use crate::{
 /// What was never written.
 static ZEROS: [u8; TILE_LEN] = [0; TILE_LEN];
 
+/// A hole, bytes, whatever the data unit is: a disk that loses its power in a write takes or leaves 512. Of a unit that
+/// it tore where nothing was, the rest is still nothing, and not noise.
+const HOLE_LEN: usize = 512;
+
 /// Why data could not be sealed.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SealError {
@@ -36,9 +40,9 @@ pub enum SealError {
     /// A buffer of the guest's is not in its memory.
     #[error(transparent)]
     Guest(#[from] NotInMemory),
-    /// A unit encrypted to all zeros, which would read back as a hole. It happens once in 2^4096 units, or if the
-    /// cipher is broken; either way it must not be written.
-    #[error("a data unit encrypted to zeros, which mean a hole")]
+    /// 512 bytes encrypted to all zeros, which would read back as a hole. It happens once in 2^4096 times, or if the
+    /// cipher is broken; either way they must not be written.
+    #[error("a sector encrypted to zeros, which mean a hole")]
     ZeroCiphertext,
 }
 
@@ -147,12 +151,18 @@ impl Sealer {
     }
 
     fn not_a_hole(&self, ciphertext: &[u8]) -> Result<(), SealError> {
-        let hole = self.holes == Holes::Zeros && ciphertext.chunks(self.unit).any(is_zero);
-        if hole { Err(SealError::ZeroCiphertext) } else { Ok(()) }
+        if self.has_hole(ciphertext) { Err(SealError::ZeroCiphertext) } else { Ok(()) }
     }
 
-    /// Decrypts what the disk holds from byte `disk_at` on, for the guest. A unit that was never written reads as
-    /// zeros.
+    fn is_hole(&self, unit: &[u8]) -> bool {
+        self.holes == Holes::Zeros && is_zero(unit)
+    }
+
+    fn has_hole(&self, ciphertext: &[u8]) -> bool {
+        self.holes == Holes::Zeros && ciphertext.chunks(HOLE_LEN).any(is_zero)
+    }
+
+    /// Decrypts what the disk holds from byte `disk_at` on, for the guest. What was never written reads as zeros.
     ///
     /// # Errors
     /// [`SealError`].
@@ -165,21 +175,25 @@ impl Sealer {
         let key = self.key.as_deref().ok_or(SealError::NoKey)?;
         let (mut sector, mut bytes) = (disk_at / 512, from.bytes());
         while !bytes.is_empty() {
-            let written =
-                leading(bytes, self.unit, |unit| self.holes != Holes::Zeros || !is_zero(unit));
-            let straight = if written > 0 { straight(key, to, self.unit, written) } else { None };
+            let whole = leading(bytes, self.unit, |unit| !self.has_hole(unit));
+            let straight = if whole > 0 { straight(key, to, self.unit, whole) } else { None };
+            let holes =
+                if whole > 0 { 0 } else { leading(bytes, self.unit, |unit| self.is_hole(unit)) };
             let len = if let Some(run) = straight {
                 shared::decrypt(key, sector, &bytes[..run.len()], &run);
                 run.len()
-            } else if written > 0 {
-                let len = written.min(TILE_LEN);
-                let tile = &mut self.tile[..len];
-                key.decrypt(sector, &bytes[..len], tile);
-                to.scatter(tile)?;
+            } else if holes > 0 {
+                let len = holes.min(TILE_LEN);
+                to.scatter(&ZEROS[..len])?;
                 len
             } else {
-                let len = leading(bytes, self.unit, is_zero).min(TILE_LEN);
-                to.scatter(&ZEROS[..len])?;
+                let len = whole.max(self.unit).min(TILE_LEN);
+                let tile = &mut self.tile[..len];
+                key.decrypt(sector, &bytes[..len], tile);
+                if whole == 0 {
+                    clear_holes(&bytes[..len], tile);
+                }
+                to.scatter(tile)?;
                 len
             };
             sector += (len / 512) as u64;
@@ -202,6 +216,12 @@ fn straight<'a>(
 /// Bytes of the first units that are as told.
 fn leading(bytes: &[u8], unit: usize, are: impl Fn(&[u8]) -> bool) -> usize {
     bytes.chunks(unit).take_while(|unit| are(unit)).count() * unit
+}
+
+/// Of a unit that was torn, what was never written.
+fn clear_holes(ciphertext: &[u8], clear: &mut [u8]) {
+    let pieces = ciphertext.chunks(HOLE_LEN).zip(clear.chunks_mut(HOLE_LEN));
+    pieces.filter(|(piece, _)| is_zero(piece)).for_each(|(_, clear)| clear.fill(0));
 }
 
 /// Nearly always decided by the first eight bytes; where it is not, by a comparison of memory.

@@ -107,10 +107,13 @@ pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Allowed>) -> Result<
 
 /// Opens the image: as ours, or as another process's that will let go of it.
 fn open_image(config: &Config) -> Result<Backing, BackingError> {
-    let (path, read_only, cache) = (&config.blk_file, config.read_only, config.cache);
+    let Config { blk_file, read_only, cache, queues, .. } = config;
     match config.incoming {
-        true => Backing::open_unlocked(path, read_only, cache),
-        false => patiently(|| Backing::open(path, read_only, cache), BackingError::is_in_use),
+        true => Backing::open_unlocked(blk_file, *read_only, *cache, *queues),
+        false => {
+            let open = || Backing::open(blk_file, *read_only, *cache, *queues);
+            patiently(open, BackingError::is_in_use)
+        }
     }
 }
 
@@ -133,7 +136,7 @@ fn lift_file_limit() -> io::Result<()> {
 fn has_files_left(queues: u16, backing: &Backing) -> Result<()> {
     let Some(limit) = getrlimit(Resource::Nofile).current else { return Ok(()) };
     // A new one gets the lowest number that is free.
-    let next = backing.data().try_clone().context("opening the image once more")?;
+    let next = backing.data(0).try_clone().context("opening the image once more")?;
     let needed = next.as_raw_fd() as u64 + files_wanted(queues);
     ensure!(
         needed <= limit,
@@ -237,7 +240,7 @@ fn make_queue(
     doorbell: OwnedFd,
 ) -> Result<Queue<Engine>> {
     let pool = Pool::new().context("mapping I/O buffers")?;
-    let image = backing.data().try_clone().context("opening the image once more")?;
+    let image = backing.data(number).try_clone().context("opening the image once more")?;
     let waiting: Box<dyn Disk> = match kind {
         Kind::IoUring => Box::new(make_ring(number, backing, &pool, doorbell)?),
         Kind::Threads => Box::new(make_threads(number, backing, doorbell)?),
@@ -263,7 +266,8 @@ fn make_queue(
 
 fn make_ring(number: u16, backing: &Backing, pool: &Pool, doorbell: OwnedFd) -> Result<Uring> {
     let register = backing.way().waits();
-    let ring = Uring::new([backing.data().as_fd(), backing.lock()], (pool, register), doorbell)?;
+    let ring =
+        Uring::new([backing.data(number).as_fd(), backing.lock()], (pool, register), doorbell)?;
     if register && !ring.has_fixed_buffers() {
         eprintln!(
             "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
@@ -273,7 +277,7 @@ fn make_ring(number: u16, backing: &Backing, pool: &Pool, doorbell: OwnedFd) -> 
 }
 
 fn make_threads(number: u16, backing: &Backing, doorbell: OwnedFd) -> Result<Threads> {
-    let image = Arc::new(backing.data().try_clone().context("opening the image once more")?);
+    let image = Arc::new(backing.data(number).try_clone().context("opening the image once more")?);
     Threads::new(&format!("queue-{number}"), &image, doorbell).with_context(|| {
         format!(
             "making {}: raise the limits of threads and open files, or use fewer queues",

@@ -87,37 +87,79 @@ fn a_new_header_holds_no_wrapped_dek() {
     assert!(!text.contains("wrapped") && !text.contains(&"A".repeat(64)));
 }
 
-#[test]
-fn every_cut_of_an_update_leaves_a_header_that_opens() {
-    // Only the header's bytes, so that thousands of disks can be made of them.
+/// The header's bytes alone, after two updates.
+fn updated_twice() -> SimStorage {
     let mut small = image();
     small.truncate(HEADER_LEN as usize);
     let storage = SimStorage::new(small);
     let mut header = Header::read(&whole(&storage.bytes())).unwrap().0;
-    header.set_des("other".parse().unwrap());
-    header.update(&storage).unwrap();
-    let crashes = storage.crashes();
-    assert!(crashes.len() > 150, "{}", crashes.len());
-    let mut seen = [0, 0];
-    for crash in crashes {
-        let disk = whole(&crash);
+    for des in ["next", "last"] {
+        header.set_des(des.parse().unwrap());
+        header.update(&storage).unwrap();
+    }
+    storage
+}
+
+#[test]
+fn every_cut_of_an_update_leaves_a_header_that_opens() {
+    let crashes = updated_twice().crashes();
+    assert!(crashes.len() > 300, "{}", crashes.len());
+    let mut seen = [0; 3];
+    for crash in &crashes {
+        let disk = whole(crash);
         let (found, recovery) = Header::read(&disk).expect("a cut update must open");
-        let new = found.des().as_str() == "other";
-        assert_eq!(found.seqid(), if new { 2 } else { 1 });
-        seen[usize::from(new)] += 1;
+        let age = ["prod", "next", "last"].iter().position(|&des| des == found.des().as_str());
+        let age = age.expect("one of them");
+        assert_eq!(found.seqid(), 1 + age as u64);
+        seen[age] += 1;
         // What was repaired is clean the next time, and says the same.
         let (again, after) = Header::read(&disk).unwrap();
         assert_eq!(after, Recovery::Clean, "after {recovery:?}");
         assert_eq!((again.des(), again.seqid()), (found.des(), found.seqid()));
     }
-    assert!(seen[0] > 10 && seen[1] > 10, "{seen:?}");
+    println!("{} states judged", crashes.len());
+    assert!(seen.iter().all(|&count| count > 10), "{seen:?}");
+}
+
+/// Four syncs: after each copy, twice. The last keeps nothing from being torn.
+#[test]
+fn a_sync_that_is_left_out_between_two_copies_would_be_seen() {
+    let storage = updated_twice();
+    let is_lost =
+        |crash: &Vec<u8>| matches!(Header::read(&whole(crash)), Err(HeaderError::BothTorn { .. }));
+    for skipped in 0..3 {
+        let mut crashes = storage.crashes_but(Some(skipped));
+        crashes.retain(is_lost);
+        assert!(!crashes.is_empty(), "without sync {skipped} some cut must leave no header");
+        assert_eq!(stock_id(&crashes[0]), None, "to others neither");
+    }
+}
+
+#[test]
+fn stock_cryptsetup_opens_what_a_cut_leaves() {
+    let crashes = updated_twice().crashes();
+    for crash in crashes.iter().step_by(crashes.len() / 12) {
+        assert_eq!(stock_id(crash), Some(record().id.to_string()));
+    }
+}
+
+/// The disk's id by cryptsetup's account, if it takes the header.
+fn stock_id(header: &[u8]) -> Option<String> {
+    const PROGRAM: &str = "/usr/sbin/cryptsetup";
+    let there = std::path::Path::new(PROGRAM).exists();
+    assert!(there, "stock cryptsetup is needed: apt-get install -y cryptsetup-bin");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), header).unwrap();
+    file.as_file().set_len(DATA_OFFSET + DATA_LEN).unwrap();
+    let mut command = std::process::Command::new("timeout");
+    let told = command.args(["60", PROGRAM, "luksUUID"]).arg(file.path()).output().unwrap();
+    let id = String::from_utf8_lossy(&told.stdout).trim().to_owned();
+    told.status.success().then_some(id)
 }
 
 /// A disk with this header and room for its data.
 fn whole(header: &[u8]) -> SimStorage {
-    let mut bytes = header.to_vec();
-    bytes.resize((DATA_OFFSET + DATA_LEN) as usize, 0);
-    SimStorage::new(bytes)
+    SimStorage::beginning_with(header.to_vec(), DATA_OFFSET + DATA_LEN)
 }
 
 #[test]
@@ -125,10 +167,8 @@ fn every_cut_of_a_repair_leaves_a_header_that_opens() {
     let mut torn = image();
     torn.truncate(HEADER_LEN as usize);
     torn[100..5000].fill(0xee);
-    // On the header's bytes alone, so that hundreds of disks can be made of them: the repair comes first, then the
-    // missing data is noticed.
-    let storage = SimStorage::new(torn);
-    assert!(matches!(Header::read(&storage), Err(HeaderError::Truncated { .. })));
+    let storage = whole(&torn);
+    assert_eq!(Header::read(&storage).unwrap().1, Recovery::RepairedPrimary);
     let crashes = storage.crashes();
     assert!(crashes.len() > 50, "{}", crashes.len());
     for crash in crashes {

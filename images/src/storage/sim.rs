@@ -15,6 +15,8 @@ const ATOM_LEN: usize = 512;
 /// The faulty twin of a file.
 pub(crate) struct SimStorage {
     bytes: RefCell<Vec<u8>>,
+    /// What it says to be its size: what is behind its bytes is not looked at.
+    size: u64,
     log: RefCell<Vec<Operation>>,
     start: Vec<u8>,
     writable: bool,
@@ -32,6 +34,7 @@ impl SimStorage {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self {
             start: bytes.clone(),
+            size: bytes.len() as u64,
             bytes: RefCell::new(bytes),
             log: RefCell::default(),
             writable: true,
@@ -41,6 +44,11 @@ impl SimStorage {
 
     pub(crate) fn read_only(bytes: Vec<u8>) -> Self {
         Self { writable: false, ..Self::new(bytes) }
+    }
+
+    /// A disk of a size of which only the first bytes matter, so that thousands can be made.
+    pub(crate) fn beginning_with(bytes: Vec<u8>, size: u64) -> Self {
+        Self { size, ..Self::new(bytes) }
     }
 
     /// Makes the operation after the next `count` ones, and all that follow, fail.
@@ -57,30 +65,37 @@ impl SimStorage {
         self.log.borrow().len()
     }
 
-    /// Every disk that a crash may leave: cut before each operation and after the last, and of the write that was
-    /// not synced yet every prefix and suffix of its sectors, every single one missing, every second one.
+    /// Every disk that a crash may leave: cut before each operation and after the last, and of the writes that were
+    /// not synced yet every prefix and suffix of their sectors, every single one missing, every second to fifth one.
     pub(crate) fn crashes(&self) -> Vec<Vec<u8>> {
+        self.crashes_but(None)
+    }
+
+    /// The same, of a disk that did nothing at one sync, counted from 0, and said that it had.
+    pub(crate) fn crashes_but(&self, skipped: Option<usize>) -> Vec<Vec<u8>> {
         let log = self.log.borrow();
         let mut durable = self.start.clone();
         let mut crashes = vec![durable.clone()];
-        let mut unsynced: Option<(usize, &[u8])> = None;
+        let mut unsynced: Vec<(usize, &[u8])> = Vec::new();
+        let mut syncs = 0;
         for operation in log.iter() {
             match operation {
                 Operation::Write { offset, bytes } => {
-                    assert!(unsynced.is_none(), "the model takes one write between syncs");
-                    unsynced = Some((*offset, bytes));
-                    for subset in subsets(bytes.len().div_ceil(ATOM_LEN)) {
-                        let mut disk = durable.clone();
-                        apply(&mut disk, *offset, bytes, |atom| subset[atom]);
-                        crashes.push(disk);
-                    }
+                    let atoms = bytes.chunks(ATOM_LEN).enumerate();
+                    unsynced.extend(atoms.map(|(atom, piece)| (offset + atom * ATOM_LEN, piece)));
                 }
                 Operation::Sync => {
-                    if let Some((offset, bytes)) = unsynced.take() {
-                        apply(&mut durable, offset, bytes, |_| true);
+                    if skipped != Some(syncs) {
+                        apply(&mut durable, &unsynced, |_| true);
+                        unsynced.clear();
                     }
-                    crashes.push(durable.clone());
+                    syncs += 1;
                 }
+            }
+            for subset in subsets(unsynced.len()) {
+                let mut disk = durable.clone();
+                apply(&mut disk, &unsynced, |atom| subset[atom]);
+                crashes.push(disk);
             }
         }
         crashes
@@ -98,29 +113,34 @@ impl SimStorage {
     }
 }
 
-/// Which sectors of a write arrived.
+/// Which sectors arrived of those that were not synced.
 fn subsets(atoms: usize) -> Vec<Vec<bool>> {
+    if atoms == 0 {
+        return vec![vec![]];
+    }
     let mut subsets = Vec::new();
     for cut in 0..=atoms {
         subsets.push((0..atoms).map(|atom| atom < cut).collect());
         subsets.push((0..atoms).map(|atom| atom >= cut).collect());
         subsets.push((0..atoms).map(|atom| atom != cut).collect());
     }
-    subsets.push((0..atoms).map(|atom| atom % 2 == 0).collect());
+    for step in 2..=5 {
+        subsets.extend((0..step).map(|first| (0..atoms).map(|a| a % step == first).collect()));
+    }
     subsets
 }
 
-fn apply(disk: &mut [u8], offset: usize, bytes: &[u8], arrived: impl Fn(usize) -> bool) {
-    for (atom, piece) in bytes.chunks(ATOM_LEN).enumerate() {
+fn apply(disk: &mut [u8], atoms: &[(usize, &[u8])], arrived: impl Fn(usize) -> bool) {
+    for (atom, &(offset, piece)) in atoms.iter().enumerate() {
         if arrived(atom) {
-            disk[offset + atom * ATOM_LEN..][..piece.len()].copy_from_slice(piece);
+            disk[offset..offset + piece.len()].copy_from_slice(piece);
         }
     }
 }
 
 impl Storage for SimStorage {
     fn size(&self) -> io::Result<u64> {
-        Ok(self.bytes.borrow().len() as u64)
+        Ok(self.size)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -135,7 +155,7 @@ impl Storage for SimStorage {
         assert!(self.writable, "a write to a disk that is open for reading");
         self.step()?;
         let (offset, bytes) = (offset as usize, buf.to_vec());
-        apply(&mut self.bytes.borrow_mut(), offset, &bytes, |_| true);
+        apply(&mut self.bytes.borrow_mut(), &[(offset, buf)], |_| true);
         self.log.borrow_mut().push(Operation::Write { offset, bytes });
         Ok(())
     }

@@ -1,9 +1,13 @@
 //! The disk's faulty twin: an image in memory that is slow, short, out of order, failing and forgetful on command.
 //! Tests and benches run the unchanged queue on it.
 
+mod record;
+
 use std::{collections::VecDeque, io, os::fd::OwnedFd};
 
 use rustix::io::Errno;
+
+pub use record::{Change, Happening};
 
 use super::{Disk, Event, Job, Operation, Submitted, Wait};
 use crate::limits::{BARE_OPERATIONS_MAX, BUFFERS};
@@ -21,23 +25,32 @@ pub struct Faults {
     pub full: u8,
     /// Flushes that find none for what was written before.
     pub full_late: u8,
+    /// Flushes that fail with EIO.
+    pub sync_error: u8,
+    /// Looks at a disk with work to do that find nothing ended.
+    pub slow: u8,
     /// Operations that end where they are submitted, as plain calls do.
     pub at_once: u8,
     /// Operations take effect and end in random order.
     pub reorder: bool,
+    /// A part of a write is whole sectors of 512 bytes.
+    pub whole_sectors: bool,
 }
 
 /// A disk in memory.
 #[derive(Debug)]
 pub struct SimDisk {
     image: Vec<u8>,
-    jobs: VecDeque<Job>,
+    jobs: VecDeque<(u64, Job)>,
     faults: Faults,
     random: u64,
     bell: bool,
     /// Operations do not end while this is set.
     stuck: bool,
     syncs: u64,
+    /// Operations so far: each has its number.
+    number: u64,
+    record: Option<Vec<Happening>>,
 }
 
 impl SimDisk {
@@ -46,7 +59,8 @@ impl SimDisk {
     pub fn new(image: Vec<u8>, faults: Faults, seed: u64) -> Self {
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let jobs = VecDeque::new();
-        Self { image, jobs, faults, random, bell: false, stuck: false, syncs: 0 }
+        let (bell, stuck) = (false, false);
+        Self { image, jobs, faults, random, bell, stuck, syncs: 0, number: 0, record: None }
     }
 
     /// The bytes on the disk.
@@ -76,6 +90,37 @@ impl SimDisk {
         self.faults = faults;
     }
 
+    /// From now on writes down what happens to it.
+    pub fn start_record(&mut self) {
+        self.record = Some(Vec::new());
+    }
+
+    /// What has happened since it was last asked.
+    pub fn take_record(&mut self) -> Vec<Happening> {
+        self.record.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn begin(&mut self, operation: &Operation) -> u64 {
+        self.number += 1;
+        if let Some(record) = &mut self.record {
+            record.extend(Change::of(operation).map(|what| Happening::Began(self.number, what)));
+        }
+        self.number
+    }
+
+    fn end(&mut self, number: u64, job: &mut Job) -> Result<usize, Errno> {
+        let result = self.perform(job);
+        let changes = !matches!(job.operation, Operation::Read { .. });
+        if let Some(record) = self.record.as_mut().filter(|_| changes) {
+            record.push(match result {
+                Ok(moved) => Happening::Ended(number, moved),
+                Err(Errno::AGAIN) => Happening::Again(number),
+                Err(_) => Happening::Failed(number),
+            });
+        }
+        result
+    }
+
     /// xorshift64* (Vigna 2016): enough for faults, and the same on every machine.
     fn draw(&mut self) -> u64 {
         self.random ^= self.random >> 12;
@@ -89,7 +134,8 @@ impl SimDisk {
     }
 
     fn perform(&mut self, job: &mut Job) -> Result<usize, Errno> {
-        if self.happens(self.faults.error) {
+        let is_sync = matches!(job.operation, Operation::Sync);
+        if self.happens(self.faults.error) || is_sync && self.happens(self.faults.sync_error) {
             return Err(Errno::IO);
         }
         if self.happens(self.faults.again) {
@@ -114,7 +160,13 @@ impl SimDisk {
                 Ok(count)
             }
             Operation::Write { from, at, done, .. } => {
-                let count = moved(from.bytes().len() - *done);
+                let left = from.bytes().len() - *done;
+                let part = moved(left);
+                let count = if self.faults.whole_sectors {
+                    part.next_multiple_of(512).min(left)
+                } else {
+                    part
+                };
                 let start = *at as usize + *done;
                 let to = self.image.get_mut(start..start + count).ok_or(Errno::NOSPC)?;
                 to.copy_from_slice(&from.bytes()[*done..*done + count]);
@@ -138,11 +190,12 @@ impl Disk for SimDisk {
         if self.jobs.len() >= BUFFERS + BARE_OPERATIONS_MAX {
             return Submitted::Full(job);
         }
+        let number = self.begin(&job.operation);
         if !self.stuck && self.happens(self.faults.at_once) {
-            let result = self.perform(&mut job);
+            let result = self.end(number, &mut job);
             return Submitted::Ended(job, result);
         }
-        self.jobs.push_back(job);
+        self.jobs.push_back((number, job));
         Submitted::Queued
     }
 
@@ -154,12 +207,12 @@ impl Disk for SimDisk {
         if std::mem::take(&mut self.bell) {
             return Some(Event::Command);
         }
-        if self.stuck || self.jobs.is_empty() {
+        if self.stuck || self.jobs.is_empty() || self.happens(self.faults.slow) {
             return None;
         }
         let place = if self.faults.reorder { self.draw() as usize % self.jobs.len() } else { 0 };
-        let mut job = self.jobs.remove(place)?;
-        let result = self.perform(&mut job);
+        let (number, mut job) = self.jobs.remove(place)?;
+        let result = self.end(number, &mut job);
         Some(Event::Done(job, result))
     }
 

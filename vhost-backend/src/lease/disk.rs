@@ -30,7 +30,7 @@ impl Keeper {
         }
         self.fence("the VM has left", Reaction::Park);
         if !self.source.read_only
-            && let Err(error) = self.backing.data().sync_data()
+            && let Err(error) = self.backing.data(0).sync_data()
         {
             eprintln!("vhost-backend: making the image durable: {error}: check the disk below");
         }

@@ -287,6 +287,12 @@ impl<D: Disk> Queue<D> {
     }
 
     fn complete_whole(&mut self, job: Job) {
+        // The kernel tells of what it could not write once: a flush that failed may have heard what this one was to.
+        let promises =
+            matches!(job.operation, Operation::Sync | Operation::Write { durable: true, .. });
+        if promises && self.parts.shared.poisoned.load(Ordering::Relaxed) {
+            return self.complete_failed(job, Errno::IO);
+        }
         let flight = &mut self.flights[usize::from(job.piece.flight)];
         let Operation::Read { into, len, .. } = job.operation else {
             flight.piece_done(0);

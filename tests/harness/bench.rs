@@ -1,0 +1,198 @@
+//! One queue, in this process, on the disk's faulty twin: no thread, no socket, no time.
+
+use std::{
+    os::fd::OwnedFd,
+    sync::{Arc, mpsc},
+};
+
+use images::{Layout, SectorSize, XtsCipher};
+use keyd_client::{
+    Dek,
+    message::{Holes, Reaction},
+};
+use rustix::event::{EventfdFlags, eventfd};
+use vhost_backend::{
+    disk::{
+        buffer::Pool,
+        sim::{Faults, SimDisk},
+    },
+    inflight::Region,
+    queue::{
+        Parts, Queue, Shared,
+        command::{Command, Fenced, RingSetup},
+    },
+    request::Abilities,
+    seal::Sealer,
+    vring::{Addresses, Vring},
+};
+use vm_memory::{GuestAddress, GuestMemoryMmap};
+
+use crate::{
+    driver::{Area, BlkRequest, Cut, Driver},
+    tape::Tape,
+};
+
+/// First byte of the data area.
+pub const DATA_OFFSET: u64 = 16 << 10;
+
+const DEPTH: u64 = 12;
+
+/// Where the ring lies.
+pub const AREA: Area = Area { start: 0x1000, size: 256 };
+
+/// The disk's key.
+///
+/// # Panics
+/// Without a locked page.
+#[must_use]
+pub fn dek() -> Dek {
+    Dek::fill_with(|bytes| {
+        bytes.iter_mut().zip(1u8..).for_each(|(byte, n)| *byte = n);
+        Ok(())
+    })
+    .unwrap()
+}
+
+/// A queue, its driver, and the way to tell it things.
+pub struct Bench {
+    /// The queue.
+    pub queue: Queue<SimDisk>,
+    /// The guest's side of its ring.
+    pub driver: Driver,
+    /// The switches of its disk.
+    pub shared: Arc<Shared>,
+    commands: mpsc::Sender<Command>,
+    sector_size: SectorSize,
+    memory: Arc<GuestMemoryMmap>,
+}
+
+fn doorbell() -> OwnedFd {
+    eventfd(0, EventfdFlags::CLOEXEC).unwrap()
+}
+
+impl Bench {
+    /// A queue with its key on an empty disk of `size` bytes, its ring started.
+    ///
+    /// # Panics
+    /// Without memory.
+    #[must_use]
+    pub fn new(sector_size: SectorSize, size: u64, cut: Cut, faults: Faults, seed: u64) -> Self {
+        Self::on(vec![0; (DATA_OFFSET + size) as usize], sector_size, cut, faults, seed)
+    }
+
+    /// The same on the disk of an image, whose data begins at [`DATA_OFFSET`].
+    ///
+    /// # Panics
+    /// Without memory.
+    #[must_use]
+    pub fn on(
+        image: Vec<u8>,
+        sector_size: SectorSize,
+        cut: Cut,
+        faults: Faults,
+        seed: u64,
+    ) -> Self {
+        let size = image.len() as u64 - DATA_OFFSET;
+        let len = AREA.start + AREA.len(DEPTH);
+        let regions = [(GuestAddress(0), 0x10_0000), (GuestAddress(0x10_0000), len as usize)];
+        let memory = Arc::new(GuestMemoryMmap::from_ranges(&regions).unwrap());
+        let driver = Driver::new(memory.clone(), AREA, DEPTH, cut, seed);
+        let can = Abilities {
+            capacity: size,
+            block_size: sector_size.bytes(),
+            read_only: false,
+            discard: true,
+            punch: true,
+        };
+        let (commands, receiver) = mpsc::channel();
+        let shared = Arc::new(Shared::default());
+        let queue = Queue::new(Parts {
+            number: 0,
+            disk: SimDisk::new(image, faults, seed),
+            pool: Pool::new().unwrap(),
+            sealer: Sealer::new(Holes::Zeros, sector_size.bytes() as usize).unwrap(),
+            layout: Layout::new(sector_size, DATA_OFFSET, size).unwrap(),
+            can,
+            serial: *b"0123456789abcdefghij",
+            shared: shared.clone(),
+            commands: receiver,
+            size: 256,
+        });
+        let mut bench = Self { queue, driver, shared, commands, sector_size, memory };
+        bench.start(None);
+        bench.give_key();
+        bench
+    }
+
+    /// Starts the ring; if somebody keeps track of what is with the device, where that says.
+    ///
+    /// # Panics
+    /// If it cannot be.
+    pub fn start(&mut self, inflight: Option<&Region>) {
+        let addresses = Addresses {
+            descriptors: GuestAddress(AREA.descriptors()),
+            avail: GuestAddress(AREA.avail()),
+            used: GuestAddress(AREA.used()),
+        };
+        let (memory, kick) = (self.memory.clone(), doorbell());
+        let track = inflight.and_then(|region| region.track(0));
+        let vring = Vring::new(&memory, addresses, AREA.size, 0, false, track).unwrap();
+        self.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call: None })));
+        self.tell(Command::Enable(true));
+    }
+
+    /// Turns of the loop.
+    pub fn turns(&mut self, count: usize) {
+        (0..count).for_each(|_| {
+            self.queue.turn();
+        });
+    }
+
+    /// Gives a command.
+    ///
+    /// # Panics
+    /// If the queue is gone.
+    pub fn tell(&mut self, command: Command) {
+        self.commands.send(command).unwrap();
+        self.queue.disk().ring_bell();
+        self.queue.turn();
+    }
+
+    /// Gives the key, back or for the first time.
+    ///
+    /// # Panics
+    /// Without a locked page.
+    pub fn give_key(&mut self) {
+        let key = XtsCipher::new(dek(), self.sector_size).unwrap();
+        self.tell(Command::Resume(Arc::new(key)));
+    }
+
+    /// Orders a fence; what is given back hears of its confirmation.
+    pub fn fence(&mut self, reaction: Reaction) -> mpsc::Receiver<Fenced> {
+        let (reply, confirmed) = mpsc::channel();
+        self.tell(Command::Fence(reaction, reply));
+        confirmed
+    }
+
+    /// Keeps the ring full from the tape until `requests` have been judged.
+    pub fn play(&mut self, tape: &mut Tape, requests: u64) {
+        let goal = tape.judged + requests;
+        while tape.judged < goal || self.driver.in_flight() > 0 {
+            while tape.judged + (self.driver.in_flight() as u64) < goal && self.driver.has_room() {
+                let token = self.driver.submit(&tape.request());
+                tape.submitted(token);
+            }
+            self.queue.turn();
+            self.driver.completions().iter().for_each(|completion| tape.judge(completion));
+        }
+    }
+
+    /// Asks one thing: its status and data, if it was answered.
+    pub fn ask(&mut self, request: &BlkRequest) -> Option<(u8, Vec<u8>)> {
+        self.driver.submit(request);
+        (0..100).for_each(|_| {
+            self.queue.turn();
+        });
+        self.driver.completions().pop().map(|completion| (completion.status, completion.data))
+    }
+}
