@@ -28,6 +28,9 @@ const HALF: u64 = DISK / 2;
 /// What the guest has in its data, the one or the other.
 const PATTERNS: [&[u8; 16]; 2] = [b"racing guest, A:", b"RACING GUEST, b."];
 
+/// How often one thing is changed before it is another's turn.
+const AT_ONCE: u64 = 4096;
+
 /// How long each race goes on.
 const TIME: Duration = Duration::from_secs(2);
 
@@ -76,15 +79,16 @@ impl Racer {
     }
 
     /// Two chains, as they should be: of heads 0 to 2, and of head 4, whose table has the same.
-    fn lay_out(&self) {
+    fn lay_out(&self, reads: bool) {
+        let (kind, direction) = if reads { (0u32, WRITE) } else { (1, 0) };
         for table in [self.places.ring.descriptors(), self.places.table] {
             self.descriptor(table, self.places.header, 16, NEXT, 1);
-            self.descriptor(table + 16, self.places.data, 4096, NEXT, 2);
+            self.descriptor(table + 16, self.places.data, 4096, NEXT | direction, 2);
             self.descriptor(table + 32, self.places.status, 1, WRITE, 0);
         }
         let indirect = self.places.ring.descriptors() + 16 * 4;
         self.descriptor(indirect, self.places.table, 48, INDIRECT, 0);
-        self.put(self.places.header, 1u32.to_le_bytes());
+        self.put(self.places.header, kind.to_le_bytes());
         self.put(self.places.header + 8, 8u64.to_le_bytes());
     }
 
@@ -124,40 +128,33 @@ impl Racer {
         self.word(self.places.ring.avail() + 2)
     }
 
-    /// Changes the chain without an end. Any mixture of the bytes of these values is on the disk's first half, or
-    /// nowhere; in the data, or outside memory.
+    /// Lays the chain out well, and then changes one thing of it as fast as it can: what is read twice is read so and
+    /// so. Any mixture of the bytes of these values is on the disk's first half, or nowhere; in the data, or outside
+    /// memory.
     fn change(&self, random: &mut fastrand::Rng) {
-        let random = &mut *random;
+        self.lay_out(random.bool());
+        let Places { header, data, .. } = self.places;
         let table = [self.places.ring.descriptors(), self.places.table][random.usize(0..2)];
-        match random.u8(0..12) {
-            0 => self.put(self.places.header, pick(random, &[0u32, 1, 1, 4, 13]).to_le_bytes()),
-            1 | 2 => {
-                let near = random.u64(0..256);
-                let sector = pick(random, &[near, near, u64::MAX << 8, 1 << 55, u64::MAX]);
-                self.put(self.places.header + 8, sector.to_le_bytes());
-            }
-            3 => {
-                let len = pick(random, &[4096, 512, 0x10_0000, 0x10_1000, 0, u32::MAX]);
-                self.put(table + 16 + 8, len.to_le_bytes());
-            }
-            4 => {
-                let address = pick(
-                    random,
-                    &[self.places.data, self.places.data, self.places.data + (1 << 44)],
-                );
-                self.put(table + 16, address.to_le_bytes());
-            }
-            5 => {
-                let flags = pick(random, &[NEXT, NEXT, NEXT | WRITE, NEXT | WRITE, 0, INDIRECT]);
-                self.put(table + 16 + 12, flags.to_le_bytes());
-            }
-            6 => self.put(table + 14, pick(random, &[1u16, 1, 1, 2, u16::MAX]).to_le_bytes()),
-            7 | 8 => self.lay_out(),
-            _ => {
-                let pattern = PATTERNS[random.usize(0..2)];
-                let at = self.places.data + 4096 * random.u64(0..8);
-                let page = pattern.repeat(256);
-                self.memory.write_slice(&page, GuestAddress(at)).expect("in memory");
+        let what = random.u8(0..8);
+        let near = random.u64(0..256);
+        for _ in 0..AT_ONCE {
+            match what {
+                0 => self.put(header, pick(random, &[0u32, 1, 4, 13]).to_le_bytes()),
+                1 | 2 => {
+                    let sector = pick(random, &[near, near, u64::MAX << 8, 1 << 55, u64::MAX]);
+                    self.put(header + 8, sector.to_le_bytes());
+                }
+                3 => {
+                    let len = pick(random, &[4096, 512, 0x10_0000, 0x10_1000, 0, u32::MAX]);
+                    self.put(table + 16 + 8, len.to_le_bytes());
+                }
+                4 => self.put(table + 16, pick(random, &[data, data + (1 << 44)]).to_le_bytes()),
+                5 => {
+                    let flags = pick(random, &[NEXT, NEXT | WRITE, 0, INDIRECT]);
+                    self.put(table + 16 + 12, flags.to_le_bytes());
+                }
+                6 => self.put(table + 14, pick(random, &[1u16, 1, 2, u16::MAX]).to_le_bytes()),
+                _ => self.put(data + 16 * random.u64(0..256), *PATTERNS[random.usize(0..2)]),
             }
         }
     }
@@ -185,11 +182,11 @@ fn start(racer: &Arc<Racer>, wild: bool) -> (JoinHandle<(u64, u64)>, JoinHandle<
         let mut random = fastrand::Rng::with_seed(1);
         let mut count = 0;
         while !changes.over.load(Ordering::Relaxed) {
-            if wild && count % 4096 == 0 {
+            if wild {
                 changes.run_wild(&mut random);
             }
             changes.change(&mut random);
-            count += 1;
+            count += AT_ONCE;
         }
         count
     });
@@ -212,7 +209,7 @@ fn race(wild: bool) {
         kick: front_end.rings[0].kick.try_clone().expect("a second handle"),
         over: AtomicBool::new(false),
     });
-    racer.lay_out();
+    racer.lay_out(false);
     racer.fill(PATTERNS[0]);
     let block = 512;
     let (first, blocks) = (HALF as usize / block, HALF as usize / block);
@@ -233,8 +230,8 @@ fn race(wild: bool) {
     let beside = tapes[0].judged;
     println!("{offered} chains raced, {done} done, {changed} changes, {beside} requests beside");
     // Enough of both: a race that everything loses shows nothing.
-    assert!(offered > 100 && beside > 100);
-    assert!(wild || (done > 100 && offered - done > 100));
+    assert!(offered > 20 && beside > 20);
+    assert!(wild || (done > 20 && offered - done > 20));
 
     // Whatever became of the raced ring, it can be stopped; and started anew as a good guest's.
     let _ = front_end.stop(0);

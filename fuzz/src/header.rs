@@ -21,18 +21,18 @@ const SIZE: u64 = (16 << 20) + (1 << 20);
 
 #[derive(Debug, Arbitrary)]
 struct Input {
-    /// Bytes of both copies that are not as they should be.
-    changes: Vec<(bool, u16, u8)>,
-    /// Checksums are made to hold after that.
-    mended: bool,
+    /// Values of the metadata, by their number, that are another of [`FORGED`].
+    forged: [Option<(u8, u8)>; 2],
     writable: bool,
     seqids: [u8; 2],
-    /// Longer or shorter than the golden one, in units of 512 bytes.
-    size: i16,
     /// The second copy's text ends earlier.
     shorter: u8,
-    /// Values of the metadata, by their number, that are another of [`FORGED`].
-    forged: Vec<(u8, u8)>,
+    /// Longer or shorter than the golden one, in units of 512 bytes.
+    size: i16,
+    /// Checksums hold whatever is changed.
+    mended: bool,
+    /// Bytes of both copies that are not as they should be.
+    changes: Vec<(bool, u16, u8)>,
 }
 
 /// What a forger would write: ciphers that do nothing, sizes that lead elsewhere, and values of every type.
@@ -94,9 +94,10 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// The text with some of its values changed; nothing if there is nothing to change.
-fn forge(text: &[u8], forged: &[(u8, u8)]) -> Option<Vec<u8>> {
-    let mut json: Value = serde_json::from_slice(text).ok().filter(|_| !forged.is_empty())?;
-    for &(place, value) in forged.iter().take(4) {
+fn forge(text: &[u8], forged: &[Option<(u8, u8)>]) -> Option<Vec<u8>> {
+    let asked = forged.iter().any(Option::is_some);
+    let mut json: Value = serde_json::from_slice(text).ok().filter(|_| asked)?;
+    for (place, value) in forged.iter().flatten().copied() {
         let mut left = usize::from(place);
         let value = FORGED[usize::from(value) % FORGED.len()];
         put(&mut json, &mut left, &serde_json::from_str(value).expect("JSON"));
