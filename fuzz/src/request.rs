@@ -215,7 +215,7 @@ fn lies_on_disk(sector: u64, len: u64, can: &Abilities) -> bool {
 
 /// The areas of a list of ranges whose flags may be `flags_max`, and whether all of them may be unmapped.
 fn areas(ranges: &[u8], flags_max: u32, can: &Abilities) -> Result<(Vec<Extent>, bool), Status> {
-    if ranges.is_empty() || ranges.len() % 16 != 0 || ranges.len() / 16 > 16 {
+    if ranges.is_empty() || !ranges.len().is_multiple_of(16) || ranges.len() / 16 > 16 {
         return Err(Status::IoError);
     }
     let (mut extents, mut unmap) = (Vec::new(), true);
