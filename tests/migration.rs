@@ -57,14 +57,14 @@ fn every_change_is_marked(without: u64) {
         let used = ring.driver.used_index();
         let token = ring.driver.submit(&tapes[0].request());
         tapes[0].submitted(token);
-        let before = front_end.memory();
+        let before = front_end.memory_as_it_is();
         let _ = take_marks(&log, before.len() / PAGE);
         let ring = &mut front_end.rings[0];
         ring.kick.write(1).unwrap();
         eventually("an answer", || (ring.driver.used_index() != used).then_some(()));
         // It goes to sleep now, and says so in the ring.
         thread::sleep(Duration::from_millis(2));
-        let after = front_end.memory();
+        let after = front_end.memory_as_it_is();
         let (changed, marked) = (changed(&before, &after), take_marks(&log, before.len() / PAGE));
         assert!(changed.is_subset(&marked), "changed {changed:?}, marked {marked:?}");
         let ring = &mut front_end.rings[0];

@@ -30,6 +30,8 @@ const FAULTS: Faults = Faults {
     at_once: 60,
     reorder: true,
     whole_sectors: true,
+    full: 0,
+    full_late: 0,
 };
 
 /// What a run is about.

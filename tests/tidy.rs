@@ -118,7 +118,7 @@ fn unsafe_lives_in_its_files() {
 /// The cipher that encrypts nothing is for benches, and only they may ask for it.
 #[test]
 fn no_program_is_built_without_encryption() {
-    let members = ["keyd/client", "images", "keyd", "vhost-backend", "tests"];
+    let members = ["keyd/client", "images", "keyd", "vhost-backend", "tests", "fuzz"];
     let asks = |path: &str| {
         let text = fs::read_to_string(root().join(path).join("Cargo.toml")).unwrap();
         let mut lines = text.lines().filter(|line| line.contains("plain-for-benches"));
@@ -154,7 +154,7 @@ fn the_product_does_not_panic_on_purpose_and_leaves_no_notes() {
 #[test]
 fn every_direct_dependency_says_why() {
     let mut faults = Vec::new();
-    for dir in ["keyd/client", "images", "keyd", "vhost-backend", "tests", "benches"] {
+    for dir in ["keyd/client", "images", "keyd", "vhost-backend", "tests", "benches", "fuzz"] {
         let manifest = fs::read_to_string(root().join(dir).join("Cargo.toml")).unwrap();
         let mut explained = false;
         let mut in_dependencies = false;

@@ -185,6 +185,28 @@ impl FrontEnd {
         file.expect("a file").file().set_len(len).expect("cut");
     }
 
+    /// The guest's memory.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<GuestMemoryMmap> {
+        &self.memory
+    }
+
+    /// Where a ring lies in it.
+    #[must_use]
+    pub fn area(&self, queue: usize) -> Area {
+        self.rings[queue].area
+    }
+
+    /// Starts a stopped ring as a driver does that was loaded anew: all of it zeros, one request at a time.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    pub fn renew(&mut self, queue: usize) {
+        let area = self.area(queue);
+        self.rings[queue].driver = Driver::new(self.memory.clone(), area, 1, Cut::Plain, 0);
+        self.start(queue, 0);
+    }
+
     /// The memory in which it keeps track.
     #[must_use]
     pub fn inflight(&self) -> Option<&(VhostUserInflight, File)> {
@@ -239,7 +261,7 @@ impl FrontEnd {
     /// # Panics
     /// If it cannot be read.
     #[must_use]
-    pub fn memory(&self) -> Vec<u8> {
+    pub fn memory_as_it_is(&self) -> Vec<u8> {
         let mut bytes = vec![0; self.memory.last_addr().0 as usize + 1];
         self.memory.read_slice(&mut bytes, GuestAddress(0)).expect("read");
         bytes
@@ -365,11 +387,20 @@ impl FrontEnd {
     /// # Panics
     /// If an answer is wrong or missing.
     pub fn play(&mut self, tapes: &mut [Tape], requests: u64) {
+        self.play_from(0, tapes, requests);
+    }
+
+    /// The same on the rings from `first` on; the others are left alone.
+    ///
+    /// # Panics
+    /// If an answer is wrong or missing.
+    pub fn play_from(&mut self, first: usize, tapes: &mut [Tape], requests: u64) {
         let goals: Vec<u64> = tapes.iter().map(|tape| tape.judged + requests).collect();
         let mut deadline = Instant::now() + PATIENCE;
         loop {
             let mut busy = false;
-            for ((ring, tape), &goal) in self.rings.iter_mut().zip(tapes.iter_mut()).zip(&goals) {
+            let rings = self.rings[first..].iter_mut();
+            for ((ring, tape), &goal) in rings.zip(tapes.iter_mut()).zip(&goals) {
                 let before = tape.judged;
                 step(ring, tape, goal);
                 busy |= tape.judged < goal;

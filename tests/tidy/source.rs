@@ -7,8 +7,8 @@ use std::{
 
 /// Sources of the product; tests and benches are held to the sizes, not to the secrets.
 pub const PRODUCT: [&str; 4] = ["keyd/client/src", "images/src", "keyd/src", "vhost-backend/src"];
-pub const OTHERS: [&str; 5] =
-    ["tests", "benches", "keyd/tests", "images/tests", "keyd/client/tests"];
+pub const OTHERS: [&str; 6] =
+    ["tests", "benches", "fuzz", "keyd/tests", "images/tests", "keyd/client/tests"];
 
 pub struct Source {
     pub path: String,

@@ -197,6 +197,8 @@ impl Track {
         }
         match self.load_u16(VERSION_AT) {
             0 => {
+                // Whoever made it may have left anything there: a successor would take it for requests.
+                (0..self.size).for_each(|head| self.store(self.state(head), 0u8));
                 self.store_u16(LEN_AT, self.size);
                 self.store_u16(USED_AT, used);
                 // Last: from here on the rest counts.

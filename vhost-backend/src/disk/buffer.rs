@@ -57,8 +57,11 @@ impl Pool {
                 MapFlags::PRIVATE,
             )?
         };
-        // SAFETY: the range is the mapping just made. Buffers that the disk writes must not be shared with a child.
-        unsafe { mm::madvise(memory, POOL_LEN, Advice::LinuxDontFork)? };
+        // Miri watches over pointers, and knows no advice.
+        if !cfg!(miri) {
+            // SAFETY: the range is the mapping just made. Buffers that the disk writes must not be shared with a child.
+            unsafe { mm::madvise(memory, POOL_LEN, Advice::LinuxDontFork)? };
+        }
         let memory = NonNull::new(memory.cast::<u8>()).expect("mmap never returns null");
         let raw = |index| {
             let (offset, len) = place(index);

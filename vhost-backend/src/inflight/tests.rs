@@ -222,13 +222,23 @@ fn a_new_region_begins_where_the_front_end_says() {
     let device = Device::start(&driver, &file, 7).unwrap();
     assert_eq!(device.vring.next_avail(), 7);
     assert_eq!(track(&file).resume(SIZE, 7), Ok(Left::Requests(vec![])));
-    for stores in 0..4 {
+    for stores in 0..u64::from(SIZE) + 4 {
         let file = Region::file(geometry()).unwrap();
         kill::after(stores);
         let _ = track(&file).resume(SIZE, 7);
         kill::is_over();
         assert!(track(&file).resume(SIZE, 7).is_ok(), "killed after {stores} stores");
     }
+}
+
+/// Found by fuzzing: a region that said that nothing had been written yet, and had states.
+#[test]
+fn what_lies_in_a_new_region_is_no_request() {
+    let file = Region::file(geometry()).unwrap();
+    let states = (geometry().part_len() + HEADER_LEN) as u64;
+    std::os::unix::fs::FileExt::write_all_at(&file, &[1; 100], states).unwrap();
+    assert_eq!(track(&file).resume(SIZE, 0), Ok(Left::Nothing));
+    assert_eq!(track(&file).resume(SIZE, 0), Ok(Left::Requests(vec![])), "nor for a successor");
 }
 
 #[test]

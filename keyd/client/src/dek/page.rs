@@ -77,6 +77,11 @@ fn map_secret_pages(len: usize) -> Result<NonNull<u8>, PageError> {
         )
     }
     .map_err(PageError::Map)?;
+    let pages = NonNull::new(address.cast()).expect("mmap never returns null without MAP_FIXED");
+    if cfg!(miri) {
+        // It watches over pointers, and knows neither locks nor advice.
+        return Ok(pages);
+    }
     // SAFETY: the range is the mapping just made, `len` bytes from `address`.
     let locked = unsafe { mm::mlock(address, len) };
     if let Err(errno) = locked {
@@ -89,7 +94,7 @@ fn map_secret_pages(len: usize) -> Result<NonNull<u8>, PageError> {
         // SAFETY: as above; neither advice changes what this process reads.
         let _ = unsafe { mm::madvise(address, len, advice) };
     }
-    Ok(NonNull::new(address.cast()).expect("mmap never returns null without MAP_FIXED"))
+    Ok(pages)
 }
 
 impl<T> Drop for Locked<T> {
@@ -127,8 +132,9 @@ impl<T> fmt::Debug for Locked<T> {
     }
 }
 
-/// How far below the caller the stack is wiped, bytes: deeper than any frame that handles key material.
-const SCRUB_LEN: usize = 64 * 1024;
+/// How far below the caller the stack is wiped, bytes: deeper than any frame that handles key material. (Miri, which
+/// spills nothing, would take seconds.)
+const SCRUB_LEN: usize = if cfg!(miri) { 64 } else { 64 * 1024 };
 
 /// Overwrites the stack below the caller. To be called after key material went through deeper frames, whose spilled
 /// registers and moved values would otherwise stay readable until chance overwrites them.
@@ -160,6 +166,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "nothing is locked there")]
     fn the_page_is_locked_and_left_out_of_dumps() {
         let locked = Locked::new(|| [1u8; 64]).unwrap();
         let address = locked.value.as_ptr() as usize;
