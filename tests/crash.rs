@@ -159,6 +159,31 @@ fn corrupted_in_flight_memory_is_refused_and_the_device_lives() {
     assert_eq!(other.config(0, 60).len(), 60);
 }
 
+/// No front end tells the next process what the guest once wrote to the config space.
+#[test]
+fn a_cache_that_the_guest_switched_off_stays_off_across_a_kill() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let mut siege = Siege::of(&world, "d", 2, 11);
+    let cache = |siege: &mut Siege| siege.front_end.config(32, 1);
+    for on in [0, 1, 0] {
+        siege.front_end.switch_cache(on);
+        siege.load_for(Duration::from_millis(20));
+        siege.backend.kill();
+        siege.restart(&world, Base::Used);
+        assert_eq!(cache(&mut siege), [on]);
+    }
+    siege.assert_intact();
+    // Another guest begins with the cache on.
+    let Siege { front_end, mut backend, .. } = siege;
+    drop(front_end);
+    let mut other =
+        FrontEnd::connect(&world.path("d.sock"), Options { tracked: true, ..Options::default() });
+    assert_eq!(other.config(32, 1), [1]);
+    drop(other);
+    assert!(backend.terminate().success());
+}
+
 #[test]
 fn fio_verifies_across_twenty_kills() {
     const FIO: &str = "fio --name=v --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=8 \

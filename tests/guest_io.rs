@@ -127,8 +127,7 @@ fn the_cache_switch_is_real() {
     assert_eq!(front_end.config(32, 1), [1]);
     let write = BlkRequest { kind: 1, sector: 0, out: vec![1; 4096], room: 0 };
     let flags = vhost::vhost_user::message::VhostUserConfigFlags::WRITABLE;
-    vhost::vhost_user::VhostUserFrontend::set_config(&mut front_end.connection, 32, flags, &[0])
-        .unwrap();
+    front_end.switch_cache(0);
     assert_eq!(front_end.config(32, 1), [0]);
     assert_eq!(front_end.ask(0, &write).status, 0);
     // What is no switch has no effect, and ends nothing.

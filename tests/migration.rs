@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
+    io::Write,
     os::unix::fs::{FileExt, symlink},
     thread,
     time::Duration,
@@ -23,6 +24,7 @@ use system_tests::{
     tape::{Mix, Tape},
     world::World,
 };
+use vhost::vhost_user::message::VhostTransferStateDirection;
 
 const PAGE: usize = 4096;
 
@@ -191,6 +193,28 @@ fn a_move_that_is_called_off_goes_on_where_it_was() {
     assert!(destination.terminate().success(), "which never had it");
     drop(here);
     assert!(source.terminate().success());
+}
+
+/// What Cloud Hypervisor stores and moves of a device.
+#[test]
+fn the_state_of_a_device_goes_from_one_to_the_other() {
+    let world = World::new();
+    let _ = world.make_disk("d", "8M", "");
+    let _source = world.start_backend("d", "");
+    let _destination = destination(&world);
+    let mut here = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut there = FrontEnd::connect(&world.path("e.sock"), Options::default());
+    here.switch_cache(0);
+    let (from, to) = rustix::pipe::pipe().unwrap();
+    here.transfer(VhostTransferStateDirection::SAVE, to).unwrap();
+    assert_eq!(there.config(32, 1), [1]);
+    there.transfer(VhostTransferStateDirection::LOAD, from).unwrap();
+    assert_eq!(there.config(32, 1), [0]);
+    // Another program's state is refused, and the device goes on.
+    let (from, to) = rustix::pipe::pipe().unwrap();
+    File::from(to).write_all(b"another").unwrap();
+    assert!(there.transfer(VhostTransferStateDirection::LOAD, from).is_err());
+    assert_eq!(there.config(32, 1), [0]);
 }
 
 #[test]

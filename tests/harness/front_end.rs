@@ -3,7 +3,10 @@
 
 use std::{
     fs::File,
-    os::{fd::AsRawFd, unix::net::UnixStream},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     sync::Arc,
     thread,
@@ -16,7 +19,8 @@ use vhost::{
     vhost_user::{
         Frontend, VhostUserFrontend,
         message::{
-            VhostUserConfigFlags, VhostUserHeaderFlag, VhostUserInflight, VhostUserProtocolFeatures,
+            VhostTransferStateDirection, VhostTransferStatePhase, VhostUserConfigFlags,
+            VhostUserHeaderFlag, VhostUserInflight, VhostUserProtocolFeatures,
         },
     },
 };
@@ -346,6 +350,29 @@ impl FrontEnd {
         bytes
     }
 
+    /// Switches the write cache as a guest does: 1 is on, 0 is off.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    pub fn switch_cache(&mut self, on: u8) {
+        let flags = VhostUserConfigFlags::WRITABLE;
+        self.connection.set_config(32, flags, &[on]).expect("the config space is written");
+    }
+
+    /// The device's own state goes through a pipe (SET_DEVICE_STATE_FD): out of it, or into it.
+    ///
+    /// # Errors
+    /// The device refuses it, or says afterwards that it did not work.
+    pub fn transfer(
+        &mut self,
+        direction: VhostTransferStateDirection,
+        pipe: OwnedFd,
+    ) -> vhost::Result<()> {
+        let stopped = VhostTransferStatePhase::STOPPED;
+        let _ = self.connection.set_device_state_fd(direction, stopped, pipe)?;
+        self.connection.check_device_state()
+    }
+
     /// Asks one thing of a ring and waits for the answer.
     ///
     /// # Panics
@@ -453,6 +480,7 @@ fn supported() -> VhostUserProtocolFeatures {
         | VhostUserProtocolFeatures::CONFIGURE_MEM_SLOTS
         | VhostUserProtocolFeatures::LOG_SHMFD
         | VhostUserProtocolFeatures::BACKEND_REQ
+        | VhostUserProtocolFeatures::DEVICE_STATE
 }
 
 /// Two regions of one memfd, the seam between them in the middle of the first queue's buffers.

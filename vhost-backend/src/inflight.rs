@@ -25,6 +25,7 @@ use crate::stores::store;
 
 /// Bytes before the descriptors' states: features, version, number of descriptors, head of the last batch, used index.
 const HEADER_LEN: usize = 16;
+const FEATURES_AT: usize = 0;
 const VERSION_AT: usize = 8;
 const LEN_AT: usize = 10;
 const LAST_BATCH_AT: usize = 12;
@@ -37,6 +38,10 @@ const COUNTER_AT: usize = 8;
 
 /// What each ring's part is aligned to.
 const PART_ALIGN: usize = 64;
+
+/// Feature bit of ours, where none is defined and zeros are kept: the guest has switched the write cache off. QEMU does
+/// not say so again to the next process, and that one would answer writes before they are durable.
+const CACHE_IS_OFF: u64 = 1 << 63;
 
 /// The only version there is. Zero: nothing has been written yet.
 const VERSION: u16 = 1;
@@ -146,6 +151,21 @@ impl Region {
         let mapped = MmapRegion::from_file(FileOffset::new(file, offset), needed);
         let mapped = Arc::new(mapped.map_err(InflightError::Map)?);
         Ok(Self { geometry, mapped })
+    }
+
+    /// Notes for the next process whether the guest has the write cache on.
+    pub fn note_cache(&self, writeback: bool) {
+        let features = if writeback { 0 } else { CACHE_IS_OFF };
+        store(&self.mapped.as_volatile_slice(), FEATURES_AT, features.to_le());
+    }
+
+    /// Whether a process before this one noted that the cache is off.
+    #[must_use]
+    pub fn cache_is_off(&self) -> bool {
+        let slice = self.mapped.as_volatile_slice();
+        let version = slice.load::<u16>(VERSION_AT, Ordering::Acquire).map_or(0, u16::from_le);
+        let features = slice.load::<u64>(FEATURES_AT, Ordering::Acquire).map_or(0, u64::from_le);
+        version == VERSION && features & CACHE_IS_OFF != 0
     }
 
     /// The part of ring `queue`; none if the region is for fewer.

@@ -159,6 +159,13 @@ impl Session {
         self.shared.write_through.store(through, Ordering::Relaxed);
     }
 
+    /// For the process that takes over, should this one be killed.
+    fn note_cache_mode(&self) {
+        if let Some(region) = &self.inflight {
+            region.note_cache(self.writeback);
+        }
+    }
+
     fn inflight_geometry(&self, asked: &VhostUserInflight) -> Result<Geometry> {
         let can = (self.rings.len() as u16, self.queue_size);
         Geometry::new((asked.num_queues, asked.queue_size), can).map_err(refused)
@@ -402,6 +409,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         if let Some(writeback) = Device::written_writeback(offset, buf) {
             self.writeback = writeback;
             self.apply_cache_mode();
+            self.note_cache_mode();
         }
         Ok(())
     }
@@ -444,7 +452,11 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn set_inflight_fd(&mut self, given: &VhostUserInflight, file: File) -> Result<()> {
         let geometry = self.inflight_geometry(given)?;
         let place = (given.mmap_offset, given.mmap_size);
-        self.inflight = Some(Region::map(file, place, geometry).map_err(refused)?);
+        let region = Region::map(file, place, geometry).map_err(refused)?;
+        self.writeback &= !region.cache_is_off();
+        self.inflight = Some(region);
+        self.apply_cache_mode();
+        self.note_cache_mode();
         Ok(())
     }
 
@@ -467,6 +479,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         if let Some(pipe) = self.arriving.take() {
             self.writeback = pipe.load().map_err(refused)?;
             self.apply_cache_mode();
+            self.note_cache_mode();
         }
         Ok(())
     }
