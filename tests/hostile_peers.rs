@@ -16,8 +16,8 @@ use system_tests::{
     driver::BlkRequest,
     front_end::{FrontEnd, Options},
     hostile::{
-        BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, SIZE, TABLE, message, open_files, say,
-        send_raw, wait_for_close, wait_for_open_files,
+        BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, SIZE, TABLE, message, open_files, peak_memory,
+        say, send_raw, wait_for_close, wait_for_open_files,
     },
     process::Process,
     refusal::{mark_is_there, marked_disk},
@@ -402,15 +402,19 @@ fn a_ring_that_runs_wild_is_given_up_and_the_device_is_not() {
 }
 
 #[test]
-fn two_hundred_front_ends_come_and_go_without_a_trace() {
+fn a_thousand_front_ends_come_and_go_without_a_trace() {
     let siege = Siege::new();
     let socket = siege.world.path("d.sock");
     let tasks =
         || std::fs::read_dir(format!("/proc/{}/task", siege.backend.pid())).unwrap().count();
     let threads = tasks();
-    for number in 0..200 {
-        match number % 5 {
-            0 => drop(UnixStream::connect(&socket).unwrap()),
+    let mut peaks = Vec::new();
+    for number in 0..1000_u32 {
+        if number % 500 == 250 {
+            peaks.push(peak_memory(siege.backend.pid()));
+        }
+        match number % 25 {
+            0 | 5.. => drop(UnixStream::connect(&socket).unwrap()),
             1 => drop(siege.guest()),
             2 => {
                 let guest = siege.guest();
@@ -425,10 +429,11 @@ fn two_hundred_front_ends_come_and_go_without_a_trace() {
                 guest.descriptor(DESCRIPTORS, 2, STATUS, 1, WRITE, 0);
                 guest.offer(0);
             }
-            _ => drop(FrontEnd::connect(&socket, Options { queues: 2, ..Options::default() })),
+            4 => drop(FrontEnd::connect(&socket, Options { queues: 2, ..Options::default() })),
         }
     }
-    siege.stands("two hundred");
+    siege.stands("a thousand");
+    assert!(peaks[1] < peaks[0] + 1024, "its memory grows: {peaks:?} KiB");
     wait_for_open_files(siege.backend.pid(), siege.open);
     assert_eq!(tasks(), threads);
 }

@@ -240,8 +240,8 @@ fn a_key_that_is_pulled_on_the_way_keeps_the_disk_halted_there() {
     assert_eq!((answer.status, answer.data), (0, vec![1; 4096]));
 }
 
-/// QEMU's emulated CPU loses its timer in one move of twelve or so (7.2, TCG): the guest halts for ever, also without any
-/// disk. What a device could do to it is for the tests above to see, every time.
+/// QEMU's emulated CPU loses its timer in one move of twelve or so (7.2, TCG): the guest halts for ever, also without
+/// any disk. What a device could do to it is for the tests above to see, every time.
 #[test]
 fn a_guest_moves_between_two_machines_under_verified_load() {
     assert!((0..3).any(|_| moves_with_its_disk()), "no guest survives its move");

@@ -2,7 +2,7 @@
 //! memory under requests: with a guest's own eyes, on the real binary.
 //!
 //! Two more of those wounds have their tests elsewhere: descriptors that leak with each connection
-//! (`hostile_peers::two_hundred_front_ends_come_and_go_without_a_trace`), and requests completed twice or never after a
+//! (`hostile_peers::a_thousand_front_ends_come_and_go_without_a_trace`), and requests completed twice or never after a
 //! restart (`crash.rs`, `vhost-backend/src/inflight/tests.rs`).
 
 use std::{fs, time::Duration};
@@ -10,7 +10,7 @@ use std::{fs, time::Duration};
 use system_tests::{
     driver::{BlkRequest, Completion, NEXT, WRITE},
     front_end::{FrontEnd, Options},
-    hostile::{BUFFERS, DESCRIPTORS, HostileGuest, MEMORY},
+    hostile::{BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, peak_memory},
     process::Process,
     refusal::{mark_is_there, marked_disk},
     world::World,
@@ -83,13 +83,6 @@ fn get_id_without_a_place_for_the_id_fails_and_the_queue_goes_on() {
     assert_eq!(front_end.ask(0, &read(0, 4096)).status, 0);
 }
 
-/// The most memory that a process ever had, KiB.
-fn peak(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
-}
-
 #[test]
 fn descriptors_of_four_gib_take_no_memory() {
     let world = World::new();
@@ -98,7 +91,7 @@ fn descriptors_of_four_gib_take_no_memory() {
     let mut guest = HostileGuest::connect(&world.path("d.sock"));
     guest.start();
     let mark = guest.good_read();
-    let before = peak(backend.pid());
+    let before = peak_memory(backend.pid());
     const STATUS: u64 = BUFFERS + 0x8000;
     // Type: READ, WRITE, DISCARD, WRITE_ZEROES.
     for (kind, direction) in [(0u32, WRITE), (1, 0), (11, 0), (13, 0)] {
@@ -114,7 +107,7 @@ fn descriptors_of_four_gib_take_no_memory() {
         }
     }
     assert_eq!(guest.good_read(), mark);
-    let grown = peak(backend.pid()) - before;
+    let grown = peak_memory(backend.pid()) - before;
     assert!(grown < 4 << 10, "{grown} KiB for a descriptor of 4 GiB");
 }
 

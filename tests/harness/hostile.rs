@@ -87,6 +87,17 @@ pub fn open_files(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count()
 }
 
+/// The most memory that a process ever had, KiB.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn peak_memory(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("its peak");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
 /// Waits until a process has no more descriptors open than it should.
 ///
 /// # Panics
