@@ -53,22 +53,28 @@ fn every_change_is_marked(without: u64) {
     let mut tapes = [Tape::new(mix, 3)];
     front_end.play(&mut tapes, 50);
     let log = front_end.log();
+    let pages = front_end.memory_as_it_is().len() / PAGE;
     let (mut seen, mut marks) = (0, 0);
     for _ in 0..150 {
         let ring = &mut front_end.rings[0];
         let used = ring.driver.used_index();
         let token = ring.driver.submit(&tapes[0].request());
         tapes[0].submitted(token);
+        // In this order: what is written late, after the picture, is marked after the marks were taken.
+        let _ = take_marks(&log, pages);
         let before = front_end.memory_as_it_is();
-        let _ = take_marks(&log, before.len() / PAGE);
         let ring = &mut front_end.rings[0];
         ring.kick.write(1).unwrap();
         eventually("an answer", || (ring.driver.used_index() != used).then_some(()));
         // It goes to sleep now, and says so in the ring.
         thread::sleep(Duration::from_millis(2));
-        let after = front_end.memory_as_it_is();
-        let (changed, marked) = (changed(&before, &after), take_marks(&log, before.len() / PAGE));
-        assert!(changed.is_subset(&marked), "changed {changed:?}, marked {marked:?}");
+        // A mark follows what it marks, on a busy host later than that: one that is forgotten never comes.
+        let mut marked = BTreeSet::new();
+        let changed = eventually("a mark for each page that changed", || {
+            let changed = changed(&before, &front_end.memory_as_it_is());
+            marked.extend(take_marks(&log, pages));
+            changed.is_subset(&marked).then_some(changed)
+        });
         let ring = &mut front_end.rings[0];
         ring.driver.completions().iter().for_each(|answer| tapes[0].judge(answer));
         (seen, marks) = (seen + changed.len(), marks + marked.len());
