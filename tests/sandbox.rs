@@ -1,7 +1,11 @@
-//! The sandbox of the backend: what somebody who has taken it over cannot do, by each of its layers and by all
-//! together; that every thread is in it; what a kernel without a part of it brings; and that the list of system
-//! calls has no entry that is not needed.
+//! The sandboxes of the backend and of the daemon (`sandbox/keyd.rs`): what somebody who has taken it over cannot
+//! do, by each of its layers and by all together; that every thread is in it; what a kernel without a part of it
+//! brings; and that the list of system calls has no entry that is not needed.
 
+#[path = "sandbox/keyd.rs"]
+mod keyd;
+#[path = "sandbox/keyd_needs.rs"]
+mod keyd_needs;
 #[path = "sandbox/needs.rs"]
 mod needs;
 
@@ -13,7 +17,7 @@ use std::{
         unix::{
             fs::{MetadataExt, PermissionsExt},
             net::{SocketAddr, UnixListener},
-            process::ExitStatusExt,
+            process::{CommandExt, ExitStatusExt},
         },
     },
     path::Path,
@@ -27,7 +31,7 @@ use rustix::{
 };
 use system_tests::{
     drill::{Drill, SIZE},
-    process::{Process, program},
+    process::{Process, eventually, program},
     refusal::refuses_to_serve,
     world::World,
 };
@@ -63,21 +67,33 @@ fn fate(output: &Output) -> Fate {
     }
 }
 
-fn attempt(layers: &str, directory: &Path, what: &str) -> Command {
+fn attempt(who: &str, layers: &str, directory: &Path, what: &str) -> Command {
     let mut command = Command::new(program("confined"));
-    command.args(["attempt", layers]).arg(directory).args(what.split(' '));
+    command.args(["attempt", who, layers]).arg(directory).args(what.split(' '));
     command.env("RUST_BACKTRACE", "1");
     command
 }
 
 const LAYERS: [&str; 4] = ["nothing", "landlock", "seccomp", "all"];
 
-/// Tries one thing from inside each layer.
-fn row(directory: &Path, what: &str, before: &dyn Fn()) -> [Fate; 4] {
-    LAYERS.map(|layers| {
-        before();
-        fate(&attempt(layers, directory, what).output().expect("run"))
-    })
+/// What becomes of each attempt from inside each layer.
+type Table = Vec<(String, [Fate; 4])>;
+
+/// Tries all of a table, and tells where it is otherwise. `before` puts back what an attempt may have taken away.
+fn judge(who: &str, directory: &Path, table: &Table, before: &dyn Fn()) {
+    println!("{:<50} {LAYERS:?}", format!("from inside {who}"));
+    let mut faults = Vec::new();
+    for (what, expected) in table {
+        let found = LAYERS.map(|layers| {
+            before();
+            fate(&attempt(who, layers, directory, what).output().expect("run"))
+        });
+        println!("{what:<50} {found:?}");
+        if found != *expected {
+            faults.push(format!("{what}: {found:?}, expected {expected:?}"));
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]
@@ -95,14 +111,10 @@ fn who_takes_the_backend_over_gets_nowhere() {
     let path = |name: &str| world.path(name).display().to_string();
     let (elsewhere, beside) = (path("elsewhere"), path("run/beside"));
     let fresh = || [&elsewhere, &beside].iter().for_each(|path| fs::write(path, "").unwrap());
-    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
-    let name = format!("portcullis-{}", std::process::id());
-    let _abstract = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap());
-    let mut other = Command::new("sleep").arg("1000").spawn().unwrap();
-    let pid = other.id();
-    let address = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap();
-    let address = usize::from_str_radix(address.split('-').next().unwrap(), 16).unwrap();
-    let table: [(String, [Fate; 4]); 19] = [
+    let strangers = Strangers::new(&world);
+    let Strangers { pid, address, name, tcp, .. } = &strangers;
+    let tcp = tcp.local_addr().unwrap();
+    let table = vec![
         ("nothing".into(), [Done; 4]),
         ("read-file /etc/passwd".into(), [Done, Refused, Refused, Refused]),
         (format!("read-dir {}", path("state")), [Done, Refused, Refused, Refused]),
@@ -110,7 +122,7 @@ fn who_takes_the_backend_over_gets_nowhere() {
         (format!("remove-file {elsewhere}"), [Done, Refused, Done, Refused]),
         ("make-file".into(), [Done, Refused, Refused, Refused]),
         (format!("chmod {elsewhere}"), [Done, Done, Killed, Killed]),
-        (format!("tcp {}", tcp.local_addr().unwrap()), [Done, Refused, Killed, Killed]),
+        (format!("tcp {tcp}"), [Done, Refused, Killed, Killed]),
         ("udp".into(), [Done, Done, Killed, Killed]),
         (format!("abstract-socket {name}"), [Done, Refused, Done, Refused]),
         ("exec".into(), [Done, Refused, Killed, Killed]),
@@ -124,25 +136,41 @@ fn who_takes_the_backend_over_gets_nowhere() {
         (format!("remove-file {beside}"), [Done; 4]),
         (format!("socket {}", path("keyd.sock")), [Done; 4]),
     ];
-    println!("{:<50} {LAYERS:?}", "from inside");
-    let mut faults = Vec::new();
-    for (what, expected) in &table {
-        let found = row(&directory, what, &fresh);
-        println!("{:<50} {found:?}", what.replace(&path(""), ""));
-        if found != *expected {
-            faults.push(format!("{what}: {found:?}, expected {expected:?}"));
-        }
+    judge("backend", &directory, &table, &fresh);
+}
+
+/// Whom somebody inside may want to reach: a process of the same user, with memory at `address`, and listeners.
+struct Strangers {
+    pid: u32,
+    address: usize,
+    /// Of an abstract socket.
+    name: String,
+    tcp: TcpListener,
+    _process: Process,
+    _listener: UnixListener,
+}
+
+impl Strangers {
+    fn new(world: &World) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+        let name = format!("portcullis-{}", tcp.local_addr().unwrap().port());
+        let address = SocketAddr::from_abstract_name(&name).unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let mut command = Command::new("sleep");
+        let process = Process::start("sleep", command.arg("1000"), &world.path("sleep.log"));
+        let maps = || fs::read_to_string(format!("/proc/{}/maps", process.pid())).unwrap();
+        let maps = eventually("memory", || Some(maps()).filter(|maps| !maps.is_empty()));
+        let address = usize::from_str_radix(maps.split('-').next().unwrap(), 16).unwrap();
+        let pid = process.pid();
+        Self { pid, address, name, tcp, _process: process, _listener: listener }
     }
-    other.kill().unwrap();
-    other.wait().unwrap();
-    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]
 fn a_fault_of_ours_ends_as_itself_and_is_said() {
     let world = World::new();
     let ended = |what: &str| {
-        let output = attempt("all", &world.path(""), what).output().expect("run");
+        let output = attempt("backend", "all", &world.path(""), what).output().expect("run");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.code(), output.status.signal(), said)
     };
@@ -207,19 +235,43 @@ fn its_own_user_can_neither_trace_nor_dump_it() {
     grant_attach(&world);
     let backend = world.start_backend_as(NOBODY, "d");
     all_are(backend.pid(), "Uid", "65534 65534 65534 65534");
-    // What of a process may not be traced by its user is root's (proc(5)).
-    let memory = fs::metadata(format!("/proc/{}/mem", backend.pid())).unwrap();
-    assert_eq!(memory.uid(), 0);
-    let limits = fs::read_to_string(format!("/proc/{}/limits", backend.pid())).unwrap();
+    is_neither_traced_nor_dumped(backend.pid());
+}
+
+#[test]
+fn whoever_runs_image_cannot_trace_it() {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: to be another user takes root");
+        return;
+    }
+    let world = World::new();
+    world.open_to_others();
+    // A daemon that never says a word: whoever asks it waits.
+    let silent = UnixListener::bind(world.path("silent.sock")).unwrap();
+    fs::set_permissions(world.path("silent.sock"), Permissions::from_mode(0o666)).unwrap();
+    // Where the build lies may be closed to others.
+    let image = world.path("image");
+    fs::copy(program("image"), &image).unwrap();
+    let mut command = Command::new(image);
+    command.args(["create", "x.img", "--size", "1M", "--socket"]).arg(world.path("silent.sock"));
+    command.current_dir(world.path("")).uid(NOBODY).gid(NOBODY);
+    let process = Process::start("image", &mut command, &world.path("image.log"));
+    let _connection = silent.accept().unwrap();
+    is_neither_traced_nor_dumped(process.pid());
+}
+
+/// What of processes may not be traced by their user is root's (proc(5)).
+fn is_neither_traced_nor_dumped(pid: u32) {
+    assert_eq!(fs::metadata(format!("/proc/{pid}/mem")).unwrap().uid(), 0);
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
     assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
 }
 
-/// `vhost-backend` on a kernel that lacks something.
-fn on_a_kernel_without(world: &World, what: &str, more: &str) -> Command {
-    let backend = world.backend_command("d", more);
+/// A program on a kernel that lacks something.
+fn on_a_kernel_without(what: &str, whole: &Command) -> Command {
     let mut command = Command::new(program("confined"));
-    command.args(["lacking", what]).arg(backend.get_program()).args(backend.get_args());
+    command.args(["lacking", what]).arg(whole.get_program()).args(whole.get_args());
     command
 }
 
@@ -231,11 +283,12 @@ fn what_the_kernel_lacks_is_said_and_refused_where_it_is_required() {
     let world = World::new();
     let _ = world.make_disk("d", SIZE, "");
     for what in ["landlock", "seccomp"] {
-        let mut command = on_a_kernel_without(&world, what, "--require-sandbox");
+        let lacking = |more: &str| on_a_kernel_without(what, &world.backend_command("d", more));
+        let mut command = lacking("--require-sandbox");
         let words = ["--require-sandbox", what, "6.12"];
         refuses_to_serve(&world, "vhost-backend", &mut command, &words);
         assert!(!world.path("d.sock").exists());
-        let mut command = on_a_kernel_without(&world, what, "");
+        let mut command = lacking("");
         let mut backend = Process::start("vhost-backend", &mut command, &world.path("d.log"));
         backend.wait_to_say("serving");
         let said = backend.said();
@@ -252,7 +305,7 @@ fn where_io_uring_is_forbidden_threads_serve_the_disk_in_a_sandbox_as_tight() {
     }
     let world = World::new();
     let _ = world.make_disk("d", SIZE, "");
-    let forbidden = |more: &str| on_a_kernel_without(&world, "io_uring", more);
+    let forbidden = |more: &str| on_a_kernel_without("io_uring", &world.backend_command("d", more));
     let words = ["--engine io_uring", "Operation not permitted", "kernel.io_uring_disabled=0"];
     refuses_to_serve(&world, "vhost-backend", &mut forbidden("--engine io_uring"), &words);
     let mut command = forbidden("--engine auto --num-queues 2 --require-sandbox");
@@ -309,12 +362,7 @@ fn root_becomes_another_user_who_is_the_one_that_keyd_knows() {
     }
     let mut world = World::new();
     let _ = world.make_disk("d", SIZE, "");
-    let let_in = |world: &World| {
-        for (path, mode) in [(world.path(""), 0o777), (world.socket(), 0o666)] {
-            fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
-        }
-    };
-    let_in(&world);
+    world.open_to_others();
     // The image stays root's: it is opened before.
     fs::set_permissions(world.path("d.img"), Permissions::from_mode(0o600)).unwrap();
     let more = "--num-queues 2 --user 65534:65534";
@@ -336,7 +384,7 @@ fn root_becomes_another_user_who_is_the_one_that_keyd_knows() {
     // The same user at a new attach, to a new daemon, and when the key comes back.
     world.keyd.as_mut().unwrap().terminate();
     world.start_keyd();
-    let_in(&world);
+    world.open_to_others();
     drill.backend.wait_to_say("keyd is back");
     drill.assert_running();
     world.disable("d");

@@ -118,7 +118,7 @@ fn unsafe_lives_in_its_files() {
 /// The cipher that encrypts nothing is for benches, and only they may ask for it.
 #[test]
 fn no_program_is_built_without_encryption() {
-    let members = ["keyd/client", "images", "keyd", "vhost-backend", "tests", "fuzz"];
+    let members = ["confine", "keyd/client", "images", "keyd", "vhost-backend", "tests", "fuzz"];
     let asks = |path: &str| {
         let text = fs::read_to_string(root().join(path).join("Cargo.toml")).unwrap();
         let mut lines = text.lines().filter(|line| line.contains("plain-for-benches"));

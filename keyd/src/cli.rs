@@ -20,11 +20,13 @@ mod status;
 mod table;
 mod vault;
 
-use std::process::ExitCode;
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::Parser;
+use confine::calls::Call;
 use keyd_client::ClientError;
 
+use crate::sandbox::calls::allowed;
 use args::{Args, Verb};
 use ask::Ask;
 
@@ -48,13 +50,22 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Runs one command.
+/// Runs the command that this process was given.
 #[must_use]
 pub fn main() -> ExitCode {
-    let args = Args::parse();
+    run(std::env::args_os(), allowed)
+}
+
+/// Runs one command, whose first word is the program; a daemon with these system calls.
+#[must_use]
+pub fn run(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    allowed: impl Fn(bool) -> Vec<Call>,
+) -> ExitCode {
+    let args = Args::parse_from(words);
     let ask = Ask { socket: args.socket, json: args.json };
     let ended = match args.verb {
-        Verb::Serve(options) => serve::run(&ask.socket, options),
+        Verb::Serve(options) => serve::run(&ask.socket, *options, allowed),
         Verb::Status => status::run(&ask),
         Verb::Key(verb) => key::run(&ask, verb),
         Verb::Vault(verb) => vault::run(&ask, verb),

@@ -2,24 +2,17 @@
 
 use rustix::{
     fs::Mode,
-    process::{
-        DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
-    },
+    process::{Resource, Rlimit, getrlimit, setrlimit, umask},
 };
 
 use crate::{limits::OPEN_FILES, log};
 
-/// Files are the owner's alone; no core dumps; no tracing by other processes of the same user (prctl(2),
-/// PR_SET_DUMPABLE). A step that the system refuses is said and passed over: the daemon's own files have explicit
-/// modes.
+/// Files are the owner's alone; no dumps and no tracing ([`confine::harden`]). A step that the system refuses is said
+/// and passed over: the daemon's own files have explicit modes.
 pub fn process() {
     umask(Mode::RWXG | Mode::RWXO);
-    let no_core = Rlimit { current: Some(0), maximum: Some(0) };
-    if let Err(errno) = setrlimit(Resource::Core, no_core) {
-        log::line(format_args!("core dumps could not be switched off: {errno}"));
-    }
-    if let Err(errno) = set_dumpable_behavior(DumpableBehavior::NotDumpable) {
-        log::line(format_args!("tracing could not be switched off: {errno}"));
+    if let Err(error) = confine::harden() {
+        log::line(format_args!("dumps and tracing could not be switched off: {error}"));
     }
     raise_open_files();
 }

@@ -32,6 +32,7 @@ pub mod opened;
 pub mod ops;
 pub mod recovery;
 pub mod root;
+pub mod sandbox;
 pub mod secret_file;
 pub mod serve;
 pub mod service;

@@ -55,7 +55,7 @@ const OTHERS: [&str; 2] = ["ca.key", "ca.pem"];
 #[allow(missing_docs, reason = "the texts say it")]
 pub enum RecoveryError {
     #[error(
-        "{path}: {source}; a backup goes to a file that does not exist, in a directory that keyd may write"
+        "{path}: {source}; a backup goes to a new file in a directory that keyd may write: 'keyd serve --writable DIR' names one"
     )]
     Target { path: PathBuf, source: io::Error },
     #[error("{path}: {source}")]

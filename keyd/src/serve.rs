@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use confine::{Sandbox, SandboxError, calls::Call, paths::directory};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     low_level::pipe,
@@ -35,6 +36,7 @@ use crate::{
     log,
     ops::first_start,
     root::{Means, PassphraseSource, RootError, RootKind},
+    sandbox::{self, NotWritable, Places},
     service::Service,
     state_dir::{StateDir, StateDirError},
     store,
@@ -61,6 +63,8 @@ pub struct Config {
     pub http: HttpOptions,
     /// How the audit log is kept.
     pub audit: store::AuditKeeping,
+    /// What it gives up.
+    pub sandbox: sandbox::Wishes,
 }
 
 /// Why the daemon does not run.
@@ -78,6 +82,10 @@ pub enum ServeError {
     #[error(transparent)]
     Door(#[from] DoorError),
     #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error(transparent)]
+    NotWritable(#[from] NotWritable),
+    #[error(transparent)]
     Failure(#[from] Failure),
     #[error(transparent)]
     Fault(#[from] Fault),
@@ -87,17 +95,25 @@ pub enum ServeError {
     Signals(#[source] io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT; from the first client on with no other system calls than those `allowed`.
 ///
 /// # Errors
 /// [`ServeError`], before the first request or if the listener fails.
-pub fn run(config: &Config) -> Result<(), ServeError> {
+pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), ServeError> {
     harden::process();
     let stop = stop_signals().map_err(ServeError::Signals)?;
+    config.sandbox.check()?;
+    let mut sandbox = Sandbox::begin(config.sandbox.required)?;
+    become_user(&mut sandbox, config)?;
     let dir = StateDir::open(&config.state_dir)?;
-    let core = Arc::new(open(&dir, config)?);
+    let keyring = open_keyring(&dir, config)?;
+    let doors = Doors::open(&config.http, &config.state_dir, &keyring)?;
+    sandbox::enter(&mut sandbox, &config.sandbox, places(config))?;
+    let core = Arc::new(open(&dir, keyring, config)?);
     let listener = socket::listen(&config.socket, config.socket_mode)?;
-    let doors = Doors::open(&config.http, &config.state_dir, &core.keyring)?;
+    let calls = sandbox::filter(&allowed(config.audit.syslog.is_some()), config.hsm.is_some());
+    sandbox.give_up_calls(&calls)?;
+    log::line(format_args!("sandbox: {sandbox}"));
     let service = Arc::new(Service::new(core.clone(), doors.reach()));
     let told = doors.told();
     let http = Http::start(service.clone(), doors).map_err(ServeError::Listen)?;
@@ -118,8 +134,30 @@ pub fn run(config: &Config) -> Result<(), ServeError> {
     served.map_err(ServeError::Listen)
 }
 
-/// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
-fn open(dir: &StateDir, config: &Config) -> Result<Core, ServeError> {
+/// Directories that are missing are made, and are the user's that root is to become.
+fn become_user(sandbox: &mut Sandbox, config: &Config) -> Result<(), ServeError> {
+    let directory = directory(&config.socket);
+    let mut made: Vec<&Path> = Vec::new();
+    made.extend(StateDir::make(&config.state_dir)?.then_some(config.state_dir.as_path()));
+    made.extend(socket::make_directory(&config.socket)?.then_some(directory.as_path()));
+    match &config.sandbox.user {
+        Some(account) => Ok(sandbox.become_user(account, &made)?),
+        None => Ok(()),
+    }
+}
+
+fn places(config: &Config) -> Places<'_> {
+    Places {
+        state: &config.state_dir,
+        socket: &config.socket,
+        copy: config.audit.copy.as_deref(),
+        certificate: config.http.tls.certificate.as_ref(),
+        module: config.hsm.is_some(),
+    }
+}
+
+/// Opens the root key: the last that is asked of a terminal, a file with a passphrase, a module's own files.
+fn open_keyring(dir: &StateDir, config: &Config) -> Result<Keyring, ServeError> {
     let means = Means::new(config.passphrase.clone(), config.hsm.clone())?;
     if let Some(Err(error)) = means.hsm.as_ref().map(|hsm| hsm.check()) {
         log::line(format_args!("keys in the token cannot be used yet: {error}"));
@@ -131,9 +169,14 @@ fn open(dir: &StateDir, config: &Config) -> Result<Core, ServeError> {
             "both root.key and root.json are there: a move of the root key stopped half way; 'keyd root move' finishes it"
         ));
     }
+    Ok(Keyring::new(root, means.hsm))
+}
+
+/// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
+fn open(dir: &StateDir, keyring: Keyring, config: &Config) -> Result<Core, ServeError> {
     let store = store::open(&SystemDir::new(dir.path()), &config.audit)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
-    let core = Core::new(store, Keyring::new(root, means.hsm), auth);
+    let core = Core::new(store, keyring, auth);
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }

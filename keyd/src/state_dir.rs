@@ -57,15 +57,25 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Makes it at the first start (mode 0700), and locks it.
+    /// Makes one where nothing is (mode 0700), and tells whether it did.
+    ///
+    /// # Errors
+    /// [`StateDirError::System`].
+    pub fn make(path: &Path) -> Result<bool, StateDirError> {
+        match DirBuilder::new().mode(0o700).create(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(system(path)(error)),
+        }
+    }
+
+    /// Makes it at the first start, and locks it.
     ///
     /// # Errors
     /// [`StateDirError`].
     pub fn open(path: &Path) -> Result<Self, StateDirError> {
-        match DirBuilder::new().mode(0o700).create(path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(system(path)(error)),
-            _ => Self::claim(path),
-        }
+        Self::make(path)?;
+        Self::claim(path)
     }
 
     /// Locks one that a daemon has used before.

@@ -10,7 +10,7 @@ use common::{
     Keyd,
     state_files::{
         Files, files, is_broken, is_named, is_whole, joined, put_back, rows_of, segments, seq_of,
-        with_segments, write_rows,
+        with_segments, with_segments_and, write_rows,
     },
 };
 
@@ -219,9 +219,9 @@ fn a_break_is_accepted_by_an_administrator_in_so_many_words() {
 
 #[test]
 fn old_rows_are_moved_away_and_the_chain_begins_behind_them() {
-    let (mut keyd, disk) = with_segments();
     let elsewhere = tempfile::tempdir().unwrap();
     let to = elsewhere.path().to_str().unwrap();
+    let (mut keyd, disk) = with_segments_and(&["--writable", to]);
     let state = files(&keyd.state());
     let names = segments(&state);
     let third = seq_of(&rows_of(&state, &names[2])[0]);

@@ -324,7 +324,9 @@ fn wrong_settings_are_told_by_what_is_wrong() {
 
 fn daemon(token: &Token) -> Keyd {
     let pin_file = token.pin_file().display().to_string();
-    Keyd::start_with(&["--hsm-module", MODULE, "--hsm-token", LABEL, "--hsm-pin-file", &pin_file])
+    let objects = token.objects().display().to_string();
+    let hsm = ["--hsm-module", MODULE, "--hsm-token", LABEL, "--hsm-pin-file", &pin_file];
+    Keyd::start_with(&[&hsm[..], &["--writable", &objects]].concat())
 }
 
 /// Key `k` in the token, set `s` on it, a disk in that.

@@ -99,8 +99,8 @@ fn refused(output: &Output) -> String {
 }
 
 /// A daemon with keys, sets, a rotation, disks in two sets and a CA; and the disks' keys.
-fn lived_in(args: &[&str]) -> (Keyd, Vec<(DiskId, [u8; 64])>) {
-    let keyd = Keyd::start_with(args);
+fn lived_in(safe: &Safe, more: &[&str]) -> (Keyd, Vec<(DiskId, [u8; 64])>) {
+    let keyd = Keyd::start_with(&[&["--writable", &safe.path("")], more].concat());
     keyd.make_key_and_set(5000);
     let mut disks: Vec<DiskId> = (0..5).map(|_| keyd.make_disk(Some("s"))).collect();
     keyd.ask(KeyRequest::Rotate { name: "k".parse().unwrap() });
@@ -128,7 +128,7 @@ fn all_open(keyd: &Keyd, disks: &[(DiskId, [u8; 64])]) {
 #[test]
 fn the_drill_every_disk_opens_after_a_restore_on_an_empty_directory() {
     let safe = Safe::new();
-    let (mut keyd, disks) = lived_in(&[]);
+    let (mut keyd, disks) = lived_in(&safe, &[]);
     let made = safe.backup(&keyd, "backup");
     assert_eq!((made.keys, made.disks), (2, 11));
     let newest = keyd.audit().pop().unwrap();
@@ -159,7 +159,7 @@ fn the_drill_every_disk_opens_after_a_restore_on_an_empty_directory() {
 #[test]
 fn a_backup_is_of_one_moment_while_everything_goes_on() {
     let safe = Safe::new();
-    let (mut keyd, disks) = lived_in(&["--audit-segment", "65536"]);
+    let (mut keyd, disks) = lived_in(&safe, &["--audit-segment", "65536"]);
     let made: Vec<BackedUp> = thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
@@ -185,7 +185,7 @@ fn a_backup_is_of_one_moment_while_everything_goes_on() {
 #[test]
 fn age_and_tar_show_what_is_in_a_backup() {
     let safe = Safe::new();
-    let (keyd, _) = lived_in(&[]);
+    let (keyd, _) = lived_in(&safe, &[]);
     let made = safe.backup(&keyd, "backup");
     let mut files = std::collections::BTreeMap::new();
     for file in tar::Archive::new(&safe.opened("backup")[..]).entries().unwrap() {
@@ -227,7 +227,7 @@ fn age_and_tar_show_what_is_in_a_backup() {
 #[test]
 fn a_backup_is_taken_and_restored_beside_a_daemon_that_does_not_run() {
     let safe = Safe::new();
-    let (mut keyd, disks) = lived_in(&[]);
+    let (mut keyd, disks) = lived_in(&safe, &[]);
     let state = keyd.state().display().to_string();
     let to = safe.path("backup");
     let args = ["backup", "--to", &to, "--recipient", &safe.recipient, "--state-dir", &state];
@@ -258,6 +258,8 @@ fn keys_in_a_token_stay_there_and_the_backup_says_so() {
         let safe = Safe::new();
         let pin_file = token.pin_file().display().to_string();
         let hsm = ["--hsm-module", MODULE, "--hsm-token", LABEL, "--hsm-pin-file", &pin_file];
+        let (tokens, writable) = (token.objects().display().to_string(), safe.path(""));
+        let hsm = [&hsm[..], &["--writable", &tokens, "--writable", &writable]].concat();
         let mut keyd = Keyd::start_with(&hsm);
         let made = keyd.run(&["key", "create", "k", "--bits", "2048", "--hsm"]);
         assert!(made.status.success());
@@ -277,8 +279,8 @@ fn keys_in_a_token_stay_there_and_the_backup_says_so() {
 
 #[test]
 fn a_damaged_cut_or_foreign_backup_restores_nothing() {
-    let safe = Safe::new();
-    let (keyd, _) = lived_in(&[]);
+    let (safe, other) = (Safe::new(), Safe::new());
+    let (keyd, _) = lived_in(&safe, &["--writable", &other.path("")]);
     safe.backup(&keyd, "backup");
     let whole = fs::read(safe.path("backup")).unwrap();
     let state = safe.dir.path().join("new").join("state");
@@ -297,7 +299,6 @@ fn a_damaged_cut_or_foreign_backup_restores_nothing() {
     }
     tries(b"something else", "it is not sealed by age");
     tries(&[], "it is not sealed by age");
-    let other = Safe::new();
     other.backup(&keyd, "backup");
     tries(&fs::read(other.path("backup")).unwrap(), "it is sealed to another recipient");
 }
@@ -306,7 +307,7 @@ fn a_damaged_cut_or_foreign_backup_restores_nothing() {
 #[test]
 fn a_backup_with_other_things_inside_is_refused() {
     let safe = Safe::new();
-    let (keyd, _) = lived_in(&[]);
+    let (keyd, _) = lived_in(&safe, &[]);
     safe.backup(&keyd, "backup");
     let archive = safe.dir.path().join("archive");
     let unpacked = safe.dir.path().join("unpacked");
@@ -373,7 +374,7 @@ fn a_backup_with_other_things_inside_is_refused() {
 #[test]
 fn a_directory_in_use_is_not_restored_over() {
     let safe = Safe::new();
-    let (keyd, disks) = lived_in(&[]);
+    let (keyd, disks) = lived_in(&safe, &[]);
     safe.backup(&keyd, "backup");
     let said = refused(&safe.restore("backup", &keyd.state(), &[]));
     assert!(said.contains("is there and not empty"), "{said}");

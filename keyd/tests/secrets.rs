@@ -123,11 +123,12 @@ fn a_backup_leaves_no_further_copy_of_the_root_key() {
     }
     // Recipients are public: nobody needs to open this one.
     const RECIPIENT: &str = "age1dtcs2sjtp6hr3qfe4v0lpz8ykyw9whza6aw0jt37pz4gm8heh40qaegdck";
-    let keyd = Keyd::start();
+    let safe = tempfile::tempdir().unwrap();
+    let keyd = Keyd::start_with(&["--writable", safe.path().to_str().unwrap()]);
     let root = fs::read(keyd.state().join("root.key")).unwrap();
     let before = in_memory(keyd.pid(), &root);
     assert!(before >= 2, "the search is blind");
-    let to = keyd.dir.path().join("backup");
+    let to = safe.path().join("backup");
     let done = keyd.run(&["backup", "--to", to.to_str().unwrap(), "--recipient", RECIPIENT]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert!(fs::metadata(&to).unwrap().len() > 1000);

@@ -1,4 +1,4 @@
-//! Attempts, each on a thread that was made between the sandbox's two halves, as the backend's are.
+//! Attempts, each on a thread that was made between the sandbox's two halves, as the programs' are.
 
 use std::{
     collections::HashMap,
@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+use confine::{calls, paths};
 use io_uring::IoUring;
 use nix::{
     sys::{
@@ -32,21 +33,18 @@ use rustix::{
     fs::ftruncate,
     process::{Signal, kill_process},
 };
-use vhost_backend::disk::engine::Kind;
-use vhost_backend::sandbox::{
-    Sandbox, Wishes, paths,
-    syscalls::{self, allowed},
-};
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
-use crate::without;
+use crate::who::Who;
 
 /// What is tried, and from inside what.
 #[derive(Clone, Copy)]
 pub struct Attempt<'a> {
+    /// Whom somebody has taken over.
+    pub who: Who,
     /// `nothing`, `landlock`, `seccomp`, `all`, or `without:CALL`.
     pub layers: &'a str,
-    /// Where the backend's socket would be.
+    /// Where its socket would be.
     pub directory: &'a Path,
     /// What to try.
     pub what: &'a str,
@@ -58,17 +56,15 @@ pub struct Attempt<'a> {
 pub fn attempt(this: Attempt<'_>) -> ExitCode {
     let (go, wait) = mpsc::channel::<()>();
     let (runs, begun) = mpsc::channel();
-    let socket = this.directory.join("own.sock");
     let memory = short_memory(this.directory);
-    let wishes = Wishes { user: None, socket: Some(&socket), required: true };
     thread::scope(|scope| {
         let entered = match this.layers {
             "nothing" | "seccomp" => None,
             "landlock" => {
-                paths::restrict(Some(this.directory)).expect("landlock");
+                paths::restrict(&this.who.rules(this.directory)).expect("landlock");
                 None
             }
-            _ => Some(Sandbox::enter(wishes).expect("a sandbox")),
+            _ => Some(this.who.enter(this.directory).expect("a sandbox")),
         };
         let trying = scope.spawn(move || {
             runs.send(()).expect("heard");
@@ -76,13 +72,10 @@ pub fn attempt(this: Attempt<'_>) -> ExitCode {
             act(this, &memory)
         });
         begun.recv().expect("runs");
-        let list = match this.layers.strip_prefix("without:") {
-            Some(call) => without(Kind::IoUring, call),
-            None => allowed(Kind::IoUring),
-        };
+        let filter = this.who.filter(this.layers.strip_prefix("without:"));
         match entered {
-            Some(sandbox) => drop(sandbox.close(&list).expect("a closed sandbox")),
-            None if this.layers == "seccomp" => drop(syscalls::restrict(&list).expect("seccomp")),
+            Some(mut sandbox) => sandbox.give_up_calls(&filter).expect("a closed sandbox"),
+            None if this.layers == "seccomp" => drop(calls::restrict(&filter).expect("seccomp")),
             None => {}
         }
         if this.what == "heap" {
@@ -138,7 +131,7 @@ fn read_memory(pid: Pid, base: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// What the libraries below the backend do at times that a test cannot choose.
+/// What the libraries below a program do at times that a test cannot choose.
 fn use_up(what: &str, memory: &GuestMemoryMmap) -> io::Result<()> {
     match what {
         "nothing" => {}
@@ -152,11 +145,12 @@ fn use_up(what: &str, memory: &GuestMemoryMmap) -> io::Result<()> {
         "heap" => {}
         "arena" => many_small(),
         "yield" => thread::yield_now(),
+        "sleep" => thread::sleep(Duration::from_millis(1)),
         "hash" => drop(std::hint::black_box(HashMap::from([(1, 2)]))),
         "wait" => {
             let (_keep, never) = mpsc::channel::<()>();
             println!("waiting");
-            let _ = never.recv_timeout(Duration::from_millis(500));
+            let _ = never.recv_timeout(Duration::from_secs(3));
         }
         "bus" => {
             let _ = memory.read_obj::<u64>(GuestAddress(0));

@@ -1,9 +1,10 @@
-//! A stand-in for a backend that somebody has taken over. It goes into the sandbox as the backend does, or into a
-//! part of it, and then tries what it must not be able to do. It is also the backend itself with a call less than it
-//! needs, and shows programs a kernel that lacks a call.
+//! A stand-in for a backend or a key daemon that somebody has taken over. It goes into the sandbox as that does, or
+//! into a part of it, and then tries what it must not be able to do. It is also the backend, or the daemon, with a
+//! call less than it needs, and shows programs a kernel that lacks a call.
 
 mod attempt;
 mod lacking;
+mod who;
 
 use std::{env, path::Path, process::ExitCode};
 
@@ -11,40 +12,41 @@ use attempt::{Attempt, attempt};
 use clap::Parser;
 use vhost_backend::{
     config::{Args, Task},
-    disk::engine::Kind,
-    sandbox::syscalls::{Allowed, allowed},
+    sandbox::syscalls::allowed,
     serve::serve,
 };
+use who::less;
 
 fn main() -> ExitCode {
     let words: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["attempt", layers, directory, what, more @ ..] => {
-            attempt(Attempt { layers, directory: Path::new(directory), what, more })
+        ["attempt", who, layers, directory, what, more @ ..] => {
+            let (who, directory) = (who.parse().expect("a program"), Path::new(directory));
+            attempt(Attempt { who, layers, directory, what, more })
         }
-        ["serve-without", call, ..] => serve_without(call),
+        ["backend-without", call, ..] => backend_without(call),
+        ["keyd-without", call, ..] => keyd_without(call),
         ["lacking", call, program, arguments @ ..] => lacking::run(call, program, arguments),
-        _ => panic!("attempt LAYERS DIRECTORY WHAT, serve-without CALL, or lacking CALL PROGRAM"),
+        _ => panic!(
+            "attempt WHO LAYERS DIRECTORY WHAT, (backend|keyd)-without CALL, or lacking CALL PROGRAM"
+        ),
     }
 }
 
-/// The list without one entry.
-fn without(kind: Kind, call: &str) -> Vec<Allowed> {
-    let (mut shorter, whole) = (allowed(kind), allowed(kind).len());
-    shorter.retain(|entry| entry.name != call);
-    assert_eq!(shorter.len() + 1, whole, "{call} is one entry of the list");
-    shorter
-}
-
-fn serve_without(call: &str) -> ExitCode {
+fn backend_without(call: &str) -> ExitCode {
     let args = Args::parse_from(env::args().skip(2));
     let Ok(Task::Serve(config)) = Task::try_from(args) else { panic!("nothing to serve") };
-    match serve(&config, |kind| without(kind, call)) {
+    match serve(&config, |kind| less(allowed(kind), Some(call))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn keyd_without(call: &str) -> ExitCode {
+    let allowed = |syslog| less(keyd::sandbox::calls::allowed(syslog), Some(call));
+    keyd::cli::run(env::args_os().skip(2), allowed)
 }

@@ -74,12 +74,18 @@ impl World {
         self.path("keyd.sock")
     }
 
-    /// Starts the daemon and waits until it answers.
-    pub fn start_keyd(&mut self) {
+    /// A command that runs the daemon.
+    #[must_use]
+    pub fn keyd_command(&self, more: &str) -> Command {
         let mut command = Command::new(program("keyd"));
         command.arg("serve").arg("--state-dir").arg(self.path("state"));
-        command.arg("--socket").arg(self.socket());
-        let mut keyd = Process::start("keyd", &mut command, &self.path("keyd.log"));
+        command.arg("--socket").arg(self.socket()).args(more.split_whitespace());
+        command
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn start_keyd(&mut self) {
+        let mut keyd = Process::start("keyd", &mut self.keyd_command(""), &self.path("keyd.log"));
         let socket = self.socket();
         keyd.wait_until("a socket", |_| std::os::unix::net::UnixStream::connect(&socket).is_ok());
         self.keyd = Some(keyd);
@@ -129,7 +135,10 @@ impl World {
     }
 
     /// Lets other users in: to the daemon's socket, and to make sockets of their own.
-    fn open_to_others(&self) {
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn open_to_others(&self) {
         for (path, mode) in [(self.path(""), 0o777), (self.socket(), 0o666)] {
             fs::set_permissions(path, Permissions::from_mode(mode)).expect("our own");
         }

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::{BufRead, BufReader},
     os::{
         fd::AsRawFd,
         unix::{net::UnixStream, process::ExitStatusExt},
@@ -94,7 +95,7 @@ impl Place {
         let full = self.world.backend_command_to(&self.world.path("relay.sock"), "d", self.more);
         let Some(call) = without else { return full };
         let mut command = Command::new(program("confined"));
-        command.args(["serve-without", call]).args(full.get_args());
+        command.args(["backend-without", call]).args(full.get_args());
         command
     }
 
@@ -166,21 +167,36 @@ fn requests(front_end: &mut FrontEnd, backend: &mut Process) {
     }
 }
 
-fn end_of(layers: &str, directory: &Path, what: &str) -> Option<i32> {
-    let output = attempt(layers, directory, what).output().expect("run");
-    output.status.signal()
+/// Whether an attempt that ends well with the whole list dies of a missing entry.
+pub(super) fn attempt_dies(who: &str, without: &str, directory: &Path, what: &str) -> bool {
+    let end = |layers: &str| {
+        let output = attempt(who, layers, directory, what).output().expect("run");
+        output.status.signal()
+    };
+    assert_ne!(end("all"), Some(Signal::SYS.as_raw()), "{what}");
+    end(&format!("without:{without}")) == Some(Signal::SYS.as_raw())
 }
 
-/// Stops and continues a process in a wait that has an end.
-fn end_of_stopped_wait(layers: &str, directory: &Path) -> Option<i32> {
-    let mut command = attempt(layers, directory, "wait");
-    let mut child = command.stdout(Stdio::null()).spawn().expect("run");
-    let pid = Pid::from_child(&child);
-    thread::sleep(Duration::from_millis(200));
-    kill_process(pid, Signal::STOP).expect("stopped");
-    thread::sleep(Duration::from_millis(50));
-    kill_process(pid, Signal::CONT).expect("continued");
-    child.wait().expect("ended").signal()
+/// The same of a wait that is stopped and continued.
+pub(super) fn stopped_wait_dies(who: &str, without: &str, directory: &Path) -> bool {
+    let end = |layers: &str| {
+        let mut command = attempt(who, layers, directory, "wait");
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("run");
+        let pid = Pid::from_child(&child);
+        let mut said = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        assert_eq!(said.next().expect("a line").expect("read"), "waiting");
+        // It says so before it waits, so once may be too early.
+        for _ in 0..8 {
+            thread::sleep(Duration::from_millis(100));
+            // It may have died of the last time.
+            let _ = kill_process(pid, Signal::STOP);
+            thread::sleep(Duration::from_millis(30));
+            let _ = kill_process(pid, Signal::CONT);
+        }
+        child.wait().expect("ended").signal()
+    };
+    assert_eq!(end("all"), None);
+    end(&format!("without:{without}")) == Some(Signal::SYS.as_raw())
 }
 
 #[test]
@@ -202,23 +218,13 @@ fn no_entry_of_the_list_is_idle() {
         assert!(!place.is_deadly(None), "{below:?}: with the whole list everything goes well");
     }
     let directory = place(Below::Device).world.path("");
-    let dies = |entry: &str| {
-        let layers = format!("without:{entry}");
-        match shown(entry) {
-            Shown::Life(below) => place(below).is_deadly(Some(entry)),
-            Shown::Attempt(what) => {
-                let missing = end_of(&layers, &directory, what);
-                assert_ne!(end_of("all", &directory, what), Some(Signal::SYS.as_raw()), "{what}");
-                missing == Some(Signal::SYS.as_raw())
-            }
-            Shown::StoppedWait => {
-                assert_eq!(end_of_stopped_wait("all", &directory), None);
-                end_of_stopped_wait(&layers, &directory) == Some(Signal::SYS.as_raw())
-            }
-            Shown::Not(why) => {
-                println!("{entry:<24} not shown: {why}");
-                true
-            }
+    let dies = |entry: &str| match shown(entry) {
+        Shown::Life(below) => place(below).is_deadly(Some(entry)),
+        Shown::Attempt(what) => attempt_dies("backend", entry, &directory, what),
+        Shown::StoppedWait => stopped_wait_dies("backend", entry, &directory),
+        Shown::Not(why) => {
+            println!("{entry:<24} not shown: {why}");
+            true
         }
     };
     let began = Instant::now();

@@ -6,7 +6,8 @@ use std::{
 };
 
 /// Sources of the product; tests and benches are held to the sizes, not to the secrets.
-pub const PRODUCT: [&str; 4] = ["keyd/client/src", "images/src", "keyd/src", "vhost-backend/src"];
+pub const PRODUCT: [&str; 5] =
+    ["confine/src", "keyd/client/src", "images/src", "keyd/src", "vhost-backend/src"];
 pub const OTHERS: [&str; 6] =
     ["tests", "benches", "fuzz", "keyd/tests", "images/tests", "keyd/client/tests"];
 

@@ -6,13 +6,11 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Parser, ValueEnum};
+use confine::user::Account;
 use keyd_client::DiskId;
 use thiserror::Error;
 
-use crate::{
-    limits::{QUEUE_SIZE_DEFAULT, QUEUE_SIZE_MAX, QUEUES_MAX},
-    sandbox::user::Account,
-};
+use crate::limits::{QUEUE_SIZE_DEFAULT, QUEUE_SIZE_MAX, QUEUES_MAX};
 
 /// What `--print-capabilities` prints (docs/interop/vhost-user.json).
 pub const CAPABILITIES: &str = r#"{"type":"block","features":["read-only","blk-file"]}"#;

@@ -15,7 +15,6 @@ pub mod dirty;
 pub mod disk;
 pub mod flight;
 pub mod guest;
-pub mod harden;
 pub mod inflight;
 #[allow(unsafe_code)]
 pub mod inherit;

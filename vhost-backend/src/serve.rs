@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
+use confine::calls::Call;
 use rustix::{
     event::{EventfdFlags, eventfd},
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -38,7 +39,7 @@ use crate::{
         Parts, Queue, Shared,
         command::{Command, QueueHandle},
     },
-    sandbox::{Sandbox, Wishes, syscalls::Allowed},
+    sandbox::{self, Wishes, syscalls::filter},
     seal::Sealer,
     server::{Server, Watch},
     session::Session,
@@ -49,14 +50,14 @@ use crate::{
 ///
 /// # Errors
 /// What stands in the way, in one line that says what to do next.
-pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Allowed>) -> Result<()> {
+pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Call>) -> Result<()> {
     lift_file_limit()?;
     let stop = stop_signal()?;
     cut::survive().context("watching for the loss of memory")?;
     let mut backing = open_image(config)?;
     backing.is_disk(config.disk_id)?;
     let server = open_front_end(&config.front_end)?;
-    let sandbox = Sandbox::enter(wishes(config))?;
+    let mut sandbox = sandbox::enter(wishes(config))?;
     let source =
         Source { keyd: config.keyd.clone(), disk: backing.disk(), read_only: config.read_only };
     let attached = match config.incoming {
@@ -86,7 +87,7 @@ pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Allowed>) -> Result<
     has_files_left(config.queues, &backing)?;
     // Before: it asks the file system.
     let description = backing.description(kind);
-    let sandbox = sandbox.close(&allowed(kind))?;
+    sandbox.give_up_calls(&filter(&allowed(kind)))?;
     eprintln!("vhost-backend: sandbox: {sandbox}");
     eprintln!("vhost-backend: serving {description}");
 

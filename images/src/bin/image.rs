@@ -8,6 +8,7 @@ use std::{
 };
 
 use clap::{Args, Parser, Subcommand};
+use confine::harden;
 use images::{
     SectorSize,
     create::{Options, create},
@@ -96,11 +97,12 @@ struct InfoArgs {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = match &cli.verb {
+    // Before a disk's key is there.
+    let done = harden().map_err(Into::into).and_then(|()| match &cli.verb {
         Verb::Create(args) => run_create(&cli, args),
         Verb::Resize(args) => run_resize(&cli, args),
         Verb::Info(args) => run_info(&cli, args),
-    };
+    });
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -79,7 +79,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Run the daemon; it logs to standard error and ends on SIGTERM
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// How the daemon is, and what somebody should look at; exit code 5 if there is something
     Status,
     /// Keys: make, rotate, take away and bring back, delete, destroy

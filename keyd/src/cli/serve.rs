@@ -2,13 +2,19 @@
 
 use std::path::Path;
 
+use confine::calls::Call;
+
 use super::{
     Error, Exit,
     args::serve::{Serve, SocketMode},
 };
 use crate::serve::{self, Config};
 
-pub(super) fn run(socket: &Path, options: Serve) -> Result<Exit, Error> {
+pub(super) fn run(
+    socket: &Path,
+    options: Serve,
+    allowed: impl Fn(bool) -> Vec<Call>,
+) -> Result<Exit, Error> {
     let (passphrase, hsm) = options.open.parts(None);
     let config = Config {
         state_dir: options.state_dir,
@@ -23,7 +29,8 @@ pub(super) fn run(socket: &Path, options: Serve) -> Result<Exit, Error> {
         hsm,
         http: options.http.options(),
         audit: options.audit.into(),
+        sandbox: options.confine.into(),
     };
-    serve::run(&config)?;
+    serve::run(&config, allowed)?;
     Ok(Exit::Done)
 }

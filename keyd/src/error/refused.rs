@@ -255,7 +255,9 @@ pub enum Refused {
     NotCopied(u64, String),
     #[error("the state directory is no archive: name another directory")]
     ArchiveHere,
-    #[error("the archive cannot be written: {0}; nothing was taken away")]
+    #[error(
+        "the archive cannot be written: {0}; nothing was taken away ('keyd serve --writable DIR' names where it may be)"
+    )]
     Archive(#[source] io::Error),
     #[error("no backup was made: {0}")]
     Backup(String),

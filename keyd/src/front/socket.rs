@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use confine::paths::directory;
 use thiserror::Error;
 
 /// Why there is no socket.
@@ -40,7 +41,6 @@ pub enum SocketError {
 /// [`SocketError`].
 pub fn listen(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     let system = |source| SocketError::System { path: path.to_owned(), source };
-    make_parent(path).map_err(system)?;
     clear(path)?;
     let listener = UnixListener::bind(path).map_err(system)?;
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(system)?;
@@ -48,17 +48,19 @@ pub fn listen(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     Ok(listener)
 }
 
-/// `/run/keyd` is gone after every boot. Only the last directory is made, open to be passed through: the socket has its
-/// own mode.
-fn make_parent(path: &Path) -> io::Result<()> {
-    let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
-        return Ok(());
-    };
-    match DirBuilder::new().mode(0o755).create(parent) {
-        Ok(()) => fs::set_permissions(parent, Permissions::from_mode(0o755)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+/// Makes the directory of the socket where there is none, and tells whether it did: `/run/keyd` is gone after every
+/// boot. Only the last directory is made, open to be passed through: the socket has its own mode.
+///
+/// # Errors
+/// [`SocketError::System`].
+pub fn make_directory(path: &Path) -> Result<bool, SocketError> {
+    let parent = directory(path);
+    let made = match DirBuilder::new().mode(0o755).create(&parent) {
+        Ok(()) => fs::set_permissions(&parent, Permissions::from_mode(0o755)).map(|()| true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
         Err(error) => Err(error),
-    }
+    };
+    made.map_err(|source| SocketError::System { path: path.to_owned(), source })
 }
 
 fn clear(path: &Path) -> Result<(), SocketError> {

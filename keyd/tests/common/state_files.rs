@@ -62,7 +62,12 @@ pub(crate) fn joined(rows: &[String]) -> Vec<u8> {
 
 /// A daemon with a disk, a key that can be pulled, and a log in three segments or more.
 pub(crate) fn with_segments() -> (Keyd, DiskId) {
-    let keyd = Keyd::start_with(&["--audit-segment", &SEGMENT.to_string()]);
+    with_segments_and(&[])
+}
+
+/// The same with further options.
+pub(crate) fn with_segments_and(more: &[&str]) -> (Keyd, DiskId) {
+    let keyd = Keyd::start_with(&[&["--audit-segment", &SEGMENT.to_string()], more].concat());
     keyd.make_key_and_set(60_000);
     let disk = keyd.make_disk(Some("s"));
     write_rows(&keyd, 90);

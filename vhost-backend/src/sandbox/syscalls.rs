@@ -1,64 +1,22 @@
-//! seccomp: the system calls of a process that serves, each with its reason. Any other ends the process: whoever
-//! makes one has taken it over, or it has a fault, and either is better ended than answered. The supervisor starts
-//! another, and the guest sees a pause; the kernel's log has the number of the call.
-//!
-//! A few are refused instead, with EPERM: libraries try them and go on without.
+//! The system calls of a backend that serves, each with its reason. A process that makes another ends, its supervisor
+//! starts the next, and the guest sees a pause.
 
-use std::collections::BTreeMap;
-
-use When::{Always, Is, Null, Us, Without};
+use confine::calls::{
+    Call, Filter,
+    When::{Is, Null, Us, Without},
+    any, only,
+};
 use libc::{
-    AF_UNIX, EPERM, F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GET_SEALS, FIONREAD, PROT_EXEC, SO_DOMAIN,
+    AF_UNIX, F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GET_SEALS, FIONREAD, PROT_EXEC, SO_DOMAIN,
     SO_RCVTIMEO, SO_RCVTIMEO_NEW, SO_SNDTIMEO, SO_SNDTIMEO_NEW, SO_TYPE,
 };
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, apply_filter_all_threads,
-};
-use thiserror::Error;
 
 use crate::disk::engine::Kind;
 
-/// Why system calls could not be given up although the kernel has seccomp.
-#[derive(Debug, Error)]
-pub enum CallsError {
-    /// The list is no list.
-    #[error(transparent)]
-    List(#[from] BackendError),
-    /// The kernel refused.
-    #[error(transparent)]
-    Install(#[from] seccompiler::Error),
-}
-
-/// A system call that may be made.
-#[derive(Debug, Clone, Copy)]
-pub struct Allowed {
-    /// Its name, with the argument that tells it from others of the same name.
-    pub name: &'static str,
-    number: i64,
-    when: When,
-}
-
-/// What its arguments must be.
-#[derive(Debug, Clone, Copy)]
-enum When {
-    Always,
-    /// The argument of this index is this number.
-    Is(u8, u64),
-    /// It has none of these bits.
-    Without(u8, u64),
-    /// It is a null pointer.
-    Null(u8),
-    /// It is this process.
-    Us(u8),
-}
-
-const fn any(name: &'static str, number: i64) -> Allowed {
-    Allowed { name, number, when: Always }
-}
-
-const fn only(name: &'static str, number: i64, when: When) -> Allowed {
-    Allowed { name, number, when }
+/// Nothing but these calls.
+#[must_use]
+pub fn filter(allowed: &[Call]) -> Filter {
+    Filter::Only { allowed: allowed.to_vec(), probed: PROBED, absent: &[] }
 }
 
 /// The C library of x86-64 has older ways to some calls.
@@ -73,7 +31,7 @@ mod arch {
 
 /// What a process that serves does, by what waits for the device.
 #[must_use]
-pub fn allowed(kind: Kind) -> Vec<Allowed> {
+pub fn allowed(kind: Kind) -> Vec<Call> {
     let own = match kind {
         Kind::IoUring => OF_IO_URING,
         Kind::Threads => OF_THREADS,
@@ -82,17 +40,17 @@ pub fn allowed(kind: Kind) -> Vec<Allowed> {
 }
 
 /// The queues' disk and their one wait point.
-const OF_IO_URING: &[Allowed] = &[any("io_uring_enter", libc::SYS_io_uring_enter)];
+const OF_IO_URING: &[Call] = &[any("io_uring_enter", libc::SYS_io_uring_enter)];
 
 /// The queues' one wait point, and kicks watched there; what threads ask of the disk besides reads, writes and flushes.
-const OF_THREADS: &[Allowed] = &[
+const OF_THREADS: &[Call] = &[
     any("epoll_pwait", libc::SYS_epoll_pwait),
     any("epoll_ctl", libc::SYS_epoll_ctl),
     any("fallocate", libc::SYS_fallocate),
 ];
 
 /// What it does whatever waits for the device.
-const ALWAYS: &[Allowed] = &[
+const ALWAYS: &[Call] = &[
     // The queues: calls where they serve better than the ring, with and without a wait, or instead of it; interrupts
     // (as standard error, and doorbells between threads).
     any("pread64", libc::SYS_pread64),
@@ -173,69 +131,8 @@ const ALWAYS: &[Allowed] = &[
 
 /// What libraries try and go on without: the allocator asks how much memory may be promised and how many processors
 /// there are, and a panic looks for the names of its frames.
-pub const PROBED: &[Allowed] = &[
+pub const PROBED: &[Call] = &[
     any("openat", libc::SYS_openat),
     any("sched_getaffinity", libc::SYS_sched_getaffinity),
     any("getcwd", libc::SYS_getcwd),
 ];
-
-/// Gives up, on every thread, what is neither allowed nor probed. If the kernel has no seccomp, says so.
-///
-/// # Errors
-/// [`CallsError`].
-pub fn restrict(allowed: &[Allowed]) -> Result<Option<&'static str>, CallsError> {
-    let or_dies: Vec<_> = [allowed, PROBED].concat();
-    let refusal = SeccompAction::Errno(EPERM as u32);
-    // Of two filters' verdicts the stricter counts. The strict one is last: it forbids to install another.
-    let filters = [
-        program(PROBED, SeccompAction::Allow, refusal)?,
-        program(&or_dies, SeccompAction::KillProcess, SeccompAction::Allow)?,
-    ];
-    for filter in &filters {
-        match apply_filter_all_threads(filter) {
-            Ok(()) => {}
-            Err(seccompiler::Error::Seccomp(error) | seccompiler::Error::Prctl(error))
-                if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | EPERM)) =>
-            {
-                return Ok(Some("not in this kernel or container"));
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(None)
-}
-
-fn program(
-    list: &[Allowed],
-    others: SeccompAction,
-    listed: SeccompAction,
-) -> Result<BpfProgram, CallsError> {
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for entry in list {
-        // A number without rules always matches.
-        let of_number = rules.entry(entry.number).or_default();
-        if let Some(condition) = entry.when.condition()? {
-            of_number.push(SeccompRule::new(vec![condition])?);
-        }
-    }
-    let arch = std::env::consts::ARCH.try_into()?;
-    Ok(SeccompFilter::new(rules, others, listed, arch)?.try_into()?)
-}
-
-impl When {
-    fn condition(self) -> Result<Option<SeccompCondition>, BackendError> {
-        let (index, len, how, value) = match self {
-            Self::Always => return Ok(None),
-            Self::Is(index, value) => (index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value),
-            Self::Without(index, bits) => {
-                (index, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(bits), 0)
-            }
-            Self::Null(index) => (index, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0),
-            Self::Us(index) => {
-                let process = u64::from(std::process::id());
-                (index, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, process)
-            }
-        };
-        SeccompCondition::new(index, len, how, value).map(Some)
-    }
-}

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use confine::user::Account;
 
 use super::{audit::KeepAudit, http::HttpArgs, root::OpenRoot};
-use crate::{auth::Grant, root::RootKind};
+use crate::{auth::Grant, root::RootKind, sandbox::Wishes};
 
 const EXAMPLES: &str = "\
 Permissions: attach, create-disk, read, manage-keys, release-key, audit, administer. The owner of the state directory
@@ -40,6 +41,30 @@ pub struct Serve {
     /// How the audit log is kept.
     #[command(flatten)]
     pub audit: KeepAudit,
+    /// What it gives up.
+    #[command(flatten)]
+    pub confine: Confine,
+}
+
+/// What the daemon gives up, beside what it always does: see THREAT-MODEL.md.
+#[derive(Debug, Args)]
+pub struct Confine {
+    /// Directory where 'keyd backup', 'keyd audit archive' and a PKCS#11 module may write; beside these the daemon
+    /// writes nowhere but into its state directory; may be given several times
+    #[arg(long, value_name = "DIR")]
+    pub writable: Vec<PathBuf>,
+    /// Become this user before anything is opened; takes root
+    #[arg(long, value_name = "NAME|UID[:GID]")]
+    pub user: Option<Account>,
+    /// Do not start on a kernel, or in a container, that lacks a part of the sandbox
+    #[arg(long)]
+    pub require_sandbox: bool,
+}
+
+impl From<Confine> for Wishes {
+    fn from(confine: Confine) -> Self {
+        Self { user: confine.user, writable: confine.writable, required: confine.require_sandbox }
+    }
 }
 
 /// Permission bits of the socket.

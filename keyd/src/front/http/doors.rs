@@ -30,7 +30,9 @@ pub struct HttpOptions {
 #[derive(Debug, Error)]
 pub enum DoorError {
     /// The system's.
-    #[error("cannot listen at {address}: {source}; is another program there?")]
+    #[error(
+        "cannot listen at {address}: {source}; is another program there? (Ports below 1024 take root, or CAP_NET_BIND_SERVICE)"
+    )]
     Listen {
         /// Where.
         address: SocketAddr,

@@ -63,13 +63,13 @@ impl FromStr for Account {
 }
 
 impl Account {
-    /// Becomes this user, for good: no id of root's is kept anywhere. A socket that root has made becomes the
-    /// user's, too. To be called before there are threads.
+    /// Becomes this user, for good: no id of root's is kept anywhere. What root has made for it at these paths
+    /// becomes the user's, too. To be called before there are threads.
     ///
     /// # Errors
     /// What the system says; who is not root cannot become somebody else.
-    pub fn take_over(&self, socket: Option<&Path>) -> io::Result<()> {
-        if let Some(path) = socket {
+    pub(crate) fn take_over(&self, made: &[&Path]) -> io::Result<()> {
+        for path in made {
             lchown(path, Some(self.uid.as_raw()), Some(self.gid.as_raw()))?;
         }
         match &self.name {
