@@ -39,12 +39,17 @@ impl Three {
     }
 }
 
+/// Whether a holder of the disk is in this state.
+fn is(world: &World, id: DiskId, state: HolderState) -> bool {
+    match world.ask(DiskRequest::Show { id }) {
+        Reply::Disk(disk) => disk.holders.iter().any(|holder| holder.state == state),
+        other => panic!("{other:?}"),
+    }
+}
+
 /// Waits until each disk's key is held again.
 fn all_hold(world: &World, disks: &[DiskId]) {
-    let holds = |id: &DiskId| match world.ask(DiskRequest::Show { id: *id }) {
-        Reply::Disk(disk) => disk.holders.iter().any(|holder| holder.state == HolderState::Held),
-        other => panic!("{other:?}"),
-    };
+    let holds = |id: &DiskId| is(world, *id, HolderState::Held);
     eventually("key for everybody", || disks.iter().all(holds).then_some(()));
 }
 
@@ -95,8 +100,8 @@ fn every_holder_confirms_with_its_last_io_and_when_its_key_was_wiped() {
 
 #[test]
 fn a_stopped_holder_is_told_with_the_end_of_its_lease_and_a_killed_one_as_gone() {
-    const WAIT: Duration = Duration::from_millis(1200);
-    const LEASE: Duration = Duration::from_millis(3000);
+    const WAIT: Duration = Duration::from_millis(3000);
+    const LEASE: Duration = Duration::from_millis(8000);
     let world = World::new();
     let Three { drill: mut stopped, others: [running, mut killed], disks } =
         Three::new(&world, LEASE.as_millis() as u64, 2);
@@ -106,7 +111,9 @@ fn a_stopped_holder_is_told_with_the_end_of_its_lease_and_a_killed_one_as_gone()
     let asked = millis();
     let (revocation, answers) = thread::scope(|scope| {
         let disabling = scope.spawn(|| disable(&world, WAIT));
-        thread::sleep(WAIT / 3);
+        eventually("a word to the one that is to be killed", || {
+            is(&world, disks[2], HolderState::Revoking).then_some(())
+        });
         killed.kill();
         disabling.join().expect("disabled")
     });

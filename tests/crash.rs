@@ -118,6 +118,7 @@ fn a_front_end_may_leave_a_parked_disk_and_come_back() {
     let mut siege = Siege::of(&world, "d", 2, 6);
     siege.load_for(Duration::from_millis(50));
     world.disable("d");
+    siege.backend.wait_to_say("fenced in");
     siege.load_for(Duration::from_millis(200));
     let before = siege.answered();
     siege.front_end.reconnect(Base::Used);

@@ -19,7 +19,7 @@ use system_tests::{
 const LEASE: Duration = Duration::from_secs(2);
 
 /// What a fence may take beyond the end of its lease on a busy machine, its drain included.
-const SLACK: Duration = Duration::from_millis(500);
+const SLACK: Duration = Duration::from_secs(2);
 
 /// Makes a disk `d` on [`LEASE`].
 fn make_disk(world: &World) {
@@ -63,8 +63,10 @@ impl Outage {
         };
         let ended = eventually("end at keyd", || audit::tail(world).iter().find_map(ran_out));
         let waited = ended.duration_since(self.fenced);
-        let late = |error: SystemTimeError| panic!("fenced {:?} too late", error.duration());
-        self.keyd_waited = Some(waited.unwrap_or_else(late));
+        // When the backend wrote its line is a little after it let go, and later on a busy machine.
+        let late = |error: &SystemTimeError| error.duration() > SLACK;
+        assert!(!waited.as_ref().is_err_and(late), "fenced too late: {waited:?}");
+        self.keyd_waited = waited.ok();
     }
 
     /// The daemon has just been found: I/O goes on. One row of the table.

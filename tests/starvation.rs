@@ -23,7 +23,7 @@ use system_tests::{
         kind::{READ, WRITE},
     },
     front_end::{Base, FrontEnd, Options},
-    process::{PATIENCE, Process},
+    process::{PATIENCE, Process, eventually},
     refusal::refuses_to_serve,
     siege::{self, Siege},
     small_fs::SmallFs,
@@ -57,9 +57,7 @@ fn small_disk(kind: &str, size: &str) -> (World, SmallFs) {
 /// Loads the disk until every request under way waits for space.
 fn exhaust(drill: &mut Drill) {
     let deadline = Instant::now() + PATIENCE;
-    while drill.load_for(Duration::from_millis(200)).right > 0
-        || count(&drill.backend, IS_FULL) == 0
-    {
+    while drill.load_for(Duration::from_secs(1)).right > 0 || count(&drill.backend, IS_FULL) == 0 {
         assert!(Instant::now() < deadline, "there is space enough");
     }
 }
@@ -262,8 +260,10 @@ fn what_waits_for_space_outlives_its_process() {
     }
     let (world, fs) = small_disk("ext4", siege::SIZE);
     let mut siege = Siege::of(&world, "d", 2, 4);
-    siege.load_for(Duration::from_millis(300));
-    siege.backend.wait_to_say(IS_FULL);
+    eventually("a full disk", || {
+        siege.load_for(Duration::from_millis(300));
+        siege.backend.said().contains(IS_FULL).then_some(())
+    });
     // An orderly end, a kill, and a front end that comes back: none of them is an answer.
     assert!(siege.backend.terminate().success());
     siege.restart(&world, Base::Used);

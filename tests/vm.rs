@@ -8,6 +8,7 @@ use system_tests::{
     driver::BlkRequest,
     front_end::{FrontEnd, Options},
     guest::{Guest, Running},
+    process::eventually,
     world::World,
 };
 
@@ -30,7 +31,7 @@ fn fio_verifies_through_rotation_revocation_and_a_reboot() {
     assert_eq!(guest.succeed("cat /sys/block/vda/queue/write_cache").trim(), "write back");
 
     let fio = guest.start(FIO);
-    thread::sleep(Duration::from_secs(2));
+    eventually("a write", || (writes_done(&mut guest) > 0).then_some(()));
     let _ = world.keyd("key rotate d").success();
     thread::sleep(Duration::from_secs(1));
     let _ = world.keyd("key disable d --force").success();

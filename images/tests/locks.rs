@@ -91,11 +91,11 @@ fn an_update_waits_for_lookers_and_keeps_the_lock() {
     let served = ImageFile::open(&path, Access::ReadWrite).unwrap();
     let look = ImageFile::open(&path, Access::Inspect).unwrap();
     let mut header = Header::read(&served).unwrap().0;
+    let begun = Instant::now();
     let waiting = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));
         drop(look);
     });
-    let begun = Instant::now();
     header.update(&served).unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(250), "the update did not wait");
     waiting.join().unwrap();

@@ -96,9 +96,9 @@ fn answers_have_the_headers_of_the_service() {
 fn tokens_end_are_revoked_and_nobody_elses_is_taken() {
     let vaults = Vaults::start();
     let list = "/keys?api-version=7.4";
-    let short = vaults.token("full", 1000);
+    let short = vaults.token("full", 4000);
     assert_eq!(with_token(&vaults, &short, "GET", list, "").status, 200);
-    std::thread::sleep(Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(4100));
     let expired = with_token(&vaults, &short, "GET", list, "");
     assert_eq!(expired.problem(), (401, "Unauthorized".into(), String::new()));
     assert!(expired.header("www-authenticate").is_some());

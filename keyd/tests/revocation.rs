@@ -33,7 +33,7 @@ fn a_disabled_key_halts_its_holders_and_comes_back() {
     assert_eq!(keyd.switch(false), 1);
     let reason = held.expect_revoked();
     println!("from the request to the event: {:?}", begun.elapsed());
-    assert!(begun.elapsed() < Duration::from_millis(500));
+    assert!(begun.elapsed() < Duration::from_secs(4), "a lease is told of it before its end");
     assert!(reason.contains("'k'"), "{reason}");
     assert_eq!(keyd.disk(disk).holders[0].state, HolderState::Revoking);
 
@@ -88,13 +88,13 @@ fn a_holder_that_does_not_confirm_is_written_down() {
 #[test]
 fn a_lease_runs_out_unless_it_is_renewed() {
     let keyd = Keyd::start();
-    keyd.make_key_and_set(1000);
+    keyd.make_key_and_set(3000);
     let disk = keyd.make_disk(Some("s"));
     let mut held = attach(&keyd, disk, false).unwrap();
-    for _ in 0..5 {
-        std::thread::sleep(Duration::from_millis(400));
+    for _ in 0..4 {
+        std::thread::sleep(Duration::from_millis(1000));
         held.lease.renew().unwrap();
-        held.expect(&Event::Renewed { lease_ms: 1000 });
+        held.expect(&Event::Renewed { lease_ms: 3000 });
     }
     assert_eq!(keyd.disk(disk).holders.len(), 1);
     keyd.audited("lease-end", "ran out");

