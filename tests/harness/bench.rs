@@ -28,7 +28,7 @@ use vhost_backend::{
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::{
-    driver::{Area, BlkRequest, Cut, Driver},
+    driver::{Area, BlkRequest, Completion, Cut, Driver},
     tape::Tape,
 };
 
@@ -176,6 +176,22 @@ impl Bench {
 
     /// Keeps the ring full from the tape until `requests` have been judged.
     pub fn play(&mut self, tape: &mut Tape, requests: u64) {
+        self.play_with(tape, requests, Tape::judge);
+    }
+
+    /// The same on a disk with errors of its own: any request may fail.
+    pub fn play_or_fail(&mut self, tape: &mut Tape, requests: u64) {
+        self.play_with(tape, requests, |tape, completion| {
+            tape.judge_or_fail(completion);
+        });
+    }
+
+    fn play_with(
+        &mut self,
+        tape: &mut Tape,
+        requests: u64,
+        judge: impl Fn(&mut Tape, &Completion),
+    ) {
         let goal = tape.judged + requests;
         while tape.judged < goal || self.driver.in_flight() > 0 {
             while tape.judged + (self.driver.in_flight() as u64) < goal && self.driver.has_room() {
@@ -183,7 +199,7 @@ impl Bench {
                 tape.submitted(token);
             }
             self.queue.turn();
-            self.driver.completions().iter().for_each(|completion| tape.judge(completion));
+            self.driver.completions().iter().for_each(|completion| judge(tape, completion));
         }
     }
 
