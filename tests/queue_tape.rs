@@ -128,6 +128,21 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
 }
 
 #[test]
+fn a_queue_that_is_to_end_takes_nothing_more_while_a_hung_disk_keeps_it() {
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
+    bench.queue.disk().set_stuck(true);
+    bench.driver.submit(&write(8, 7));
+    bench.turns(2);
+    bench.tell(Command::Exit);
+    bench.driver.submit(&write(16, 9));
+    bench.turns(10);
+    assert_eq!(bench.queue.disk().in_flight(), 1);
+    bench.queue.disk().set_stuck(false);
+    bench.turns(10);
+    assert_eq!(bench.driver.completions().len(), 1);
+}
+
+#[test]
 fn requests_that_a_hung_disk_left_half_done_go_on_with_the_key() {
     const LEN: usize = 1 << 20;
     let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);

@@ -309,6 +309,7 @@ impl<D: Disk> Queue<D> {
             && !self.broken
             && self.enabled
             && self.stop.is_none()
+            && !self.exit
             && self.gate.lets_requests_in()
     }
 
