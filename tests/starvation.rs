@@ -276,3 +276,17 @@ fn what_waits_for_space_outlives_its_process() {
     fs.make_room();
     siege.assert_intact();
 }
+
+#[test]
+fn another_kick_descriptor_is_no_answer_to_what_waits_for_space() {
+    if !may_mount() {
+        return;
+    }
+    let (world, fs) = small_disk("ext4", siege::SIZE);
+    let mut siege = Siege::of(&world, "d", 2, 6);
+    siege.load_for(Duration::from_millis(300));
+    siege.backend.wait_to_say(IS_FULL);
+    (0..2).for_each(|queue| siege.front_end.change_kick(queue));
+    fs.make_room();
+    siege.assert_intact();
+}

@@ -196,8 +196,8 @@ impl Session {
             used: translate(used)?,
         };
         let ring = self.ring(index)?;
-        // A front end may hand over another kick descriptor without a stop before.
-        ring.stop(Held::Fail)?;
+        // A front end may hand over another kick descriptor without a stop before. What waits goes on with it.
+        ring.stop(Held::Leave)?;
         let mut vring = Vring::new(&memory, addresses, ring.size, ring.base(), event_idx, track)
             .map_err(refused)?;
         vring.set_log(log);
