@@ -17,6 +17,7 @@ use system_tests::{
 use vhost_backend::{
     disk::{Disk, sim::Faults},
     inflight::{Geometry, Region},
+    limits::{BARE_OPERATIONS_MAX, BUFFERS},
     queue::command::{Command, Held, Stop},
 };
 
@@ -91,6 +92,46 @@ fn fences_at_any_moment_lose_nothing() {
             bench.give_key();
         }
         bench.play(&mut tape, 50);
+    }
+}
+
+/// A disk with as many holes to punch as it takes operations, and slow at it.
+fn crowded(seed: u64) -> Bench {
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), seed);
+    assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+    bench.queue.disk().set_stuck(true);
+    for request in 0..9 {
+        let range = |number: u64| {
+            let sector = 1024 + (16 * request + number) * 16;
+            [&sector.to_le_bytes()[..], &8u32.to_le_bytes(), &[0; 4]].concat()
+        };
+        let out = (0..16).flat_map(range).collect();
+        bench.driver.submit(&BlkRequest { kind: 11, sector: 0, out, room: 0 });
+    }
+    bench.turns(2);
+    assert_eq!(bench.queue.disk().in_flight(), BUFFERS + BARE_OPERATIONS_MAX);
+    bench
+}
+
+#[test]
+fn the_rest_of_a_short_call_waits_for_room_at_the_disk() {
+    for seed in 0..20 {
+        let mut bench = crowded(seed);
+        // Half of what is submitted ends at once, and short; what does not finds no room.
+        let faults = Faults { at_once: 128, short: 255, slow: 255, ..Faults::default() };
+        bench.queue.disk().set_faults(faults);
+        bench.queue.disk().set_stuck(false);
+        bench.driver.submit(&write(16, 9));
+        bench.driver.submit(&read(8));
+        bench.turns(10);
+        let mut answers = bench.driver.completions();
+        bench.queue.disk().set_faults(Faults::default());
+        bench.turns(10);
+        answers.extend(bench.driver.completions());
+        assert_eq!(answers.len(), 11);
+        assert!(answers.iter().all(|answer| answer.status == 0), "seed {seed}");
+        assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
+        assert_eq!(bench.ask(&read(16)), Some((0, vec![9; 4096])));
     }
 }
 

@@ -141,6 +141,17 @@ impl Flight {
         }
     }
 
+    /// The step that a job took.
+    #[must_use]
+    pub fn step_of(&self, job: &Job) -> Step {
+        match job.operation {
+            Operation::Sync => Step::Sync(job.piece),
+            Operation::Read { .. } | Operation::Write { .. } | Operation::Punch { .. } => {
+                self.step(job.piece)
+            }
+        }
+    }
+
     /// A piece found no space below: it will be a next step again, once it is time to [try](Self::try_again), unless
     /// another has failed.
     pub fn starve(&mut self, piece: Piece) {
