@@ -263,6 +263,56 @@ fn a_front_end_that_leaves_finds_it_unanswered_and_it_goes_on() {
     assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
 }
 
+/// A device is lost with requests in flight, and the next one is stopped before it has taken any of them: its ring is
+/// not enabled yet. What was answered by then, and how; and where the ring stood.
+fn stopped_behind_a_predecessor(held: Held, key: bool) -> (Bench, Region, Vec<u8>, u16) {
+    let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
+    let place = (0, geometry.region_len() as u64);
+    let region = Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap();
+    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
+    bench.start(Some(&region));
+    bench.queue.disk().set_stuck(true);
+    for number in 0..10 {
+        bench.driver.submit(&write(8 * number, 7));
+    }
+    bench.turns(2);
+    bench.succeed();
+    if key {
+        bench.give_key();
+    }
+    bench.tell(Command::Enable(false));
+    bench.set_up(Some(&region));
+    let (reply, stopped) = mpsc::channel();
+    bench.tell(Command::Stop(Stop { reply, held }));
+    bench.turns(20);
+    let stood = stopped.try_recv().expect("it stops");
+    let answers = bench.driver.completions();
+    let statuses = answers.iter().map(|completion| completion.status).collect();
+    (bench, region, statuses, stood)
+}
+
+#[test]
+fn a_stop_answers_what_a_predecessor_left() {
+    let (_, _, statuses, stood) = stopped_behind_a_predecessor(Held::Fail, true);
+    assert_eq!((statuses, stood), (vec![0; 10], 10));
+}
+
+#[test]
+fn a_stop_without_a_key_fails_what_a_predecessor_left() {
+    let (_, _, statuses, stood) = stopped_behind_a_predecessor(Held::Fail, false);
+    assert_eq!((statuses, stood), (vec![1; 10], 10));
+}
+
+#[test]
+fn a_front_end_that_leaves_finds_what_a_predecessor_left() {
+    let (mut bench, region, statuses, _) = stopped_behind_a_predecessor(Held::Leave, true);
+    assert!(statuses.is_empty(), "{statuses:?}");
+    bench.start(Some(&region));
+    bench.turns(20);
+    assert_eq!(bench.driver.completions().len(), 10);
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
+}
+
 #[test]
 fn the_reaction_fail_answers_with_errors_until_the_key_is_back() {
     let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);

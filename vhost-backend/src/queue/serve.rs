@@ -72,7 +72,7 @@ impl<D: Disk> Queue<D> {
         let flight = &mut self.flights[usize::from(slot)];
         flight.extents.clear();
         let Some(ring) = &self.ring else { return Err(Status::IoError) };
-        if flight.chain.is_malformed() || self.gate.is_failing() {
+        if flight.chain.is_malformed() || !self.gate.is_open() {
             return Err(Status::IoError);
         }
         let header = flight.chain.header(&ring.memory).map_err(|_| Status::IoError)?;
