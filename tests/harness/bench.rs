@@ -82,7 +82,6 @@ fn queue(
         capacity: size,
         block_size: sector_size.bytes(),
         read_only: false,
-        discard: true,
         punch: true,
     };
     let (commands, receiver) = mpsc::channel();
