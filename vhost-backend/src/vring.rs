@@ -164,7 +164,7 @@ impl Vring {
         self.track.is_some()
     }
 
-    /// Whether a predecessor left something that has not been taken yet. The next entry of the avail ring lies behind it.
+    /// Whether a predecessor left something that was not taken yet. [`Self::next_avail`] counts it as taken.
     #[must_use]
     pub fn has_left(&self) -> bool {
         !self.left.is_empty()

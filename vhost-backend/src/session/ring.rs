@@ -121,7 +121,11 @@ impl Ring {
 pub(super) fn stop_all(rings: &mut [Ring], held: Held, time: Duration) -> Result<()> {
     rings.iter_mut().for_each(|ring| ring.order_stop(held));
     let deadline = Instant::now() + time;
-    rings.iter_mut().fold(Ok(()), |outcome, ring| outcome.and(ring.await_stop(deadline)))
+    let mut outcome = Ok(());
+    for ring in rings {
+        outcome = outcome.and(ring.await_stop(deadline));
+    }
+    outcome
 }
 
 /// A queue has not said in time that it has done what it was told.
