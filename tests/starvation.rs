@@ -64,6 +64,15 @@ fn exhaust(drill: &mut Drill) {
     }
 }
 
+/// The same with a siege, until any of them does.
+fn besiege_until_full(siege: &mut Siege) {
+    let deadline = Instant::now() + PATIENCE;
+    while count(&siege.backend, IS_FULL) == 0 {
+        siege.load_for(Duration::from_millis(300));
+        assert!(Instant::now() < deadline, "there is space enough");
+    }
+}
+
 /// Limits what a running process may open so that `spare` more descriptors can be had, or no more than ever. A new one
 /// gets the lowest number that is free, and the limit is on numbers.
 fn limit_files(backend: &Process, spare: Option<usize>) {
@@ -262,8 +271,7 @@ fn what_waits_for_space_outlives_its_process() {
     }
     let (world, fs) = small_disk("ext4", siege::SIZE);
     let mut siege = Siege::of(&world, "d", 2, 4);
-    siege.load_for(Duration::from_millis(300));
-    siege.backend.wait_to_say(IS_FULL);
+    besiege_until_full(&mut siege);
     // An orderly end, a kill, and a front end that comes back: none of them is an answer.
     assert!(siege.backend.terminate().success());
     siege.restart(&world, Base::Used);
@@ -284,8 +292,7 @@ fn another_kick_descriptor_is_no_answer_to_what_waits_for_space() {
     }
     let (world, fs) = small_disk("ext4", siege::SIZE);
     let mut siege = Siege::of(&world, "d", 2, 6);
-    siege.load_for(Duration::from_millis(300));
-    siege.backend.wait_to_say(IS_FULL);
+    besiege_until_full(&mut siege);
     (0..2).for_each(|queue| siege.front_end.change_kick(queue));
     fs.make_room();
     siege.assert_intact();
