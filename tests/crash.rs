@@ -83,6 +83,17 @@ fn an_image_is_free_when_its_process_has_ended() {
 }
 
 #[test]
+fn a_process_that_ends_lets_go_of_the_key_before_the_lease() {
+    let world = World::new();
+    let _ = world.make_disk("d", SIZE, "");
+    let mut siege = Siege::of(&world, "d", 2, 10);
+    siege.load_for(Duration::from_millis(30));
+    assert!(siege.backend.terminate().success());
+    let said = siege.backend.said();
+    assert!(said.contains("fenced in") && said.contains("the process ends"), "{said}");
+}
+
+#[test]
 fn a_planned_change_of_the_process_is_the_same_with_everything_answered_first() {
     let world = World::new();
     let _ = world.make_disk("d", SIZE, "");

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::fs::SealFlags;
 use serde_json::{Value, json};
 use system_tests::{
     driver::{
@@ -107,6 +108,22 @@ fn a_log_that_does_not_cover_memory_is_refused() {
     drop(front_end);
     let mut other = FrontEnd::connect(&socket, Options::default());
     assert_eq!(other.config(0, 60).len(), 60);
+}
+
+/// A log that is cut off would be SIGBUS, and the end of the rings.
+#[test]
+fn a_log_that_could_be_cut_off_is_refused() {
+    let world = World::new();
+    let _ = world.make_disk("d", "1M", "");
+    let mut backend = world.start_backend("d", "");
+    let socket = world.path("d.sock");
+    let mut front_end = FrontEnd::connect(&socket, Options::default());
+    assert!(front_end.try_log_with(1 << 20, SealFlags::GROW).is_err());
+    backend.wait_to_say("not sealed against shrinking");
+    drop(front_end);
+    let mut other = FrontEnd::connect(&socket, Options::default());
+    let _ = other.try_log_with(1 << 20, SealFlags::SHRINK).expect("a log that cannot");
+    assert_eq!(other.ask(0, &write(7)).status, 0);
 }
 
 fn write(byte: u8) -> BlkRequest {

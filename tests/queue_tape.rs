@@ -17,6 +17,7 @@ use system_tests::{
 use vhost_backend::{
     disk::{Disk, sim::Faults},
     inflight::{Geometry, Region},
+    limits::{BARE_OPERATIONS_MAX, BUFFERS},
     queue::command::{Command, Held, Stop},
 };
 
@@ -94,6 +95,46 @@ fn fences_at_any_moment_lose_nothing() {
     }
 }
 
+/// A disk with as many holes to punch as it takes operations, and slow at it.
+fn crowded(seed: u64) -> Bench {
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), seed);
+    assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+    bench.queue.disk().set_stuck(true);
+    for request in 0..9 {
+        let range = |number: u64| {
+            let sector = 1024 + (16 * request + number) * 16;
+            [&sector.to_le_bytes()[..], &8u32.to_le_bytes(), &[0; 4]].concat()
+        };
+        let out = (0..16).flat_map(range).collect();
+        bench.driver.submit(&BlkRequest { kind: 11, sector: 0, out, room: 0 });
+    }
+    bench.turns(2);
+    assert_eq!(bench.queue.disk().in_flight(), BUFFERS + BARE_OPERATIONS_MAX);
+    bench
+}
+
+#[test]
+fn the_rest_of_a_short_call_waits_for_room_at_the_disk() {
+    for seed in 0..20 {
+        let mut bench = crowded(seed);
+        // Half of what is submitted ends at once, and short; what does not finds no room.
+        let faults = Faults { at_once: 128, short: 255, slow: 255, ..Faults::default() };
+        bench.queue.disk().set_faults(faults);
+        bench.queue.disk().set_stuck(false);
+        bench.driver.submit(&write(16, 9));
+        bench.driver.submit(&read(8));
+        bench.turns(10);
+        let mut answers = bench.driver.completions();
+        bench.queue.disk().set_faults(Faults::default());
+        bench.turns(10);
+        answers.extend(bench.driver.completions());
+        assert_eq!(answers.len(), 11);
+        assert!(answers.iter().all(|answer| answer.status == 0), "seed {seed}");
+        assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
+        assert_eq!(bench.ask(&read(16)), Some((0, vec![9; 4096])));
+    }
+}
+
 #[test]
 fn a_disk_that_hangs_does_not_keep_the_key() {
     let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
@@ -125,6 +166,21 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
     let answers = bench.driver.completions();
     assert_eq!(answers.len(), 1);
     assert_eq!((answers[0].status, &answers[0].data), (0, &vec![7; 4096]));
+}
+
+#[test]
+fn a_queue_that_is_to_end_takes_nothing_more_while_a_hung_disk_keeps_it() {
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
+    bench.queue.disk().set_stuck(true);
+    bench.driver.submit(&write(8, 7));
+    bench.turns(2);
+    bench.tell(Command::Exit);
+    bench.driver.submit(&write(16, 9));
+    bench.turns(10);
+    assert_eq!(bench.queue.disk().in_flight(), 1);
+    bench.queue.disk().set_stuck(false);
+    bench.turns(10);
+    assert_eq!(bench.driver.completions().len(), 1);
 }
 
 #[test]
@@ -204,6 +260,56 @@ fn a_front_end_that_leaves_finds_it_unanswered_and_it_goes_on() {
     let rest = bench.driver.completions();
     assert_eq!(statuses.len() + rest.len(), 10);
     assert!(rest.iter().all(|completion| completion.status == 0));
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
+}
+
+/// A device is lost with requests in flight, and the next one is stopped before it has taken any of them: its ring is
+/// not enabled yet. What was answered by then, and how; and where the ring stood.
+fn stopped_behind_a_predecessor(held: Held, key: bool) -> (Bench, Region, Vec<u8>, u16) {
+    let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
+    let place = (0, geometry.region_len() as u64);
+    let region = Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap();
+    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
+    bench.start(Some(&region));
+    bench.queue.disk().set_stuck(true);
+    for number in 0..10 {
+        bench.driver.submit(&write(8 * number, 7));
+    }
+    bench.turns(2);
+    bench.succeed();
+    if key {
+        bench.give_key();
+    }
+    bench.tell(Command::Enable(false));
+    bench.set_up(Some(&region));
+    let (reply, stopped) = mpsc::channel();
+    bench.tell(Command::Stop(Stop { reply, held }));
+    bench.turns(20);
+    let stood = stopped.try_recv().expect("it stops");
+    let answers = bench.driver.completions();
+    let statuses = answers.iter().map(|completion| completion.status).collect();
+    (bench, region, statuses, stood)
+}
+
+#[test]
+fn a_stop_answers_what_a_predecessor_left() {
+    let (_, _, statuses, stood) = stopped_behind_a_predecessor(Held::Fail, true);
+    assert_eq!((statuses, stood), (vec![0; 10], 10));
+}
+
+#[test]
+fn a_stop_without_a_key_fails_what_a_predecessor_left() {
+    let (_, _, statuses, stood) = stopped_behind_a_predecessor(Held::Fail, false);
+    assert_eq!((statuses, stood), (vec![1; 10], 10));
+}
+
+#[test]
+fn a_front_end_that_leaves_finds_what_a_predecessor_left() {
+    let (mut bench, region, statuses, _) = stopped_behind_a_predecessor(Held::Leave, true);
+    assert!(statuses.is_empty(), "{statuses:?}");
+    bench.start(Some(&region));
+    bench.turns(20);
+    assert_eq!(bench.driver.completions().len(), 10);
     assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
 }
 

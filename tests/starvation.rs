@@ -23,7 +23,7 @@ use system_tests::{
         kind::{READ, WRITE},
     },
     front_end::{Base, FrontEnd, Options},
-    process::{PATIENCE, Process, eventually},
+    process::{PATIENCE, Process},
     refusal::refuses_to_serve,
     siege::{self, Siege},
     small_fs::SmallFs,
@@ -57,7 +57,18 @@ fn small_disk(kind: &str, size: &str) -> (World, SmallFs) {
 /// Loads the disk until every request under way waits for space.
 fn exhaust(drill: &mut Drill) {
     let deadline = Instant::now() + PATIENCE;
-    while drill.load_for(Duration::from_secs(1)).right > 0 || count(&drill.backend, IS_FULL) == 0 {
+    while drill.load_for(Duration::from_secs(1)).right > 0
+        || count(&drill.backend, IS_FULL) == 0
+    {
+        assert!(Instant::now() < deadline, "there is space enough");
+    }
+}
+
+/// The same with a siege, until any of them does.
+fn besiege_until_full(siege: &mut Siege) {
+    let deadline = Instant::now() + PATIENCE;
+    while count(&siege.backend, IS_FULL) == 0 {
+        siege.load_for(Duration::from_millis(300));
         assert!(Instant::now() < deadline, "there is space enough");
     }
 }
@@ -260,10 +271,7 @@ fn what_waits_for_space_outlives_its_process() {
     }
     let (world, fs) = small_disk("ext4", siege::SIZE);
     let mut siege = Siege::of(&world, "d", 2, 4);
-    eventually("a full disk", || {
-        siege.load_for(Duration::from_millis(300));
-        siege.backend.said().contains(IS_FULL).then_some(())
-    });
+    besiege_until_full(&mut siege);
     // An orderly end, a kill, and a front end that comes back: none of them is an answer.
     assert!(siege.backend.terminate().success());
     siege.restart(&world, Base::Used);
@@ -273,6 +281,19 @@ fn what_waits_for_space_outlives_its_process() {
     siege.backend.wait_to_say(IS_FULL);
     siege.front_end.reconnect(Base::Used);
     siege.backend.wait_to_say(IS_FULL);
+    fs.make_room();
+    siege.assert_intact();
+}
+
+#[test]
+fn another_kick_descriptor_is_no_answer_to_what_waits_for_space() {
+    if !may_mount() {
+        return;
+    }
+    let (world, fs) = small_disk("ext4", siege::SIZE);
+    let mut siege = Siege::of(&world, "d", 2, 6);
+    besiege_until_full(&mut siege);
+    (0..2).for_each(|queue| siege.front_end.change_kick(queue));
     fs.make_room();
     siege.assert_intact();
 }

@@ -5,13 +5,16 @@
 //! (`hostile_peers::a_thousand_front_ends_come_and_go_without_a_trace`), and requests completed twice or never after a
 //! restart (`crash.rs`, `vhost-backend/src/inflight/tests.rs`).
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use system_tests::{
     driver::{BlkRequest, Completion, NEXT, WRITE},
     front_end::{FrontEnd, Options},
     hostile::{BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, peak_memory},
-    process::{Process, eventually},
+    process::{PATIENCE, Process},
     refusal::{mark_is_there, marked_disk},
     world::World,
 };
@@ -164,10 +167,11 @@ fn a_new_memory_table_under_requests_changes_nothing() {
         front_end.rings[0].kick.write(1).expect("a kick");
         front_end.share();
         let mut ended: Vec<Completion> = Vec::new();
-        eventually("an answer to each", || {
+        let deadline = Instant::now() + PATIENCE;
+        while ended.len() < tokens.len() {
             ended.extend(front_end.rings[0].driver.completions());
-            (ended.len() == tokens.len()).then_some(())
-        });
+            assert!(Instant::now() < deadline, "round {round}: {} answers", ended.len());
+        }
         assert!(ended.iter().all(|done| done.status == 0), "round {round}");
     }
     for n in (0..400).step_by(7) {

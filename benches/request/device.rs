@@ -74,13 +74,8 @@ impl<D: Disk> Device<D> {
         let memory = Arc::new(Memory::new(shape.len()).expect("memory"));
         let ring = Ring::new(memory.clone(), 0, shape, false, true);
         let (commands, receiver) = mpsc::channel();
-        let can = Abilities {
-            capacity: size,
-            block_size: unit.bytes(),
-            read_only: false,
-            discard: true,
-            punch: true,
-        };
+        let can =
+            Abilities { capacity: size, block_size: unit.bytes(), read_only: false, punch: true };
         let mut queue = Queue::new(Parts {
             number: 0,
             disk,

@@ -58,8 +58,7 @@ pub fn run(bytes: &[u8]) {
         capacity: (u64::from(input.blocks) + 32) * block,
         block_size: block as u32,
         read_only: input.read_only,
-        discard: input.discard && !input.read_only,
-        punch: input.punch,
+        punch: input.discard && input.punch && !input.read_only,
     };
     let half = MEMORY as usize / 2;
     let regions = [(GuestAddress(0), half), (GuestAddress(MEMORY / 2), half)];
@@ -198,7 +197,7 @@ fn standard(
         4 => Ok((Action::Flush, vec![])),
         8 if to_guest >= 20 => Ok((Action::Id, vec![])),
         8 => Err(Status::IoError),
-        11 if can.discard => Ok((Action::Punch, areas(ranges, 0, can)?.0)),
+        11 if can.punch => Ok((Action::Punch, areas(ranges, 0, can)?.0)),
         13 if !can.read_only => {
             let (extents, unmap) = areas(ranges, 1, can)?;
             Ok((if unmap && can.punch { Action::Punch } else { Action::Zero }, extents))

@@ -28,7 +28,7 @@ use vhost_backend::{
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 use crate::{
-    driver::{Area, BlkRequest, Cut, Driver},
+    driver::{Area, BlkRequest, Completion, Cut, Driver},
     tape::Tape,
 };
 
@@ -70,6 +70,37 @@ fn doorbell() -> OwnedFd {
     eventfd(0, EventfdFlags::CLOEXEC).unwrap()
 }
 
+/// A queue without a ring and without a key, its switches, and the way to tell it things.
+fn queue(
+    image: Vec<u8>,
+    sector_size: SectorSize,
+    faults: Faults,
+    seed: u64,
+) -> (Queue<SimDisk>, Arc<Shared>, mpsc::Sender<Command>) {
+    let size = image.len() as u64 - DATA_OFFSET;
+    let can = Abilities {
+        capacity: size,
+        block_size: sector_size.bytes(),
+        read_only: false,
+        punch: true,
+    };
+    let (commands, receiver) = mpsc::channel();
+    let shared = Arc::new(Shared::default());
+    let queue = Queue::new(Parts {
+        number: 0,
+        disk: SimDisk::new(image, faults, seed),
+        pool: Pool::new().unwrap(),
+        sealer: Sealer::new(Holes::Zeros, sector_size.bytes() as usize).unwrap(),
+        layout: Layout::new(sector_size, DATA_OFFSET, size).unwrap(),
+        can,
+        serial: *b"0123456789abcdefghij",
+        shared: shared.clone(),
+        commands: receiver,
+        size: 256,
+    });
+    (queue, shared, commands)
+}
+
 impl Bench {
     /// A queue with its key on an empty disk of `size` bytes, its ring started.
     ///
@@ -92,43 +123,38 @@ impl Bench {
         faults: Faults,
         seed: u64,
     ) -> Self {
-        let size = image.len() as u64 - DATA_OFFSET;
         let len = AREA.start + AREA.len(DEPTH);
         let regions = [(GuestAddress(0), 0x10_0000), (GuestAddress(0x10_0000), len as usize)];
         let memory = Arc::new(GuestMemoryMmap::from_ranges(&regions).unwrap());
         let driver = Driver::new(memory.clone(), AREA, DEPTH, cut, seed);
-        let can = Abilities {
-            capacity: size,
-            block_size: sector_size.bytes(),
-            read_only: false,
-            discard: true,
-            punch: true,
-        };
-        let (commands, receiver) = mpsc::channel();
-        let shared = Arc::new(Shared::default());
-        let queue = Queue::new(Parts {
-            number: 0,
-            disk: SimDisk::new(image, faults, seed),
-            pool: Pool::new().unwrap(),
-            sealer: Sealer::new(Holes::Zeros, sector_size.bytes() as usize).unwrap(),
-            layout: Layout::new(sector_size, DATA_OFFSET, size).unwrap(),
-            can,
-            serial: *b"0123456789abcdefghij",
-            shared: shared.clone(),
-            commands: receiver,
-            size: 256,
-        });
+        let (queue, shared, commands) = queue(image, sector_size, faults, seed);
         let mut bench = Self { queue, driver, shared, commands, sector_size, memory };
         bench.start(None);
         bench.give_key();
         bench
     }
 
-    /// Starts the ring; if somebody keeps track of what is with the device, where that says.
+    /// The device is lost, and another begins on the same disk and memory: without a ring, and without a key.
+    pub fn succeed(&mut self) {
+        let image = self.queue.disk().image().to_vec();
+        let next = queue(image, self.sector_size, Faults::default(), 1);
+        (self.queue, self.shared, self.commands) = next;
+    }
+
+    /// Starts the ring, and enables it; if somebody keeps track of what is with the device, where that says.
     ///
     /// # Panics
     /// If it cannot be.
     pub fn start(&mut self, inflight: Option<&Region>) {
+        self.set_up(inflight);
+        self.tell(Command::Enable(true));
+    }
+
+    /// The same, and leaves it as it is enabled or not.
+    ///
+    /// # Panics
+    /// If it cannot be.
+    pub fn set_up(&mut self, inflight: Option<&Region>) {
         let addresses = Addresses {
             descriptors: GuestAddress(AREA.descriptors()),
             avail: GuestAddress(AREA.avail()),
@@ -138,7 +164,6 @@ impl Bench {
         let track = inflight.and_then(|region| region.track(0));
         let vring = Vring::new(&memory, addresses, AREA.size, 0, false, track).unwrap();
         self.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call: None })));
-        self.tell(Command::Enable(true));
     }
 
     /// Turns of the loop.
@@ -176,6 +201,22 @@ impl Bench {
 
     /// Keeps the ring full from the tape until `requests` have been judged.
     pub fn play(&mut self, tape: &mut Tape, requests: u64) {
+        self.play_with(tape, requests, Tape::judge);
+    }
+
+    /// The same on a disk with errors of its own: any request may fail.
+    pub fn play_or_fail(&mut self, tape: &mut Tape, requests: u64) {
+        self.play_with(tape, requests, |tape, completion| {
+            tape.judge_or_fail(completion);
+        });
+    }
+
+    fn play_with(
+        &mut self,
+        tape: &mut Tape,
+        requests: u64,
+        judge: impl Fn(&mut Tape, &Completion),
+    ) {
         let goal = tape.judged + requests;
         while tape.judged < goal || self.driver.in_flight() > 0 {
             while tape.judged + (self.driver.in_flight() as u64) < goal && self.driver.has_room() {
@@ -183,7 +224,7 @@ impl Bench {
                 tape.submitted(token);
             }
             self.queue.turn();
-            self.driver.completions().iter().for_each(|completion| tape.judge(completion));
+            self.driver.completions().iter().for_each(|completion| judge(tape, completion));
         }
     }
 

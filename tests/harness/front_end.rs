@@ -273,6 +273,17 @@ impl FrontEnd {
         self.connection.set_vring_enable(queue, true)
     }
 
+    /// Kicks a running ring by another descriptor from now on.
+    ///
+    /// # Panics
+    /// If the device refuses.
+    pub fn change_kick(&mut self, queue: usize) {
+        let ring = &mut self.rings[queue];
+        ring.kick = EventFd::new(EFD_NONBLOCK).expect("an eventfd");
+        self.connection.set_vring_kick(queue, &ring.kick).expect("a kick descriptor");
+        self.connection.set_vring_enable(queue, true).expect("enabled");
+    }
+
     /// Stops a ring; tells where it stood.
     ///
     /// # Panics

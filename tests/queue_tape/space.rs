@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use rustix::io::Errno;
 use system_tests::process::PATIENCE;
 use vhost_backend::limits::SPACE_RETRY_TIME;
 
@@ -65,6 +66,40 @@ fn tapes_come_out_right_on_a_disk_that_is_full_now_and_then() {
     for seed in 0..4 {
         let mut tape = Tape::new(mix(SectorSize::B512), seed);
         Bench::new(SectorSize::B512, SIZE, Cut::Wild, faults, seed).play(&mut tape, 200);
+    }
+}
+
+/// Of one request, a piece fails and another finds no space: it has failed, and nothing of it is done later.
+#[test]
+fn tapes_come_out_right_on_a_disk_that_is_full_now_and_then_and_fails_now_and_then() {
+    let faults = Faults { short: 30, at_once: 60, full: 50, error: 30, ..Faults::default() };
+    for seed in 0..60 {
+        let faults = Faults { reorder: seed % 2 == 0, ..faults };
+        let mut tape = Tape::new(mix(SectorSize::B512), seed);
+        let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Wild, faults, seed);
+        bench.play_or_fail(&mut tape, 40);
+    }
+}
+
+/// The first piece of a long request fails, the second finds no space.
+#[test]
+fn a_request_of_which_a_piece_has_failed_does_not_wait_for_space() {
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
+    bench.queue.disk().set_stuck(true);
+    bench.driver.submit(&BlkRequest { kind: 1, sector: 1024, out: vec![5; 256 << 10], room: 0 });
+    bench.queue.turn();
+    assert_eq!(bench.queue.disk().in_flight(), 2);
+    bench.queue.disk().fail_next([Errno::IO, Errno::NOSPC]);
+    bench.queue.disk().set_stuck(false);
+    assert_eq!(statuses(&mut bench, 1), [1]);
+    // The next request that takes its slot.
+    assert_eq!(bench.ask(&write(8, 7)), Some((0, vec![])));
+    std::thread::sleep(2 * SPACE_RETRY_TIME.0);
+    bench.turns(10);
+    assert_eq!(bench.driver.completions(), [], "nothing is answered twice");
+    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
+    for sector in [1024, 1024 + 256] {
+        assert_eq!(bench.ask(&read(sector)), Some((0, vec![0; 4096])), "nothing came later");
     }
 }
 

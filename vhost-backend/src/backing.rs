@@ -244,7 +244,6 @@ impl Backing {
             capacity: self.layout().size(),
             block_size: self.header.sector_size().bytes(),
             read_only: self.read_only,
-            discard: self.punch && discard_allowed,
             punch: self.punch && discard_allowed,
         }
     }

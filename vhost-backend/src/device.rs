@@ -63,7 +63,7 @@ impl Device {
         } else {
             bits.push(VIRTIO_BLK_F_WRITE_ZEROES);
         }
-        if self.can.discard {
+        if self.can.punch {
             bits.push(VIRTIO_BLK_F_DISCARD);
         }
         let virtio = bits.into_iter().fold(0, |all, bit| all | 1 << bit);
@@ -132,7 +132,7 @@ impl Device {
     fn config_space(&self, writeback: bool) -> [u8; CONFIG_LEN] {
         let block = self.can.block_size;
         let physical_exponent = (PHYSICAL_BLOCK / block).trailing_zeros() as u8;
-        let discard = if self.can.discard { (RANGE_SECTORS_MAX, RANGES_MAX) } else { (0, 0) };
+        let discard = if self.can.punch { (RANGE_SECTORS_MAX, RANGES_MAX) } else { (0, 0) };
         let zeroes = if self.can.read_only { (0, 0) } else { (RANGE_SECTORS_MAX, RANGES_MAX) };
         let mut space = [0; CONFIG_LEN];
         let mut put = |at: usize, bytes: &[u8]| space[at..at + bytes.len()].copy_from_slice(bytes);
@@ -159,13 +159,7 @@ mod tests {
     use super::*;
 
     fn device(block_size: u32, read_only: bool) -> Device {
-        let can = Abilities {
-            capacity: 10 << 30,
-            block_size,
-            read_only,
-            discard: !read_only,
-            punch: !read_only,
-        };
+        let can = Abilities { capacity: 10 << 30, block_size, read_only, punch: !read_only };
         Device::new(can, 4)
     }
 

@@ -15,6 +15,8 @@ use vm_memory::{
     mmap::MmapRegionError,
 };
 
+use crate::memory::cut;
+
 /// Bytes of guest memory that one bit stands for (`VHOST_LOG_PAGE`).
 const PAGE: u64 = 4096;
 
@@ -24,6 +26,11 @@ pub enum LogError {
     /// Its file ends before.
     #[error("a log of {0} bytes in a file that ends before")]
     Short(u64),
+    /// It could be cut off under us.
+    #[error(
+        "a log that is not sealed against shrinking: make it a memfd with F_SEAL_SHRINK, as front ends do"
+    )]
+    Unsealed,
     /// There is memory without a bit.
     #[error(
         "a log of {0} bytes, and guest memory reaches up to page {1}: one bit a page of 4096 bytes"
@@ -51,6 +58,9 @@ impl Log {
         (offset, len): (u64, u64),
         memory: &GuestMemoryMmap,
     ) -> Result<Self, LogError> {
+        if !cut::cannot_be(&file) {
+            return Err(LogError::Unsealed);
+        }
         let end = offset.checked_add(len).ok_or(LogError::Short(len))?;
         if file.metadata()?.len() < end {
             return Err(LogError::Short(len));
@@ -84,14 +94,18 @@ impl Log {
 mod tests {
     use std::os::unix::fs::FileExt;
 
-    use rustix::fs::{MemfdFlags, memfd_create};
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
     use super::*;
 
     const MEMORY: usize = 64 << 12;
 
-    fn empty() -> File {
-        memfd_create("log", MemfdFlags::CLOEXEC).unwrap().into()
+    fn sealed(len: u64) -> File {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let file: File = memfd_create("log", flags).unwrap().into();
+        file.set_len(len).unwrap();
+        fcntl_add_seals(&file, SealFlags::SHRINK).unwrap();
+        file
     }
 
     fn memory() -> GuestMemoryMmap {
@@ -99,8 +113,7 @@ mod tests {
     }
 
     fn log(len: u64) -> (File, Result<Log, LogError>) {
-        let file = empty();
-        file.set_len(4096 + len).unwrap();
+        let file = sealed(4096 + len);
         let log = Log::map(file.try_clone().unwrap(), (4096, len), &memory());
         (file, log)
     }
@@ -137,14 +150,16 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_is_too_small_or_cut_off_is_refused() {
+    fn a_log_that_is_too_small_or_cut_off_or_could_be_is_refused() {
         // Memory ends at page 320, whose bit would be the first of byte 40.
         assert!(matches!(log(39).1, Err(LogError::TooSmall(39, 320))));
         assert!(log(40).1.is_ok());
-        let file = empty();
-        file.set_len(4096).unwrap();
+        let file = sealed(4096);
         assert!(matches!(Log::map(file, (4000, 97), &memory()), Err(LogError::Short(97))));
-        let huge = Log::map(empty(), (u64::MAX, 2), &memory());
+        let huge = Log::map(sealed(0), (u64::MAX, 2), &memory());
         assert!(matches!(huge, Err(LogError::Short(2))));
+        let open: File = memfd_create("open", MemfdFlags::ALLOW_SEALING).unwrap().into();
+        open.set_len(40).unwrap();
+        assert!(matches!(Log::map(open, (0, 40), &memory()), Err(LogError::Unsealed)));
     }
 }

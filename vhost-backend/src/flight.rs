@@ -69,8 +69,8 @@ pub enum Step {
 impl Flight {
     /// Begins the life of a judged request. `write_through`: a punch must be durable when it is answered.
     pub fn begin(&mut self, action: Action, write_through: bool) {
-        let again = std::mem::take(&mut self.progress.again);
-        debug_assert!(again.is_empty());
+        let mut again = std::mem::take(&mut self.progress.again);
+        again.clear();
         self.progress = Progress {
             action,
             again,
@@ -141,10 +141,22 @@ impl Flight {
         }
     }
 
-    /// A piece found no space below: it will be a next step again, once it is time to [try](Self::try_again).
+    /// The step that a job took.
+    #[must_use]
+    pub fn step_of(&self, job: &Job) -> Step {
+        match job.operation {
+            Operation::Sync => Step::Sync(job.piece),
+            Operation::Read { .. } | Operation::Write { .. } | Operation::Punch { .. } => {
+                self.step(job.piece)
+            }
+        }
+    }
+
+    /// A piece found no space below: it will be a next step again, once it is time to [try](Self::try_again), unless
+    /// another has failed.
     pub fn starve(&mut self, piece: Piece) {
         self.put_back(self.step(piece));
-        self.progress.starved = true;
+        self.progress.starved = self.progress.status == Status::Ok;
     }
 
     /// There may be space again.
@@ -164,9 +176,13 @@ impl Flight {
         self.progress.outstanding == 0
     }
 
-    /// A piece could not be started now, or came back undone: it will be a next step again.
+    /// A piece could not be started now, or came back undone: it will be a next step again, unless another has failed:
+    /// nothing may be left to start of a request that can be answered.
     pub fn put_back(&mut self, step: Step) {
         self.progress.outstanding -= 1;
+        if self.progress.status != Status::Ok {
+            return;
+        }
         match step {
             Step::Sync(_) => self.progress.sync_after = true,
             Step::Read(piece) | Step::Write(piece) | Step::Zero(piece) | Step::Punch(piece) => {
@@ -389,6 +405,28 @@ mod tests {
         flight.piece_done(0);
         flight.piece_done(0);
         assert_eq!(flight.answer(), Some(Status::Ok));
+    }
+
+    #[test]
+    fn what_comes_back_undone_after_another_failed_is_not_started_again() {
+        type ComeBack = fn(&mut Flight);
+        let ways: [ComeBack; 2] = [
+            |flight| flight.starve(piece(BUFFER, BUFFER, BUFFER)),
+            |flight| flight.put_back(Step::Write(piece(BUFFER, BUFFER, BUFFER))),
+        ];
+        for come_back in ways {
+            let mut flight = flight(Action::Write, &[(0, 2 * BUFFER)], false);
+            assert!(flight.next_step(3).is_some() && flight.next_step(3).is_some());
+            flight.piece_failed();
+            come_back(&mut flight);
+            assert_eq!(flight.answer(), Some(Status::IoError));
+            assert!(!flight.is_starved(), "it is answered, and waits for nothing");
+            flight.extents = vec![Extent { start: 1 << 20, len: 512 }];
+            flight.begin(Action::Write, false);
+            assert_eq!(flight.next_step(3), Some(Step::Write(piece(0, 1 << 20, 512))));
+            flight.piece_done(0);
+            assert_eq!((flight.next_step(3), flight.answer()), (None, Some(Status::Ok)));
+        }
     }
 
     #[test]

@@ -13,15 +13,13 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use rustix::fs::{
-    MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
-};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
 use thiserror::Error;
 use vm_memory::{
     AtomicAccess, Bytes, FileOffset, MmapRegion, VolatileMemory, mmap::MmapRegionError,
 };
 
-use crate::stores::store;
+use crate::{memory::cut, stores::store};
 
 /// Bytes before the descriptors' states: features, version, number of descriptors, head of the last batch, used index.
 const HEADER_LEN: usize = 16;
@@ -138,15 +136,14 @@ impl Region {
         (offset, len): (u64, u64),
         geometry: Geometry,
     ) -> Result<Self, InflightError> {
+        // Else whoever holds it could have this side touch what is gone.
+        if !cut::cannot_be(&file) {
+            return Err(InflightError::Unsealed);
+        }
         let needed = geometry.region_len();
         let there = fstat(&file)?.st_size.unsigned_abs().saturating_sub(offset).min(len);
         if there < needed as u64 {
             return Err(InflightError::Short(there, needed));
-        }
-        // Else whoever holds it could end this process by a signal, and with it the other queues.
-        let seals = fcntl_get_seals(&file).unwrap_or(SealFlags::empty());
-        if !seals.contains(SealFlags::SHRINK) {
-            return Err(InflightError::Unsealed);
         }
         let mapped = MmapRegion::from_file(FileOffset::new(file, offset), needed);
         let mapped = Arc::new(mapped.map_err(InflightError::Map)?);

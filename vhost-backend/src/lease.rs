@@ -189,7 +189,7 @@ impl Keeper {
                         match duty {
                             Duty::HaveDisk => self.have_disk(),
                             Duty::LetGo => self.let_go(),
-                            Duty::End => return,
+                            Duty::End => return self.end(),
                         }
                     }
                 }

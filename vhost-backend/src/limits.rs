@@ -55,7 +55,8 @@ pub const TILE_LEN: usize = 4096;
 /// Submission entries of one ring: every buffer, punches and flushes without one, and the two watches.
 pub const RING_ENTRIES: u32 = 256;
 
-/// Operations at the disk that need no buffer (flush, punch) at one time.
+/// Room at the disk beyond one operation for each buffer. Flushes and punches, which have none, may take all the room
+/// there is: requests wait for some as they wait for buffers, in their order.
 pub const BARE_OPERATIONS_MAX: usize = 64;
 
 /// Threads of one queue where io_uring is not to be had, and with them the most operations it has at the disk: what a

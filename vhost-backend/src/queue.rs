@@ -249,7 +249,7 @@ impl<D: Disk> Queue<D> {
             let held = if self.is_tracked() { stop.held } else { Held::Fail };
             self.end_waiting(held);
         }
-        if self.free.len() < self.flights.len() {
+        if self.free.len() < self.flights.len() || self.owes(&stop) {
             self.stop = Some(stop);
             return;
         }
@@ -305,18 +305,30 @@ impl<D: Disk> Queue<D> {
     }
 
     fn serves(&self) -> bool {
-        self.ring.is_some()
-            && !self.broken
-            && self.enabled
-            && self.stop.is_none()
-            && self.gate.lets_requests_in()
+        match &self.stop {
+            Some(stop) => self.owes(stop) && !self.gate.is_draining(),
+            None => {
+                self.ring.is_some()
+                    && !self.broken
+                    && self.enabled
+                    && !self.exit
+                    && self.gate.lets_requests_in()
+            }
+        }
+    }
+
+    /// Whether a stop has to wait for requests that a predecessor left: where the ring stands then says that they are
+    /// answered, and of what is in flight the next device may hear nothing. They get an answer, without a key an error.
+    fn owes(&self, stop: &Stop) -> bool {
+        let has_left = self.ring.as_ref().is_some_and(|ring| ring.vring.has_left());
+        has_left && !self.broken && stop.held == Held::Fail
     }
 
     fn may_fetch(&self) -> bool {
         self.serves()
             && !self.free.is_empty()
             && self.stalled.is_empty()
-            && (self.gate.is_failing() || self.parts.pool.has_free())
+            && (!self.gate.is_open() || self.parts.pool.has_free())
     }
 
     /// Whether nothing that was taken is on its way. What waits for space is not: it may have to for days.

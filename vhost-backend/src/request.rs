@@ -72,9 +72,7 @@ pub struct Abilities {
     pub block_size: u32,
     /// Writes are refused.
     pub read_only: bool,
-    /// DISCARD is offered.
-    pub discard: bool,
-    /// Holes may be punched: zeros may be made by giving space back.
+    /// Holes may be punched: DISCARD is offered, and zeros may be made by giving space back.
     pub punch: bool,
 }
 
@@ -126,7 +124,7 @@ pub fn parse(
         VIRTIO_BLK_T_FLUSH => Ok(Action::Flush),
         VIRTIO_BLK_T_GET_ID if writable >= ID_LEN as u64 => Ok(Action::Id),
         VIRTIO_BLK_T_GET_ID => Err(Status::IoError),
-        VIRTIO_BLK_T_DISCARD if can.discard => parse_discard(ranges, can, extents),
+        VIRTIO_BLK_T_DISCARD if can.punch => parse_discard(ranges, can, extents),
         VIRTIO_BLK_T_WRITE_ZEROES if !can.read_only => parse_write_zeroes(ranges, can, extents),
         _ => Err(Status::Unsupported),
     }
@@ -220,13 +218,8 @@ mod tests {
 
     use super::*;
 
-    const CAN: Abilities = Abilities {
-        capacity: 1 << 30,
-        block_size: 4096,
-        read_only: false,
-        discard: true,
-        punch: true,
-    };
+    const CAN: Abilities =
+        Abilities { capacity: 1 << 30, block_size: 4096, read_only: false, punch: true };
 
     fn header(kind: u32, sector: u64) -> Header {
         Header { kind, sector }
@@ -297,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_read_only_disk_refuses_every_kind_of_write() {
-        let can = Abilities { read_only: true, discard: false, ..CAN };
+        let can = Abilities { read_only: true, punch: false, ..CAN };
         assert_eq!(judge(header(1, 0), 4096, 0, &[], &can), Err(Status::IoError));
         let zeroes = range(0, 8, 0);
         assert_eq!(judge(header(13, 0), 16, 0, &zeroes, &can), Err(Status::Unsupported));

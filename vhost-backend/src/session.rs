@@ -5,6 +5,8 @@
 //! space. No message waits for a key or the disk, but the stop of a ring, which waits for what is at the disk: a
 //! front end may ask from a vCPU thread.
 
+mod ring;
+
 use std::{
     fs::File,
     io,
@@ -37,11 +39,12 @@ use crate::{
     memory::{Memory, cut},
     queue::{
         Shared,
-        command::{Command, Held, QueueHandle, RingSetup, Stop},
+        command::{Command, Held, QueueHandle, RingSetup},
     },
     server::back_channel::BackChannel,
     vring::{Addresses, Vring},
 };
+use ring::{Ring, stop_all, unanswered};
 
 /// One front end's session.
 #[derive(Debug)]
@@ -63,19 +66,6 @@ pub struct Session {
     rings: Vec<Ring>,
 }
 
-/// What the front end has said of one ring.
-#[derive(Debug)]
-struct Ring {
-    queue: QueueHandle,
-    size: u16,
-    /// Descriptor table, avail ring, used ring: addresses in the front end's own space.
-    addresses: [u64; 3],
-    base: u16,
-    call: Option<OwnedFd>,
-    running: bool,
-    enabled: bool,
-}
-
 /// What the device does not do, and does not offer.
 const NOT_OFFERED: Error = Error::InvalidOperation("a message of a feature that was not offered");
 
@@ -89,15 +79,6 @@ impl Session {
         queue_size: u16,
         keeper: Slot<Duty>,
     ) -> Self {
-        let ring = |queue: &QueueHandle| Ring {
-            queue: queue.clone(),
-            size: 0,
-            addresses: [0; 3],
-            base: 0,
-            call: None,
-            running: false,
-            enabled: false,
-        };
         Self {
             device,
             shared,
@@ -110,20 +91,19 @@ impl Session {
             log: None,
             arriving: None,
             back_channel: None,
-            rings: queues.iter().map(ring).collect(),
+            rings: queues.iter().cloned().map(Ring::new).collect(),
         }
     }
 
-    /// The connection is gone: every ring stops, and nothing of the guest's stays mapped.
+    /// The connection is gone: every ring stops, and nothing of the guest's stays mapped but for a ring that does not
+    /// stop. Such a one keeps its own map until it does, and is waited for again before it is started.
     pub fn end(&mut self) {
-        if let Err(error) = self.stop_all(Held::Leave) {
-            eprintln!("vhost-backend: stopping a ring: {error}");
+        match self.stop_all(Held::Leave) {
+            Ok(()) => cut::forget(),
+            Err(error) => eprintln!("vhost-backend: stopping a ring: {error}"),
         }
-        for ring in &mut self.rings {
-            (ring.size, ring.base, ring.enabled, ring.call) = (0, 0, false, None);
-        }
+        self.rings.iter_mut().for_each(Ring::forget);
         self.memory = Memory::default();
-        cut::forget();
         (self.inflight, self.log) = (None, None);
         (self.arriving, self.back_channel) = (None, None);
         self.accepted = 0;
@@ -151,7 +131,7 @@ impl Session {
     }
 
     fn stop_all(&mut self, held: Held) -> Result<()> {
-        self.rings.iter_mut().try_for_each(|ring| ring.stop(held))
+        stop_all(&mut self.rings, held, STOP_TIME)
     }
 
     fn apply_cache_mode(&self) {
@@ -188,9 +168,9 @@ impl Session {
     /// Tells running rings something, and returns when all have it.
     fn spread(&self, command: impl Fn(mpsc::Sender<()>) -> Command) -> Result<()> {
         let (reply, done) = mpsc::channel();
-        let running: Vec<&Ring> = self.rings.iter().filter(|ring| ring.running).collect();
+        let running: Vec<&Ring> = self.rings.iter().filter(|ring| ring.is_running()).collect();
         for ring in &running {
-            ring.queue.tell(command(reply.clone()));
+            ring.tell(command(reply.clone()));
         }
         running.iter().try_for_each(|_| done.recv_timeout(STOP_TIME).map_err(unanswered))
     }
@@ -198,7 +178,7 @@ impl Session {
     /// A VM whose memory was being copied has stopped: it goes on elsewhere. Should it go on here, a ring is started
     /// again.
     fn leave_if_it_moves(&self) {
-        if self.log_in_use().is_some() && self.rings.iter().all(|ring| !ring.running) {
+        if self.log_in_use().is_some() && self.rings.iter().all(Ring::is_stopped) {
             self.keeper.send(Duty::LetGo);
         }
     }
@@ -216,35 +196,15 @@ impl Session {
             used: translate(used)?,
         };
         let ring = self.ring(index)?;
-        // A front end may hand over another kick descriptor without a stop before.
-        ring.stop(Held::Fail)?;
-        let mut vring = Vring::new(&memory, addresses, ring.size, ring.base, event_idx, track)
+        // A front end may hand over another kick descriptor without a stop before. What waits goes on with it.
+        ring.stop(Held::Leave)?;
+        let mut vring = Vring::new(&memory, addresses, ring.size, ring.base(), event_idx, track)
             .map_err(refused)?;
         vring.set_log(log);
         let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
-        ring.queue.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call })));
-        ring.queue.tell(Command::Enable(ring.enabled));
-        ring.running = true;
+        ring.start(RingSetup { memory, vring, kick, call });
         self.keeper.send(Duty::HaveDisk);
         Ok(())
-    }
-}
-
-impl Ring {
-    fn stop(&mut self, held: Held) -> Result<()> {
-        if !self.running {
-            return Ok(());
-        }
-        let (reply, stopped) = mpsc::channel();
-        self.queue.tell(Command::Stop(Stop { reply, held }));
-        self.base = stopped.recv_timeout(STOP_TIME).map_err(unanswered)?;
-        self.running = false;
-        Ok(())
-    }
-
-    fn enable(&mut self, enabled: bool) {
-        self.enabled = enabled;
-        self.queue.tell(Command::Enable(enabled));
     }
 }
 
@@ -265,12 +225,6 @@ fn eventfd(file: File) -> Result<OwnedFd> {
 
 fn refused(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::ReqHandlerError(io::Error::other(error))
-}
-
-fn unanswered(_: mpsc::RecvTimeoutError) -> Error {
-    Error::ReqHandlerError(io::Error::other(
-        "a queue did not stop in time: is the disk below hung?",
-    ))
 }
 
 impl VhostUserBackendReqHandlerMut for Session {
@@ -341,7 +295,8 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn set_vring_base(&mut self, index: u32, base: u32) -> Result<()> {
-        self.ring(index)?.base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
+        let base = u16::try_from(base).map_err(|_| Error::InvalidParam)?;
+        self.ring(index)?.set_base(base);
         Ok(())
     }
 
@@ -349,7 +304,7 @@ impl VhostUserBackendReqHandlerMut for Session {
         let ring = self.ring(index)?;
         ring.stop(Held::Fail)?;
         ring.call = None;
-        let base = u32::from(ring.base);
+        let base = u32::from(ring.base());
         self.leave_if_it_moves();
         Ok(VhostUserVringState::new(index, base))
     }
@@ -364,9 +319,9 @@ impl VhostUserBackendReqHandlerMut for Session {
         let call = fd.map(eventfd).transpose()?;
         let ring = self.ring(u32::from(index))?;
         ring.call = call;
-        if ring.running {
+        if ring.is_running() {
             let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
-            ring.queue.tell(Command::SetCall(call));
+            ring.tell(Command::SetCall(call));
         }
         Ok(())
     }

@@ -164,6 +164,12 @@ impl Vring {
         self.track.is_some()
     }
 
+    /// Whether a predecessor left something that was not taken yet. [`Self::next_avail`] counts it as taken.
+    #[must_use]
+    pub fn has_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
     /// Index of the next entry of the avail ring: what a front end stores over a stop.
     #[must_use]
     pub fn next_avail(&self) -> u16 {

@@ -38,8 +38,7 @@ const SIZE: u64 = 1 << 20;
 const QUEUES: u16 = 2;
 const QUEUE_SIZE: u16 = 64;
 
-const CAN: Abilities =
-    Abilities { capacity: SIZE, block_size: 512, read_only: false, discard: true, punch: true };
+const CAN: Abilities = Abilities { capacity: SIZE, block_size: 512, read_only: false, punch: true };
 
 /// See the module.
 pub(super) struct Device {

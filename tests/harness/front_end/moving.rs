@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use vhost::{
     VhostBackend, VhostUserDirtyLogRegion,
     vhost_user::{
@@ -40,8 +40,22 @@ impl FrontEnd {
     /// # Panics
     /// If it refuses what comes after.
     pub fn try_log(&mut self, len: u64) -> vhost::Result<File> {
-        let log = memfd_create("log", MemfdFlags::CLOEXEC).expect("a memfd");
+        let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+        self.try_log_with(len, seals)
+    }
+
+    /// The same, in a log that is sealed so.
+    ///
+    /// # Errors
+    /// The device refuses the log.
+    ///
+    /// # Panics
+    /// If it refuses what comes after.
+    pub fn try_log_with(&mut self, len: u64, seals: SealFlags) -> vhost::Result<File> {
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let log = memfd_create("log", flags).expect("a memfd");
         ftruncate(&log, len).expect("a size");
+        fcntl_add_seals(&log, seals).expect("seals");
         let region = VhostUserDirtyLogRegion {
             mmap_size: len,
             mmap_offset: 0,

@@ -51,6 +51,8 @@ pub struct SimDisk {
     /// Operations so far: each has its number.
     number: u64,
     record: Option<Vec<Happening>>,
+    /// How the next operations end, whatever else goes wrong.
+    ordered: VecDeque<Errno>,
 }
 
 impl SimDisk {
@@ -58,9 +60,18 @@ impl SimDisk {
     #[must_use]
     pub fn new(image: Vec<u8>, faults: Faults, seed: u64) -> Self {
         let random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-        let jobs = VecDeque::new();
-        let (bell, stuck) = (false, false);
-        Self { image, jobs, faults, random, bell, stuck, syncs: 0, number: 0, record: None }
+        Self {
+            image,
+            jobs: VecDeque::new(),
+            faults,
+            random,
+            bell: false,
+            stuck: false,
+            syncs: 0,
+            number: 0,
+            record: None,
+            ordered: VecDeque::new(),
+        }
     }
 
     /// The bytes on the disk.
@@ -88,6 +99,11 @@ impl SimDisk {
     /// Changes what goes wrong.
     pub fn set_faults(&mut self, faults: Faults) {
         self.faults = faults;
+    }
+
+    /// The next operations to end fail so, in this order.
+    pub fn fail_next(&mut self, errnos: impl IntoIterator<Item = Errno>) {
+        self.ordered.extend(errnos);
     }
 
     /// From now on writes down what happens to it.
@@ -134,6 +150,9 @@ impl SimDisk {
     }
 
     fn perform(&mut self, job: &mut Job) -> Result<usize, Errno> {
+        if let Some(errno) = self.ordered.pop_front() {
+            return Err(errno);
+        }
         let is_sync = matches!(job.operation, Operation::Sync);
         if self.happens(self.faults.error) || is_sync && self.happens(self.faults.sync_error) {
             return Err(Errno::IO);
@@ -187,14 +206,16 @@ impl SimDisk {
 
 impl Disk for SimDisk {
     fn submit(&mut self, mut job: Job) -> Submitted {
+        // A plain call needs no room.
+        if !self.stuck && self.happens(self.faults.at_once) {
+            let number = self.begin(&job.operation);
+            let result = self.end(number, &mut job);
+            return Submitted::Ended(job, result);
+        }
         if self.jobs.len() >= BUFFERS + BARE_OPERATIONS_MAX {
             return Submitted::Full(job);
         }
         let number = self.begin(&job.operation);
-        if !self.stuck && self.happens(self.faults.at_once) {
-            let result = self.end(number, &mut job);
-            return Submitted::Ended(job, result);
-        }
         self.jobs.push_back((number, job));
         Submitted::Queued
     }

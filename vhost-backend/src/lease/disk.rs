@@ -42,6 +42,14 @@ impl Keeper {
         eprintln!("vhost-backend: the disk is free for the VM's next process");
     }
 
+    /// Lets go of the key before the lease: a queue that could not be stopped must not go on with a key that the daemon
+    /// believes to be nobody's.
+    pub(super) fn end(mut self) {
+        if self.holds_key() {
+            self.fence("the process ends", Reaction::Park);
+        }
+    }
+
     /// The daemon's record may only have grown.
     pub(super) fn check_same_disk(&mut self, record: &DiskRecord) -> Result<(), LeaseError> {
         let same = match &self.terms {

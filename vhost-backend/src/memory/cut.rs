@@ -2,15 +2,17 @@
 //! with it of every queue: a front end must not be able to do that.
 //!
 //! One of the files where `unsafe` lives: a signal handler. Nothing else of this process is mapped from a file that
-//! others can shorten: in-flight memory is sealed, images are not mapped, and a program whose own file is cut has no
-//! code to come back to (what is put in its place cannot be executed).
+//! others can shorten: in-flight memory and the log of a move [cannot be cut](cannot_be), images are not mapped, and a
+//! program whose own file is cut has no code to come back to (what is put in its place cannot be executed).
 
 use std::{
     io,
+    os::fd::AsFd,
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use libc::{c_int, c_void, siginfo_t};
+use rustix::fs::{SealFlags, fcntl_get_seals};
 
 /// A page was put in the place of one that had gone.
 static CUT: AtomicBool = AtomicBool::new(false);
@@ -43,6 +45,12 @@ pub fn was_cut() -> bool {
 /// That memory is no longer mapped.
 pub fn forget() {
     CUT.store(false, Ordering::Relaxed);
+}
+
+/// Whether a file is sealed against shrinking. Its length is to be looked at afterwards: before, it is anyone's.
+#[must_use]
+pub fn cannot_be(file: impl AsFd) -> bool {
+    fcntl_get_seals(file).is_ok_and(|seals| seals.contains(SealFlags::SHRINK))
 }
 
 extern "C" fn replace(signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {

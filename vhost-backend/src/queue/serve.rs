@@ -72,7 +72,7 @@ impl<D: Disk> Queue<D> {
         let flight = &mut self.flights[usize::from(slot)];
         flight.extents.clear();
         let Some(ring) = &self.ring else { return Err(Status::IoError) };
-        if flight.chain.is_malformed() || self.gate.is_failing() {
+        if flight.chain.is_malformed() || !self.gate.is_open() {
             return Err(Status::IoError);
         }
         let header = flight.chain.header(&ring.memory).map_err(|_| Status::IoError)?;
@@ -114,13 +114,19 @@ impl<D: Disk> Queue<D> {
     fn drive(&mut self, slot: u16) {
         while let Some(step) = self.flights[usize::from(slot)].next_step(slot) {
             if !self.parts.sealer.has_key() || self.take_step(step) == Taken::Later {
-                self.flights[usize::from(slot)].put_back(step);
-                self.stalled.push(slot);
-                return;
+                return self.put_off(slot, step);
             }
         }
         if let Some(status) = self.flights[usize::from(slot)].answer() {
             self.answer(slot, status);
+        }
+    }
+
+    /// A step could not be taken, or not to its end: it is taken when its request is driven next.
+    fn put_off(&mut self, slot: u16, step: Step) {
+        self.flights[usize::from(slot)].put_back(step);
+        if !self.stalled.contains(&slot) {
+            self.stalled.push(slot);
         }
     }
 
@@ -239,10 +245,7 @@ impl<D: Disk> Queue<D> {
     fn submit(&mut self, piece: Piece, operation: Operation) -> Taken {
         match self.parts.disk.submit(Job { piece, attempts: 0, operation }) {
             Submitted::Queued => Taken::Yes,
-            Submitted::Ended(job, result) => {
-                self.finish(job, result);
-                Taken::Yes
-            }
+            Submitted::Ended(job, result) => self.finish(job, result),
             Submitted::Full(job) => {
                 self.reclaim(job.operation);
                 Taken::Later
@@ -262,28 +265,41 @@ impl<D: Disk> Queue<D> {
     /// An operation has ended: settles it, moves its request on, and then those that waited for its buffer.
     pub(super) fn complete(&mut self, job: Job, result: Result<usize, Errno>) {
         let slot = job.piece.flight;
-        self.finish(job, result);
+        let step = self.flights[usize::from(slot)].step_of(&job);
+        if self.finish(job, result) == Taken::Later {
+            self.put_off(slot, step);
+        }
         if !self.stalled.contains(&slot) {
             self.drive(slot);
         }
         self.drive_stalled();
     }
 
-    /// Settles an operation, and the rest of it if it was short, until it is whole, has failed, or is queued again.
-    fn finish(&mut self, mut job: Job, mut result: Result<usize, Errno>) {
-        loop {
-            let rest = match settle(job, result) {
-                Settled::Whole(job) => return self.complete_whole(job),
-                Settled::Starved(job, errno) => return self.complete_starved(job, errno),
-                Settled::Failed(job, errno) => return self.complete_failed(job, errno),
-                Settled::Rest(rest) => rest,
-            };
+    /// Settles an operation, and the rest of it if it was short, until it is whole, has failed, or is queued again. If
+    /// there is no room for the rest, as one that ended at once had none to leave, all of it is to be done later.
+    fn finish(&mut self, mut job: Job, mut result: Result<usize, Errno>) -> Taken {
+        while let Some(rest) = self.settled(job, result) {
             (job, result) = match self.parts.disk.submit(rest) {
-                Submitted::Queued => return,
+                Submitted::Queued => return Taken::Yes,
                 Submitted::Ended(job, result) => (job, result),
-                Submitted::Full(job) => return self.complete_failed(job, Errno::NOBUFS),
+                Submitted::Full(job) => {
+                    self.reclaim(job.operation);
+                    return Taken::Later;
+                }
             };
         }
+        Taken::Yes
+    }
+
+    /// Completes an operation; what is left of it, if it was short.
+    fn settled(&mut self, job: Job, result: Result<usize, Errno>) -> Option<Job> {
+        match settle(job, result) {
+            Settled::Whole(job) => self.complete_whole(job),
+            Settled::Starved(job, errno) => self.complete_starved(job, errno),
+            Settled::Failed(job, errno) => self.complete_failed(job, errno),
+            Settled::Rest(rest) => return Some(rest),
+        }
+        None
     }
 
     fn complete_whole(&mut self, job: Job) {

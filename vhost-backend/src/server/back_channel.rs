@@ -12,8 +12,7 @@ use std::{
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
 use vhost::vhost_user::message::{BackendReq, FrontendReq};
 
-/// Bytes of a message's header: request, flags, length of the body; 32 bits each, in the host's order.
-const HEADER_LEN: usize = 12;
+use super::message::{HEADER_LEN, Header};
 
 /// The one version there is; no answer is asked for.
 const FLAGS: u32 = 1;
@@ -32,8 +31,7 @@ impl BackChannel {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let mut into = [IoSliceMut::new(&mut header)];
         recvmsg(stream, &mut into, &mut descriptors, flags).ok()?;
-        let [r0, r1, r2, r3, ..] = header;
-        if u32::from_ne_bytes([r0, r1, r2, r3]) != FrontendReq::SET_BACKEND_REQ_FD as u32 {
+        if Header::from_bytes(header).request != FrontendReq::SET_BACKEND_REQ_FD as u32 {
             return None;
         }
         descriptors.drain().find_map(|message| match message {

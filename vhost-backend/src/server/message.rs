@@ -20,11 +20,27 @@ use vhost::vhost_user::message::MAX_MSG_SIZE;
 use super::{Watch, Woken, wait_for};
 use crate::limits::MESSAGE_TIME;
 
-/// Bytes of a message's header: request, flags, length of the body.
-const HEADER_LEN: usize = 12;
+/// Bytes of a message's header.
+pub(super) const HEADER_LEN: usize = 12;
 
 /// How often an unfinished message is looked at.
 const PAUSE: Duration = Duration::from_millis(1);
+
+/// A message's header: request, flags, length of the body; 32 bits each, in the host's order.
+pub(super) struct Header {
+    pub(super) request: u32,
+    pub(super) body_len: usize,
+}
+
+impl Header {
+    pub(super) fn from_bytes(bytes: [u8; HEADER_LEN]) -> Self {
+        let [r0, r1, r2, r3, _, _, _, _, l0, l1, l2, l3] = bytes;
+        Self {
+            request: u32::from_ne_bytes([r0, r1, r2, r3]),
+            body_len: u32::from_ne_bytes([l0, l1, l2, l3]) as usize,
+        }
+    }
+}
 
 /// What waiting ended with.
 #[derive(Debug, PartialEq, Eq)]
@@ -85,8 +101,7 @@ fn is_whole(stream: &UnixStream) -> io::Result<bool> {
     if seen < HEADER_LEN {
         return Ok(false);
     }
-    let [.., l0, l1, l2, l3] = header;
-    let body = u32::from_le_bytes([l0, l1, l2, l3]) as usize;
+    let body = Header::from_bytes(header).body_len;
     Ok(body > MAX_MSG_SIZE || there >= (HEADER_LEN + body) as u64)
 }
 
@@ -98,7 +113,7 @@ mod tests {
     use crate::mailbox::{Slot, mailbox};
 
     fn message(told: u32, body: &[u8]) -> Vec<u8> {
-        [&1u32.to_le_bytes()[..], &1u32.to_le_bytes(), &told.to_le_bytes(), body].concat()
+        [&1u32.to_ne_bytes()[..], &1u32.to_ne_bytes(), &told.to_ne_bytes(), body].concat()
     }
 
     /// What a server watches, and the other ends of it: it is told to stop when the first goes.
