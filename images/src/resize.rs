@@ -1,11 +1,11 @@
 //! `image resize`: makes a disk longer, also while it runs.
 //!
-//! Order, and why: keyd's verdict first, by a dry run, so that what is refused leaves the image as it was. Then the image,
-//! then the daemon's record. A crash in between leaves an image with room at its end, which is served as long as the
-//! record says; the other way round it would leave a disk that cannot be attached. What a block device holds behind the
-//! record's end is another volume's old data: it is made zeros before the record says that it is the disk's. The daemon
-//! tells who serves the disk, and that one its guest. A header that states a length is written anew by the next one that
-//! serves it: no second program writes it beside a backend.
+//! Order, and why: keyd's verdict first, by a dry run, so that what is refused leaves the image as it was. Then the
+//! image, then the daemon's record. A crash in between leaves an image with room at its end, which is served as long as
+//! the record says; the other way round it would leave a disk that cannot be attached. What a block device holds behind
+//! the record's end is another volume's old data: it is made zeros before the record says that it is the disk's. The
+//! daemon tells who serves the disk, and that one its guest. A header that states a length is written anew by the next
+//! one that serves it: no second program writes it beside a backend.
 
 use std::{
     fs::{File, OpenOptions},

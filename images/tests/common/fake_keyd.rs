@@ -1,5 +1,5 @@
-//! A daemon in a thread, just big enough for `image create` and `image resize`: it makes a record with a known key, and misbehaves on
-//! request.
+//! A daemon in a thread, just big enough for `image create` and `image resize`: it makes a record with a known key, and
+//! misbehaves on request.
 
 use std::{
     io,
