@@ -9,6 +9,7 @@ use std::{
     path::Path,
 };
 
+use keyd_client::message::DiskRequest;
 use rustix::fs::OFlags;
 use serde_json::Value;
 use system_tests::{
@@ -18,6 +19,7 @@ use system_tests::{
     },
     front_end::{FrontEnd, Options},
     guest::Guest,
+    liar::{Liar, Lies},
     loop_device::LoopDevice,
     process::eventually,
     world::World,
@@ -198,6 +200,29 @@ fn a_volume_that_was_made_larger_brings_nothing_of_whom_it_was_before() {
 fn alone(device: &Path) -> fs::File {
     let alone = OFlags::EXCL.bits() as i32;
     fs::File::options().write(true).custom_flags(alone).open(device).unwrap()
+}
+
+#[test]
+fn a_disk_below_that_hangs_while_it_grows_keeps_no_key_from_being_taken_away() {
+    let world = World::new();
+    let id = world.make_disk("d", "8M", "").parse().unwrap();
+    lengthen(&world.path("d.img"), 12 * MIB);
+    let Some(liar) = Liar::over(&world.path("d.img"), 1) else { return };
+    let mut backend = world.start_backend("d", "");
+    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    assert_eq!(front_end.ask(0, &write(0, 1)).status, 0);
+    liar.set(Lies { hung: true, ..Lies::default() });
+    world.ask(DiskRequest::Grow { id, size: 12 * MIB, dry_run: false });
+    eventually("a look at the image's end", || (liar.hung() > 0).then_some(()));
+    world.disable("d");
+    backend.wait_to_say("fenced in");
+    assert_eq!(capacity(&mut front_end), 8 * MIB, "nobody knows yet");
+    liar.set(Lies::default());
+    eventually("the new size", || (capacity(&mut front_end) == 12 * MIB).then_some(()));
+    world.enable("d");
+    assert_eq!(front_end.ask(0, &write(12 * MIB / 512 - 8, 2)).status, 0);
+    drop(front_end);
+    assert!(backend.terminate().success());
 }
 
 #[test]
