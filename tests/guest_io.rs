@@ -1,13 +1,13 @@
 //! The real binary under a real front end: random tapes at both sector sizes and on several queues, restarts of
 //! rings and connections, the cache switch, and what the raw file may never contain.
 
-use std::{fs, os::unix::fs::FileExt, process::Command};
+use std::{fs, os::unix::fs::FileExt};
 
 use rustix::process::Signal;
 use system_tests::{
     driver::{BlkRequest, Cut},
     front_end::{CONFIG_WCE, EVENT_IDX, FrontEnd, Options},
-    process::{run, tool},
+    loop_device::LoopDevice,
     tape::{Mix, Tape},
     world::World,
 };
@@ -188,35 +188,14 @@ fn sigterm_ends_the_backend_cleanly_under_a_connected_front_end() {
     assert!(!world.path("d.sock").exists(), "the socket is removed");
 }
 
-/// A loop device over a file, as long as it lives.
-struct LoopDevice(String);
-
-impl LoopDevice {
-    fn new(file: &std::path::Path) -> Self {
-        let losetup = tool("losetup", "mount");
-        let made = run(Command::new(losetup).args(["--find", "--show"]).arg(file));
-        Self(made.success().trim().to_owned())
-    }
-}
-
-impl Drop for LoopDevice {
-    fn drop(&mut self) {
-        let _ = run(Command::new(tool("losetup", "mount")).args(["--detach", &self.0]));
-    }
-}
-
 #[test]
 fn a_block_device_serves_as_well_as_a_file() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: a loop device needs root");
-        return;
-    }
     let world = World::new();
     let file = world.path("volume");
     fs::File::create(&file).unwrap().set_len(64 << 20).unwrap();
-    let device = LoopDevice::new(&file);
-    let _ = world.image(&format!("create {} --size 48M", device.0)).success();
-    std::os::unix::fs::symlink(&device.0, world.path("d.img")).unwrap();
+    let Some(device) = LoopDevice::if_root(&file) else { return };
+    let _ = world.image(&format!("create {} --size 48M", device.path().display())).success();
+    std::os::unix::fs::symlink(device.path(), world.path("d.img")).unwrap();
     let backend = world.start_backend("d", "");
     assert!(backend.said().contains("block device"), "{}", backend.said());
     let mut tapes = tapes(1, 512, 5);

@@ -35,6 +35,7 @@ const ODD: Lies = Lies {
     full: 0,
     loss: 0,
     no_sync: 0,
+    hung: false,
     late: Duration::from_millis(2),
 };
 

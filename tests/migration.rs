@@ -6,20 +6,22 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::Write,
-    os::unix::fs::{FileExt, symlink},
+    os::unix::fs::{FileExt, MetadataExt, symlink},
     thread,
     time::Duration,
 };
 
+use images::{Access, ImageFile, OpenError};
 use rustix::fs::SealFlags;
 use serde_json::{Value, json};
 use system_tests::{
     driver::{
         BlkRequest, Cut,
-        kind::{READ, WRITE},
+        kind::{FLUSH, READ, WRITE},
     },
     front_end::{EVENT_IDX, FrontEnd, Options},
     guest::Guest,
+    liar::Liar,
     monitor::Monitor,
     process::{Process, eventually},
     tape::{Mix, Tape},
@@ -214,6 +216,80 @@ fn a_move_that_is_called_off_goes_on_where_it_was() {
     }
     assert_eq!(holders(&world, &id), [u64::from(source.pid())]);
     assert!(destination.terminate().success(), "which never had it");
+    drop(here);
+    assert!(source.terminate().success());
+}
+
+/// A resize that was cut short leaves an image with room at its end.
+#[test]
+fn a_disk_whose_image_is_longer_moves_with_the_length_that_the_daemon_knows() {
+    const MIB: u64 = 1 << 20;
+    let world = World::new();
+    let id = world.make_disk("d", "8M", "");
+    let image = File::options().write(true).open(world.path("d.img")).unwrap();
+    image.set_len((16 + 12) * MIB).unwrap();
+    let source = world.start_backend("d", "");
+    let destination = destination(&world);
+    let mut here = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut there = FrontEnd::connect(&world.path("e.sock"), Options::default());
+    let capacity = |front_end: &mut FrontEnd| {
+        u64::from_le_bytes(front_end.config(0, 8).try_into().unwrap()) * 512
+    };
+    let _log = here.log();
+    assert_eq!(here.ask(0, &write(1)).status, 0);
+    assert_eq!(capacity(&mut here), 8 * MIB);
+    let _ = here.stop(0);
+    eventually("the disk to be free", || source.said().contains("is free").then_some(()));
+    assert_eq!(there.ask(0, &read()).data, [1; 4096]);
+    eventually("the disk's size", || (capacity(&mut there) == 8 * MIB).then_some(()));
+    let behind = BlkRequest { sector: 8 * MIB / 512, ..write(2) };
+    assert_eq!(there.ask(0, &behind).status, 1, "behind the end");
+    assert_eq!(holders(&world, &id), [u64::from(destination.pid())]);
+    // And it grows there as anywhere.
+    let _ = world.image("resize e.img --size 12M").success();
+    eventually("the disk's size", || (capacity(&mut there) == 12 * MIB).then_some(()));
+    assert_eq!(there.ask(0, &behind).status, 0);
+}
+
+#[test]
+fn whoever_waits_for_an_image_makes_no_hole_in_it() {
+    let world = World::new();
+    let _ = world.make_disk("d", "8M", "");
+    let _source = world.start_backend("d", "");
+    // Where the other process tried a hole: zeros that take space.
+    let path = world.path("d.img");
+    let image = File::options().write(true).open(&path).unwrap();
+    image.write_all_at(&[0; PAGE], (16 << 20) - PAGE as u64).unwrap();
+    image.sync_all().unwrap();
+    let space = || fs::metadata(&path).unwrap().blocks();
+    let before = space();
+    let destination = destination(&world);
+    assert_eq!(space(), before);
+    assert!(destination.said().contains("holes can be punched"), "{}", destination.said());
+}
+
+#[test]
+fn what_may_be_lost_is_not_let_go() {
+    let world = World::new();
+    let id = world.make_disk("d", "8M", "");
+    let Some(liar) = Liar::over(&world.path("d.img"), 1) else { return };
+    let mut source = world.start_backend("d", "");
+    let mut here = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let _log = here.log();
+    assert_eq!(here.ask(0, &write(1)).status, 0);
+    liar.cut_power();
+    let base = here.stop(0);
+    source.wait_to_say("resume the VM here");
+    liar.give_power();
+    assert_eq!(holders(&world, &id), [u64::from(source.pid())]);
+    let other = ImageFile::open(&world.path("d.img"), Access::ReadWrite);
+    assert!(matches!(other, Err(OpenError::InUse { .. })), "{other:?}");
+    // Here the guest hears of it.
+    here.start(0, base);
+    assert_eq!(here.ask(0, &read()).status, 0);
+    let flush = BlkRequest { kind: FLUSH, sector: 0, out: vec![], room: 0 };
+    assert_eq!(here.ask(0, &flush).status, 1);
+    assert_eq!(holders(&world, &id), [u64::from(source.pid())]);
     drop(here);
     assert!(source.terminate().success());
 }

@@ -147,7 +147,7 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
     assert!(confirmed.try_recv().is_err(), "the drain has its time");
     std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
     bench.queue.turn();
-    assert_eq!(confirmed.try_recv().map(|fenced| fenced.held), Ok(2));
+    assert_eq!(confirmed.try_recv().map(|fenced| (fenced.held, fenced.at_rest)), Ok((2, false)));
     // The disk wakes up: the write was ciphertext and is answered; the read needs the key and waits for it.
     bench.queue.disk().set_stuck(false);
     (0..10).for_each(|_| {
@@ -159,6 +159,10 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
         0,
         "without a key nothing more is asked of the disk"
     );
+    let confirmed = bench.fence(Reaction::Park);
+    std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
+    bench.queue.turn();
+    assert!(confirmed.try_recv().is_ok_and(|fenced| fenced.at_rest), "nothing is at the disk now");
     bench.give_key();
     (0..10).for_each(|_| {
         bench.queue.turn();

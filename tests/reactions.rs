@@ -141,8 +141,8 @@ fn a_lease_that_is_shortened_under_a_running_disk_counts_from_the_next_renewal()
     let mut drill = start(&world, Terms { lease_ms: 6000, ..TERMS }, 6);
     let lease_ms = Some(SHORT.as_millis() as u64);
     change(&world, DesChange { lease_ms, ..DesChange::default() });
-    // It renews three times in its life.
-    drill.load_for(Duration::from_millis(2500));
+    // It renews three times in its life: hears of the change after two seconds, and again within the shorter one.
+    drill.load_for(Duration::from_secs(6));
     assert_unaware(&drill);
     let keyd = world.keyd.as_mut().expect("running");
     let killed = Instant::now();

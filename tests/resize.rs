@@ -2,8 +2,15 @@
 
 #![allow(clippy::unwrap_used)] // a test that cannot begin has failed
 
-use std::{fs, io::Read, path::Path};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::fs::{OpenOptionsExt, symlink},
+    path::Path,
+};
 
+use keyd_client::message::DiskRequest;
+use rustix::fs::OFlags;
 use serde_json::Value;
 use system_tests::{
     driver::{
@@ -12,6 +19,8 @@ use system_tests::{
     },
     front_end::{FrontEnd, Options},
     guest::Guest,
+    liar::{Liar, Lies},
+    loop_device::LoopDevice,
     process::eventually,
     world::World,
 };
@@ -119,7 +128,8 @@ fn what_cannot_grow_is_refused_and_stays_as_it_is() {
         ("d.img --size 8388609", "not a multiple"),
         ("d.img", "--size 20G"),
         ("dense.img --size 2M", "is dense"),
-        ("d.img --size 9000T", "cannot make d.img longer"),
+        ("d.img --size 9000T", "has at most"),
+        ("d.img --size 65T", "has at most"),
     ] {
         let said = world.image(&format!("resize {line}")).failure();
         assert!(said.contains(words), "{line}: {said}");
@@ -133,10 +143,84 @@ fn what_cannot_grow_is_refused_and_stays_as_it_is() {
     fs::rename(world.path("keyd.sock"), world.path("hidden.sock")).unwrap();
     let said = world.image("resize d.img --size 9M").failure();
     assert!(said.contains("as long as it was"), "{said}");
+    assert_eq!((len("d.img"), len("dense.img")), before);
     fs::rename(world.path("hidden.sock"), world.path("keyd.sock")).unwrap();
     let mut backend = world.start_backend("d", "");
     let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
     assert_eq!(capacity(&mut front_end), 8 * MIB);
+    drop(front_end);
+    assert!(backend.terminate().success());
+}
+
+/// A volume of 24 MiB with a disk on it, whatever was there before; then the volume is larger, with more of that.
+#[test]
+fn a_volume_that_was_made_larger_brings_nothing_of_whom_it_was_before() {
+    const NOISE: u8 = 0xa5;
+    // A disk that reaches the volume's end, and one that ends before it, and inside a block of 4096.
+    for (disk, more) in [(8 * MIB, ""), (7 * MIB + 512, "--size 7340544")] {
+        let world = World::new();
+        let file = world.path("volume");
+        fs::write(&file, vec![NOISE; 24 * MIB as usize]).unwrap();
+        let Some(device) = LoopDevice::if_root(&file) else { return };
+        symlink(device.path(), world.path("d.img")).unwrap();
+        let _ = world.image(&format!("create d.img --force {more}")).success();
+        let mut backend = world.start_backend("d", "");
+        let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+        assert_eq!(capacity(&mut front_end), disk);
+        let (first_new, end) = (disk / 512, 300 * MIB / 512);
+        assert_eq!(front_end.ask(0, &write(first_new - 8, 1)).status, 0);
+
+        // Longer than one piece of the zeroing.
+        let volume = fs::File::options().append(true).open(&file).unwrap();
+        (24..316).for_each(|_| (&volume).write_all(&[NOISE; MIB as usize]).unwrap());
+        device.follow_file();
+        let _ = world.image("resize d.img").success();
+        eventually("the new size", || (capacity(&mut front_end) == 300 * MIB).then_some(()));
+        for sector in [first_new, 9 * MIB / 512, 240 * MIB / 512, end - 8] {
+            assert!(front_end.ask(0, &read(sector)).data == [0; 4096], "noise at {sector}");
+            assert_eq!(front_end.ask(0, &write(sector, 2)).status, 0);
+        }
+        // What is there now is the guest's, however often somebody asks.
+        for size in ["", "--size 300M"] {
+            let _ = world.image(&format!("resize d.img {size}")).success();
+        }
+        assert_eq!(front_end.ask(0, &read(first_new - 8)).data, [1; 4096]);
+        for sector in [first_new, 9 * MIB / 512, 240 * MIB / 512, end - 8] {
+            assert!(front_end.ask(0, &read(sector)).data == [2; 4096], "destroyed at {sector}");
+        }
+        // Nor does one that began before another was done.
+        let _other = alone(device.path());
+        let said = world.image("resize d.img").failure();
+        assert!(said.contains("used by another program alone"), "{said}");
+        drop(front_end);
+        assert!(backend.terminate().success());
+    }
+}
+
+fn alone(device: &Path) -> fs::File {
+    let alone = OFlags::EXCL.bits() as i32;
+    fs::File::options().write(true).custom_flags(alone).open(device).unwrap()
+}
+
+#[test]
+fn a_disk_below_that_hangs_while_it_grows_keeps_no_key_from_being_taken_away() {
+    let world = World::new();
+    let id = world.make_disk("d", "8M", "").parse().unwrap();
+    lengthen(&world.path("d.img"), 12 * MIB);
+    let Some(liar) = Liar::over(&world.path("d.img"), 1) else { return };
+    let mut backend = world.start_backend("d", "");
+    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    assert_eq!(front_end.ask(0, &write(0, 1)).status, 0);
+    liar.set(Lies { hung: true, ..Lies::default() });
+    world.ask(DiskRequest::Grow { id, size: 12 * MIB, dry_run: false });
+    eventually("a look at the image's end", || (liar.hung() > 0).then_some(()));
+    world.disable("d");
+    backend.wait_to_say("fenced in");
+    assert_eq!(capacity(&mut front_end), 8 * MIB, "nobody knows yet");
+    liar.set(Lies::default());
+    eventually("the new size", || (capacity(&mut front_end) == 12 * MIB).then_some(()));
+    world.enable("d");
+    assert_eq!(front_end.ask(0, &write(12 * MIB / 512 - 8, 2)).status, 0);
     drop(front_end);
     assert!(backend.terminate().success());
 }

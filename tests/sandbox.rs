@@ -314,7 +314,7 @@ fn where_io_uring_is_forbidden_threads_serve_the_disk_in_a_sandbox_as_tight() {
     let said = backend.said();
     let line = said.lines().find(|line| line.contains("io_uring is not available")).unwrap();
     assert!(line.contains("Operation not permitted") && line.contains("using 8 threads"), "{line}");
-    assert_eq!(threads(backend.pid(), "Seccomp").len(), 2 + 2 * 9, "{said}");
+    assert_eq!(threads(backend.pid(), "Seccomp").len(), 3 + 2 * 9, "{said}");
     all_are(backend.pid(), "Seccomp", "2");
     let mut drill = Drill::of(&world, "d", 22, backend);
     drill.assert_running();

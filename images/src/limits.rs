@@ -38,6 +38,10 @@ pub const HEADER_LOCK_WAIT: Duration = Duration::from_secs(5);
 /// a live progress display.
 pub const FILL_PIECE_LEN: usize = 1 << 20;
 
+/// Piece in which the new end of a block device is zeroed, bytes: a disk without means of its own writes it in seconds,
+/// so that the display moves.
+pub const ZERO_PIECE_LEN: u64 = 256 << 20;
+
 const _: () = assert!(DATA_OFFSET == 16 << 20, "data begins where stock luksFormat puts it");
 const _: () =
     assert!(KEYSLOTS_LEN.is_multiple_of(4096), "the spec wants the keyslots area 4 KiB aligned");

@@ -1,30 +1,35 @@
 //! `image resize`: makes a disk longer, also while it runs.
 //!
-//! Order, and why: the image first, the daemon's record second. A crash in between leaves an image with room at its
-//! end, which is served as long as the record says; the other way round it would leave a disk that cannot be attached.
-//! The daemon tells who serves the disk, and that one its guest. A header that states a length is written anew by the
-//! next one that serves it: no second program writes it beside a backend.
+//! Order, and why: keyd's verdict first, by a dry run, so that what is refused leaves the image as it was. Then the
+//! image, then the daemon's record. A crash in between leaves an image with room at its end, which is served as long as
+//! the record says; the other way round it would leave a disk that cannot be attached. What a block device holds behind
+//! the record's end is another volume's old data: it is made zeros before the record says that it is the disk's. The
+//! daemon tells who serves the disk, and that one its guest. A header that states a length is written anew by the next
+//! one that serves it: no second program writes it beside a backend.
 
 use std::{
-    fs::OpenOptions,
+    fs::{File, OpenOptions},
     io,
+    ops::Range,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
 use keyd_client::{
     Client, ClientError,
-    message::{DiskRequest, DiskStatus, Holes, Reply},
+    message::{DiskRequest, DiskStatus, Reply},
 };
 use rustix::{
-    fs::{FallocateFlags, fallocate, fsync},
+    fs::{FallocateFlags, OFlags, fallocate, fsync},
     io::Errno,
 };
 use thiserror::Error;
 
 use crate::{
-    header::{Header, HeaderError},
+    header::{Header, HeaderError, Mismatch},
     layout::{BadShape, Layout},
-    storage::{Access, ImageFile, OpenError, Storage},
+    limits::ZERO_PIECE_LEN,
+    storage::{Access, ImageFile, OpenError, Storage, zeros},
 };
 
 /// Why a disk stays as long as it was.
@@ -47,19 +52,9 @@ pub enum ResizeError {
     /// No disk has this size.
     #[error(transparent)]
     Shape(#[from] BadShape),
-    /// Shorter.
-    #[error(
-        "{path} has a disk of {has} bytes: a disk is never made smaller, as what its guest keeps at the end would be lost"
-    )]
-    Shrink {
-        /// The image.
-        path: PathBuf,
-        /// Bytes of its disk.
-        has: u64,
-    },
-    /// New sectors of a dense disk would have to be written.
-    #[error("{0} is dense: make a larger disk (image create --dense) and copy the data")]
-    Dense(PathBuf),
+    /// It is another disk's image.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
     /// The device ends before.
     #[error("{path} has room for a disk of {room} bytes: make the device larger first")]
     DeviceTooSmall {
@@ -76,42 +71,72 @@ pub enum ResizeError {
         /// What it said.
         source: io::Error,
     },
-    /// The daemon.
+    /// What lies behind the disk's end on the device is of somebody else, and stays there.
+    #[error("cannot zero the new end of {path}: {source}; the disk is as long as it was")]
+    Zero {
+        /// The device.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Two that zero one end would zero what a guest has written there between them.
+    #[error(
+        "{0} is mounted, or used by another program alone, such as another 'image resize': let that end first"
+    )]
+    DeviceBusy(PathBuf),
+    /// The daemon, which has changed nothing.
     #[error("{0}; the disk is as long as it was")]
-    Keyd(#[from] ClientError),
+    Keyd(ClientError),
+    /// The daemon may have heard it or not.
+    #[error("{0}; whether the disk has grown is not known: run it again")]
+    Unknown(ClientError),
 }
 
 /// Makes a disk `size` bytes long; one on a block device as long as there is room, if none. Tells what the daemon knows
-/// of the disk then, and who holds it.
+/// of the disk then, and who holds it. `progress` hears of (bytes done, bytes in all) while a device is zeroed.
 ///
 /// # Errors
 /// [`ResizeError`].
-pub fn resize(path: &Path, size: Option<u64>, socket: &Path) -> Result<DiskStatus, ResizeError> {
-    let image = ImageFile::open(path, Access::Inspect)?;
-    let of_header = |source| ResizeError::Header { path: path.to_owned(), source };
-    let (header, _) = Header::read(&image).map_err(of_header)?;
-    let len = image.size().map_err(|error| of_header(error.into()))?;
-    let grown = grown(path, &image, &header, len, size)?;
-    if !image.is_block_device() {
-        let end = grown.data_offset() + grown.size();
-        lengthen(path, len, end)
+pub fn resize(
+    path: &Path,
+    size: Option<u64>,
+    socket: &Path,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<DiskStatus, ResizeError> {
+    let (header, grown, is_block_device) = look(path, size)?;
+    let file = open(path, is_block_device)?;
+    let grow = |dry_run| {
+        let request = DiskRequest::Grow { id: header.disk(), size: grown.size(), dry_run };
+        match Client::connect(socket)?.call(request)? {
+            Reply::Disk(status) => Ok(status),
+            _ => Err(ClientError::UnexpectedReply),
+        }
+    };
+    let before = grow(true).map_err(ResizeError::Keyd)?.record;
+    header.agrees_but_for_length(&before)?;
+    let end = grown.data_offset() + grown.size();
+    if is_block_device {
+        // A header that states more than the record was the disk's once, whatever became of the record.
+        let has = before.geometry.size.max(header.stated_size().unwrap_or(0));
+        zero(&file, grown.data_offset() + has..end, progress)
+            .map_err(|source| ResizeError::Zero { path: path.to_owned(), source })?;
+    } else {
+        lengthen(&file, end)
             .map_err(|source| ResizeError::Lengthen { path: path.to_owned(), source })?;
     }
-    let request = DiskRequest::Grow { id: header.disk(), size: grown.size() };
-    match Client::connect(socket)?.call(request)? {
-        Reply::Disk(status) => Ok(*status),
-        _ => Err(ClientError::UnexpectedReply.into()),
-    }
+    grow(false).map(|status| *status).map_err(|error| match error {
+        ClientError::Unreachable { .. } | ClientError::Refused(_) => ResizeError::Keyd(error),
+        ClientError::Wire(_) | ClientError::UnexpectedReply => ResizeError::Unknown(error),
+    })
 }
 
-/// What the disk is to be, if it can.
-fn grown(
-    path: &Path,
-    image: &ImageFile,
-    header: &Header,
-    len: u64,
-    size: Option<u64>,
-) -> Result<Layout, ResizeError> {
+/// The header, what the disk is to be, if it can, and whether it lies on a block device. The image is let go again: one
+/// that is zeroed for hours must not keep the next backend from its header.
+fn look(path: &Path, size: Option<u64>) -> Result<(Header, Layout, bool), ResizeError> {
+    let of_header = |source| ResizeError::Header { path: path.to_owned(), source };
+    let image = ImageFile::open(path, Access::Inspect)?;
+    let (header, _) = Header::read(&image).map_err(of_header)?;
+    let len = image.size().map_err(|error| of_header(error.into()))?;
     let (before, path) = (header.layout(), || path.to_owned());
     let unit = u64::from(before.sector_size().bytes());
     let room = len.saturating_sub(before.data_offset()) / unit * unit;
@@ -123,23 +148,39 @@ fn grown(
         None if image.is_block_device() => room,
         None => return Err(ResizeError::SizeMissing(path())),
     };
-    // How long the disk is by the record only the daemon knows: an image with room at its end, left by an attempt
-    // before this one, may be longer than its disk.
-    if header.stated_size().is_some_and(|has| size < has) {
-        return Err(ResizeError::Shrink { path: path(), has: before.size() });
+    let grown = Layout::new(before.sector_size(), before.data_offset(), size)?;
+    Ok((header, grown, image.is_block_device()))
+}
+
+/// Opens the image to change its end. A block device alone, until the daemon has answered: who asked it before, and
+/// zeroes after another has made the disk longer, would zero what its guest has written since. (A backend does not
+/// mind: it has the device open with others.)
+fn open(path: &Path, is_block_device: bool) -> Result<File, ResizeError> {
+    let alone = if is_block_device { OFlags::EXCL } else { OFlags::empty() };
+    let opened = OpenOptions::new().write(true).custom_flags(alone.bits() as i32).open(path);
+    opened.map_err(|source| match source.kind() {
+        io::ErrorKind::ResourceBusy => ResizeError::DeviceBusy(path.to_owned()),
+        _ => OpenError::Open { path: path.to_owned(), source }.into(),
+    })
+}
+
+/// Zeros a part of a block device, and makes that durable. It may be a hundred gigabytes, written one by one.
+fn zero(device: &File, part: Range<u64>, progress: &mut dyn FnMut(u64, u64)) -> io::Result<()> {
+    let mut at = part.start;
+    while at < part.end {
+        let end = part.end.min((at / ZERO_PIECE_LEN + 1) * ZERO_PIECE_LEN);
+        zeros::write(device, at..end)?;
+        at = end;
+        progress(at - part.start, part.end - part.start);
     }
-    if header.holes() == Holes::None {
-        return Err(ResizeError::Dense(path()));
-    }
-    Ok(Layout::new(before.sector_size(), before.data_offset(), size)?)
+    Ok(fsync(device)?)
 }
 
 /// Makes a file `end` bytes long if it is shorter, and that durable. By an allocation of its last byte: that never
 /// makes a file shorter and never changes what is in it, whatever another program does meanwhile.
-fn lengthen(path: &Path, len: u64, end: u64) -> io::Result<()> {
-    let file = OpenOptions::new().write(true).open(path)?;
-    if len < end {
-        match fallocate(&file, FallocateFlags::empty(), end - 1, 1) {
+fn lengthen(file: &File, end: u64) -> io::Result<()> {
+    if file.metadata()?.len() < end {
+        match fallocate(file, FallocateFlags::empty(), end - 1, 1) {
             Err(Errno::OPNOTSUPP) => {
                 return Err(io::Error::new(
                     io::ErrorKind::Unsupported,
@@ -149,5 +190,5 @@ fn lengthen(path: &Path, len: u64, end: u64) -> io::Result<()> {
             done => done?,
         }
     }
-    Ok(fsync(&file)?)
+    Ok(fsync(file)?)
 }

@@ -3,6 +3,7 @@
 mod file;
 #[cfg(test)]
 pub(crate) mod sim;
+pub(crate) mod zeros;
 
 use std::io;
 

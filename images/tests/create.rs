@@ -314,3 +314,24 @@ fn a_block_device_is_overwritten_only_when_told_and_blank_afterwards() {
     let busy = refusal(&create(&["--force"]));
     assert!(busy.contains("in use"), "{busy}");
 }
+
+#[test]
+fn growth_that_is_refused_leaves_the_image_as_it_was() {
+    let site = Site::new(Manner::RefusesGrowth);
+    let _ = stdout(&site.image("create", &["--size", "1M"]));
+    let said = refusal(&site.image("resize", &["--size", "2M"]));
+    assert!(said.ends_with("no growth today; the disk is as long as it was"), "{said}");
+    assert_eq!(fs::metadata(site.path()).unwrap().len(), DATA_OFFSET + (1 << 20));
+}
+
+#[test]
+fn growth_whose_answer_is_lost_is_not_called_off_and_is_had_by_asking_again() {
+    let site = Site::new(Manner::DiesGrowing);
+    let _ = stdout(&site.image("create", &["--size", "1M"]));
+    for _ in 0..2 {
+        let said = refusal(&site.image("resize", &["--size", "2M"]));
+        assert!(said.ends_with("whether the disk has grown is not known: run it again"), "{said}");
+    }
+    assert_eq!(site.keyd.verbs()[2..], ["rehearse", "grow", "rehearse", "grow"]);
+    assert_eq!(fs::metadata(site.path()).unwrap().len(), DATA_OFFSET + (2 << 20));
+}

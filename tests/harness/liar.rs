@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, UNIX_EPOCH},
+    time::{Duration, Instant, UNIX_EPOCH},
 };
 
 use fuser::{
@@ -33,6 +33,10 @@ const WORKERS: usize = 8;
 /// FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE: the one kind of fallocate that is served.
 const PUNCH: i32 = 3;
 
+/// How long a read that hangs does: longer than a test waits, but a test that fails waits for its programs to end, and
+/// they for their reads.
+const HANGING: Duration = Duration::from_secs(60);
+
 /// What goes wrong, in how many of 256 operations.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Lies {
@@ -49,6 +53,8 @@ pub struct Lies {
     pub loss: u8,
     /// Flushes that do nothing, and say that they did.
     pub no_sync: u8,
+    /// Reads do not end while this is so.
+    pub hung: bool,
     /// Longest time until an operation takes effect, and again until that is said.
     pub late: Duration,
 }
@@ -77,6 +83,8 @@ struct State {
     heard: Vec<u64>,
     /// Open files that were flushed.
     flushed: BTreeSet<usize>,
+    /// Reads that do not end.
+    hung: usize,
 }
 
 /// What is to become of an operation.
@@ -117,6 +125,7 @@ impl Liar {
             losses: 0,
             heard: Vec::new(),
             flushed: BTreeSet::new(),
+            hung: 0,
         };
         let shim = Shim(Arc::new(Mutex::new(state)));
         let mut config = Config::default();
@@ -143,6 +152,12 @@ impl Liar {
         self.shim.state().flushed.len()
     }
 
+    /// How many reads do not end now.
+    #[must_use]
+    pub fn hung(&self) -> usize {
+        self.shim.state().hung
+    }
+
     /// Cuts the power: from here on nothing is done and all fails. What may have survived is on the disk when the power
     /// is back.
     pub fn cut_power(&self) {
@@ -161,6 +176,7 @@ impl Liar {
 impl Drop for Liar {
     /// The kernel may hold the file for some milliseconds more than the process that was killed: it is let go then.
     fn drop(&mut self) {
+        self.shim.state().lies.hung = false;
         if let Err(error) = umount2(&self.image, MntFlags::MNT_DETACH) {
             eprintln!("{} stays mounted: {error}", self.image.display());
         }
@@ -181,12 +197,22 @@ impl Shim {
         result
     }
 
+    fn hang(&self) {
+        self.state().hung += 1;
+        let began = Instant::now();
+        while self.state().lies.hung && began.elapsed() < HANGING {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.state().hung -= 1;
+    }
+
     fn read(&self, offset: usize, size: usize) -> Result<Vec<u8>, Errno> {
         let (fate, [before, _]) = {
             let mut state = self.state();
             (state.read_fate(size), state.pauses())
         };
         thread::sleep(before);
+        self.hang();
         let state = self.state();
         let size = match fate {
             Fate::Fails(errno) => return Err(errno),

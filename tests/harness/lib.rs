@@ -10,6 +10,7 @@ pub mod guest;
 pub mod history;
 pub mod hostile;
 pub mod liar;
+pub mod loop_device;
 pub mod luks;
 pub mod memory_scan;
 pub mod meter;

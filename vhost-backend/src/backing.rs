@@ -1,11 +1,11 @@
 //! The image below a disk: opened, locked, judged against the daemon's record, and asked what it can do.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::FileExt,
+        unix::fs::{FileExt, FileTypeExt, MetadataExt},
     },
     path::Path,
 };
@@ -16,9 +16,9 @@ use images::{
 };
 use keyd_client::{
     DiskId,
-    message::{DiskRecord, Geometry, Holes},
+    message::{DiskRecord, Holes},
 };
-use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, statx};
+use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, major, minor, statx};
 use thiserror::Error;
 
 use crate::{
@@ -97,10 +97,10 @@ impl Backing {
     ) -> Result<Self, BackingError> {
         let image = ImageFile::open(path, access(read_only))?;
         let header = Header::read(&image);
-        Self::of(image, header, read_only, cache, queues)
+        Self::of(image, header, (read_only, cache, queues), can_punch)
     }
 
-    /// Opens an image that another process serves, to take its locks later.
+    /// Opens an image that another process serves, to take its locks later: nothing in it is changed.
     ///
     /// # Errors
     /// [`BackingError`].
@@ -112,15 +112,14 @@ impl Backing {
     ) -> Result<Self, BackingError> {
         let image = ImageFile::open_unlocked(path, access(read_only))?;
         let header = Header::look(&image);
-        Self::of(image, header, read_only, cache, queues)
+        Self::of(image, header, (read_only, cache, queues), may_punch)
     }
 
     fn of(
         image: ImageFile,
         header: Result<(Header, Recovery), HeaderError>,
-        read_only: bool,
-        cache: Cache,
-        queues: u16,
+        (read_only, cache, queues): (bool, Cache, u16),
+        can_punch: impl FnOnce(&File, u64) -> bool,
     ) -> Result<Self, BackingError> {
         let path = image.path();
         let (header, recovery) = header
@@ -218,13 +217,20 @@ impl Backing {
         Ok(())
     }
 
-    /// Compares the header with the daemon's record in all but the disk's length.
+    /// Compares the header with the daemon's record.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the field.
+    pub fn agrees(&self, record: &DiskRecord) -> Result<(), Mismatch> {
+        self.header.agrees_with(record).map(|_| ())
+    }
+
+    /// The same in all but the disk's length.
     ///
     /// # Errors
     /// [`Mismatch`] names the field.
     pub fn agrees_but_for_length(&self, record: &DiskRecord) -> Result<(), Mismatch> {
-        let geometry = Geometry { size: self.layout.size(), ..record.geometry };
-        self.header.agrees_with(&DiskRecord { geometry, ..record.clone() }).map(|_| ())
+        self.header.agrees_but_for_length(record)
     }
 
     /// Whether the image has room for a disk of `size` bytes by now. Its last sector is read: a block device has no
@@ -312,6 +318,26 @@ fn can_punch(file: &File, data_offset: u64) -> bool {
         return false;
     }
     fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, at, LEN).is_ok()
+}
+
+/// Whether holes can be punched in an image that is another process's. What is tried changes nothing in it: a hole far
+/// behind a file's end, where the image is not even if it grows at this moment. A block device has nothing there; of
+/// one the kernel tells whether it makes zeros by itself. (Once the locks are had it is too late to try: by then the
+/// lease thread may make no such call.)
+fn may_punch(file: &File, _: u64) -> bool {
+    const FAR: u64 = 1 << 30;
+    const LEN: u64 = 4096;
+    let Ok(metadata) = file.metadata() else { return false };
+    if metadata.file_type().is_block_device() {
+        let (major, minor) = (major(metadata.rdev()), minor(metadata.rdev()));
+        // A partition has its queue with its disk.
+        return ["queue", "../queue"].iter().any(|queue| {
+            let limit = format!("/sys/dev/block/{major}:{minor}/{queue}/write_zeroes_max_bytes");
+            fs::read_to_string(limit).is_ok_and(|bytes| bytes.trim() != "0")
+        });
+    }
+    let behind = metadata.len().next_multiple_of(LEN) + FAR;
+    fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, behind, LEN).is_ok()
 }
 
 /// Direct I/O wants its memory aligned.

@@ -7,8 +7,14 @@
 
 mod disk;
 mod fence;
+mod leave;
+mod survey;
+#[cfg(test)]
+mod tests;
+mod trouble;
 
 use std::{
+    ops::ControlFlow,
     os::fd::AsFd,
     path::PathBuf,
     sync::{Arc, Weak},
@@ -32,8 +38,14 @@ use crate::{
     backing::Backing,
     limits::{ATTACH_TIME, RECONNECT_TIME},
     mailbox::{Mailbox, Slot},
-    queue::command::{Command, QueueHandle},
+    queue::{
+        Shared,
+        command::{Command, QueueHandle},
+    },
 };
+use leave::Leaving;
+pub use survey::Surveyor;
+use trouble::Trouble;
 
 /// Why a key could not be had, or must not be used.
 #[derive(Debug, Error)]
@@ -63,21 +75,12 @@ pub enum LeaseError {
         "keyd's record of disk {0} has changed while it was served: stop the VM and attach again"
     )]
     RecordChanged(DiskId),
+    /// It does not say whether it is as long as the daemon's record.
+    #[error("the image does not answer: is the disk below hung?")]
+    ImageHangs,
     /// Waiting failed.
     #[error("waiting for keyd: {0}")]
     Poll(#[from] Errno),
-}
-
-impl LeaseError {
-    /// Whether another process has the disk.
-    #[must_use]
-    pub fn is_in_use(&self) -> bool {
-        match self {
-            Self::Daemon(ClientError::Refused(refusal)) => refusal.code == RefusalCode::InUse,
-            Self::Image(OpenError::InUse { .. } | OpenError::HeaderBusy(_)) => true,
-            _ => false,
-        }
-    }
 }
 
 /// Whom to ask for which key.
@@ -98,6 +101,13 @@ pub enum Duty {
     HaveDisk,
     /// The VM runs elsewhere from now on: let go of the disk.
     LetGo,
+    /// It was looked whether the image has room for a disk of `size` bytes.
+    Grow {
+        /// Bytes of the disk.
+        size: u64,
+        /// Whether there is room.
+        has_room: bool,
+    },
     /// The process ends.
     End,
 }
@@ -108,14 +118,23 @@ pub struct Keeper {
     source: Source,
     backing: Arc<Backing>,
     queues: Vec<QueueHandle>,
+    /// Whether a flush has failed.
+    shared: Arc<Shared>,
     /// Where it is said how many bytes the disk has now.
     sizes: Slot<u64>,
     /// Bytes of the disk that the queues take requests for.
     size: u64,
+    surveyor: Surveyor,
+    /// It has been asked, and has not answered.
+    surveying: bool,
+    /// Bytes that the disk has by the daemon, room or not.
+    wanted: u64,
     /// Whether the disk is, or is to be, this process's.
     has_disk: bool,
     /// Whether the image's locks are.
     has_locks: bool,
+    /// Whether it is here only because it cannot be let go.
+    leaving: Leaving,
     /// What the daemon said at the last attach; none before the first.
     terms: Option<Attached>,
     /// The connection, while there is one.
@@ -126,8 +145,8 @@ pub struct Keeper {
     key: Weak<XtsCipher>,
     retry_at: BootTime,
     retry_pause: Duration,
-    /// It was said that something is missing, and not yet that it is back.
-    complained: bool,
+    /// What was said to be missing, and not yet to be back.
+    trouble: Option<Trouble>,
 }
 
 /// Asks for the disk's key for the first time: the daemon's record, to judge the image by, and the key itself.
@@ -149,23 +168,30 @@ impl Keeper {
         source: Source,
         backing: Arc<Backing>,
         queues: Vec<QueueHandle>,
+        shared: Arc<Shared>,
         sizes: Slot<u64>,
+        surveyor: Surveyor,
     ) -> Self {
         Self {
             source,
             size: backing.layout().size(),
             backing,
             queues,
+            shared,
             sizes,
+            surveyor,
+            surveying: false,
+            wanted: 0,
             has_disk: false,
             has_locks: false,
+            leaving: Leaving::No,
             terms: None,
             lease: None,
             ends: BootTime::now(),
             key: Weak::new(),
             retry_at: BootTime::now(),
             retry_pause: RECONNECT_TIME.0,
-            complained: false,
+            trouble: None,
         }
     }
 
@@ -185,12 +211,8 @@ impl Keeper {
         loop {
             match self.wait(duties) {
                 Ok(Woken::Duty) => {
-                    for duty in duties.take() {
-                        match duty {
-                            Duty::HaveDisk => self.have_disk(),
-                            Duty::LetGo => self.let_go(),
-                            Duty::End => return self.end(),
-                        }
+                    if self.obey(&duties.take().collect::<Vec<_>>()).is_break() {
+                        return self.end();
                     }
                 }
                 Ok(Woken::Daemon) => self.hear(),
@@ -199,6 +221,21 @@ impl Keeper {
             }
             self.tend();
         }
+    }
+
+    /// Does what came at one time.
+    fn obey(&mut self, duties: &[Duty]) -> ControlFlow<()> {
+        for (at, duty) in duties.iter().enumerate() {
+            match *duty {
+                Duty::HaveDisk => self.have_disk(),
+                // A VM that is back already has requests on their way.
+                Duty::LetGo if duties[at..].contains(&Duty::HaveDisk) => {}
+                Duty::LetGo => self.let_go(),
+                Duty::Grow { size, has_room } => self.grow(size, has_room),
+                Duty::End => return ControlFlow::Break(()),
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     fn wait(&self, duties: &Mailbox<Duty>) -> Result<Woken, LeaseError> {
@@ -224,6 +261,7 @@ impl Keeper {
     fn next_duty(&self) -> Option<BootTime> {
         let duty = self.lease.as_ref().map_or(self.retry_at, Lease::renew_at);
         let duty = if self.holds_key() { duty.min(self.ends) } else { duty };
+        let duty = if let Leaving::Later(at) = self.leaving { duty.min(at) } else { duty };
         self.has_disk.then_some(duty)
     }
 
@@ -247,6 +285,8 @@ impl Keeper {
             Ok((Event::Revoked { reason, on_revoke }, _)) => {
                 self.fence_and_report(&reason, on_revoke)
             }
+            // Who has no VM any more wants no key.
+            Ok((Event::Granted | Event::Reclaimed, _)) if self.leaving != Leaving::No => Ok(()),
             Ok((Event::Granted, _)) => lease.reclaim().map_err(LeaseError::from),
             Ok((Event::Reclaimed, Some(dek))) => {
                 self.ends = lease.ends();
@@ -258,7 +298,7 @@ impl Keeper {
                 Ok(())
             }
             Ok((Event::Grown { size }, _)) => {
-                self.grow(size);
+                self.survey(size);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -270,6 +310,7 @@ impl Keeper {
 
     /// Does what is due by the clock.
     fn tend(&mut self) {
+        self.tend_leaving();
         if self.holds_key() && self.ends.remaining().is_zero() {
             self.fence("nothing heard from keyd for the length of a lease", self.reaction());
             // What this connection brings from now on belongs to a lease that is over.
@@ -289,12 +330,13 @@ impl Keeper {
     /// The daemon, or the disk, is not to be had for now. The key stays until its lease ends; then it goes, heard or
     /// not.
     fn lose(&mut self, error: &LeaseError) {
-        if self.lease.take().is_some() || !self.complained {
-            let what =
-                if error.is_in_use() { "the disk is not free" } else { "keyd is out of reach" };
-            eprintln!("vhost-backend: {what}: {error}; trying again");
+        let trouble = Trouble::of(error);
+        if self.lease.take().is_some()
+            || self.trouble.is_none_or(|before| before.what != trouble.what)
+        {
+            eprintln!("vhost-backend: {}: {error}; trying again", trouble.what);
         }
-        self.complained = true;
+        self.trouble = Some(trouble.after(self.trouble));
         self.retry_at = BootTime::now().after(self.retry_pause);
         self.retry_pause = (self.retry_pause * 2).min(RECONNECT_TIME.1);
     }
@@ -323,16 +365,20 @@ impl Keeper {
         };
         self.check_same_disk(&terms.record)?;
         let size = terms.record.geometry.size;
+        if self.holds_key() {
+            self.survey(size);
+        } else {
+            self.grow_at_once(size, lease.ends().remaining())?;
+        }
         self.ends = lease.ends();
         (self.lease, self.terms) = (Some(lease), Some(terms));
         self.retry_pause = RECONNECT_TIME.0;
-        if std::mem::take(&mut self.complained) {
-            eprintln!("vhost-backend: keyd is back");
+        if let Some(trouble) = self.trouble.take() {
+            eprintln!("vhost-backend: {}", trouble.end());
         }
-        self.grow(size);
         match dek {
-            // The queues still have the same key.
-            Some(_) if self.holds_key() => Ok(()),
+            // The queues still have the same key, or nobody wants it.
+            Some(_) if self.holds_key() || self.leaves() => Ok(()),
             Some(dek) => self.hand_out(dek),
             None => {
                 let reaction = self.reaction();

@@ -202,7 +202,7 @@ impl<D: Disk> Queue<D> {
                     }
                     let _ = reply.send(());
                 }
-                Command::Grow(capacity, reply) => {
+                Command::SetCapacity(capacity, reply) => {
                     self.parts.can.capacity = capacity;
                     let _ = reply.send(());
                 }
@@ -232,7 +232,7 @@ impl<D: Disk> Queue<D> {
         {
             self.parts.sealer.drop_key();
             let held = self.held();
-            self.gate.confirm(self.last_io, held);
+            self.gate.confirm(self.last_io, held, self.parts.disk.in_flight() == 0);
         }
         if self.gate.is_failing() {
             self.end_waiting(Held::Fail);

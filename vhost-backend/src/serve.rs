@@ -31,9 +31,9 @@ use crate::{
         uring::{self, Uring},
     },
     inherit::inherited,
-    lease::{self, Duty, Keeper, LeaseError, Source},
+    lease::{self, Duty, Keeper, LeaseError, Source, Surveyor},
     limits::{TAKE_OVER_PAUSE, TAKE_OVER_TIME, files_wanted},
-    mailbox::{Slot, mailbox},
+    mailbox::{Mailbox, mailbox},
     memory::cut,
     queue::{
         Parts, Queue, Shared,
@@ -79,11 +79,14 @@ pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Call>) -> Result<()>
         threads.push(thread);
     }
     let (grown, sizes) = mailbox()?;
-    let mut keeper = Keeper::new(source, backing.clone(), queues.clone(), grown);
+    let (duties, orders) = mailbox()?;
+    let surveyor = Surveyor::start(backing.clone(), duties.clone())?;
+    let mut keeper =
+        Keeper::new(source, backing.clone(), queues.clone(), shared.clone(), grown, surveyor);
     if let Some(attached) = attached {
         keeper.hold(attached)?;
     }
-    let (duties, keeper_thread) = start_keeper(keeper)?;
+    let keeper_thread = start_keeper(keeper, orders)?;
     has_files_left(config.queues, &backing)?;
     // Before: it asks the file system.
     let description = backing.description(kind);
@@ -304,13 +307,12 @@ fn run_queue(number: u16, queue: Queue<Engine>) {
 }
 
 /// Starts the lease thread. What a thread asks of the system as it begins is behind it when this returns.
-fn start_keeper(keeper: Keeper) -> io::Result<(Slot<Duty>, JoinHandle<()>)> {
-    let (slot, duties) = mailbox()?;
+fn start_keeper(keeper: Keeper, duties: Mailbox<Duty>) -> io::Result<JoinHandle<()>> {
     let (runs, begun) = mpsc::channel();
     let thread = thread::Builder::new().name("lease".into()).spawn(move || {
         let _ = runs.send(());
         keeper.run(&duties);
     })?;
     let _ = begun.recv();
-    Ok((slot, thread))
+    Ok(thread)
 }

@@ -123,20 +123,20 @@ fn run_create(cli: &Cli, args: &Create) -> Done {
         dense: args.dense,
         force: args.force,
     };
-    let record = create(&cli.socket, &options, &mut progress())?;
+    let record = create(&cli.socket, &options, &mut progress("filled"))?;
     println!("{}", record.id);
     Ok(())
 }
 
 fn run_resize(cli: &Cli, args: &ResizeArgs) -> Done {
-    let status = resize(&args.path, args.size, &cli.socket)?;
+    let status = resize(&args.path, args.size, &cli.socket, &mut progress("zeroed"))?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&status)?);
         return Ok(());
     }
     println!("disk {} has {} now", status.record.id, size::show(status.record.geometry.size));
     for holder in &status.holders {
-        println!("process {} was told", holder.pid);
+        println!("process {} serves it; its log says when its guest sees it", holder.pid);
     }
     Ok(())
 }
@@ -156,7 +156,7 @@ fn sector_size(text: &str) -> Result<SectorSize, &'static str> {
 }
 
 /// A bar on a terminal, a line every few seconds elsewhere.
-fn progress() -> impl FnMut(u64, u64) {
+fn progress(what: &'static str) -> impl FnMut(u64, u64) {
     const EVERY: Duration = Duration::from_secs(5);
     let template = "{bar:40} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
     let bar = ProgressBar::new(0);
@@ -171,7 +171,7 @@ fn progress() -> impl FnMut(u64, u64) {
             bar.set_position(done);
         } else if done == total || last.elapsed() > EVERY {
             last = Instant::now();
-            eprintln!("filled {} of {}", size::show(done), size::show(total));
+            eprintln!("{what} {} of {}", size::show(done), size::show(total));
         }
     }
 }

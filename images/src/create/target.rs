@@ -8,13 +8,12 @@ use std::{
 };
 
 use keyd_client::message::{DiskRecord, Holes};
-use rustix::fs::{FallocateFlags, fallocate};
 use tempfile::NamedTempFile;
 
 use super::{CreateError, Options};
 use crate::{
     limits::{DATA_OFFSET, FILL_PIECE_LEN},
-    storage::{Access, ImageFile, Storage},
+    storage::{Access, ImageFile, Storage, zeros},
 };
 
 /// A place that was found fit.
@@ -95,7 +94,10 @@ impl Target {
                     Holes::Zeros => end,
                     Holes::None => record.geometry.data_offset,
                 };
-                zero(&image, blank)?;
+                zeros::write(image.file(), 0..blank).map_err(|source| CreateError::NotZeroed {
+                    path: image.path().to_owned(),
+                    source,
+                })?;
                 Ok(Draft::Device(image))
             }
         }
@@ -189,15 +191,6 @@ fn directory_of(path: &Path) -> &Path {
         Some(directory) if directory != Path::new("") => directory,
         _ => Path::new("."),
     }
-}
-
-/// Zeros from the start of a block device on: by its own means if it has any, else by writing (blkdev_fallocate).
-fn zero(image: &ImageFile, len: u64) -> Result<(), CreateError> {
-    let keep = FallocateFlags::KEEP_SIZE;
-    let by_device = fallocate(image, FallocateFlags::PUNCH_HOLE | keep, 0, len);
-    by_device.or_else(|_| fallocate(image, FallocateFlags::ZERO_RANGE | keep, 0, len)).map_err(
-        |errno| CreateError::NotZeroed { path: image.path().to_owned(), source: errno.into() },
-    )
 }
 
 fn system(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CreateError {

@@ -53,6 +53,15 @@ impl Header {
         Ok(by_record.unwrap_or(layout))
     }
 
+    /// Compares everything but the length.
+    ///
+    /// # Errors
+    /// [`Mismatch`] names the first field that differs.
+    pub fn agrees_but_for_length(&self, record: &DiskRecord) -> Result<(), Mismatch> {
+        let geometry = Geometry { size: self.layout().size(), ..record.geometry };
+        self.agrees_with(&DiskRecord { geometry, ..record.clone() }).map(|_| ())
+    }
+
     /// The data area of a disk of `size` bytes, if the image can be one that grows. A disk grows in an order in which
     /// each step is less than the next: the image becomes longer, then the daemon's record, last the length that a
     /// header may state. Between the steps the record is the smaller one, or the stated length is; an image that ends

@@ -1,5 +1,5 @@
-//! A daemon in a thread, just big enough for `image create`: it makes a record with a known key, and misbehaves on
-//! request.
+//! A daemon in a thread, just big enough for `image create` and `image resize`: it makes a record with a known key, and
+//! misbehaves on request.
 
 use std::{
     io,
@@ -29,6 +29,8 @@ pub(crate) enum Manner {
     SendsAnotherKey,
     RevokesAtOnce,
     RefusesAttach,
+    RefusesGrowth,
+    DiesGrowing,
 }
 
 /// A running daemon. It ends with the test process.
@@ -80,7 +82,9 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>, manner: Manner) {
             verb("create");
             make(state, geometry)
         }
-        Request::Disk(DiskRequest::Confirm { .. }) if manner == Manner::Good => {
+        Request::Disk(DiskRequest::Confirm { .. })
+            if [Manner::Good, Manner::RefusesGrowth, Manner::DiesGrowing].contains(&manner) =>
+        {
             verb("confirm");
             Reply::Done
         }
@@ -95,6 +99,23 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>, manner: Manner) {
             Reply::Done
         }
         Request::Disk(DiskRequest::Show { .. }) => Reply::Disk(Box::new(status(state))),
+        Request::Disk(DiskRequest::Grow { dry_run: true, .. })
+            if manner == Manner::RefusesGrowth =>
+        {
+            refused("no growth today")
+        }
+        Request::Disk(DiskRequest::Grow { dry_run: true, .. }) => {
+            verb("rehearse");
+            Reply::Disk(Box::new(status(state)))
+        }
+        Request::Disk(DiskRequest::Grow { size, .. }) => {
+            verb("grow");
+            state.lock().unwrap().record.as_mut().unwrap().geometry.size = size;
+            if manner == Manner::DiesGrowing {
+                return;
+            }
+            Reply::Disk(Box::new(status(state)))
+        }
         Request::Attach { .. } if manner == Manner::RefusesAttach => refused("not for you"),
         Request::Attach { .. } => {
             verb("attach");

@@ -166,6 +166,8 @@ impl Lease {
             && let Some(asked) = self.asked.take()
         {
             self.ends = end(asked, self.length);
+            // A lease that has become shorter may be over before the time that the longer one left for the next.
+            self.renew_at = self.renew_at.min(asked.after(self.length / RENEWALS_PER_LEASE));
         }
         Ok((event, dek))
     }
@@ -183,5 +185,27 @@ fn end(asked: BootTime, length: Duration) -> BootTime {
 impl AsFd for Lease {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_that_is_shortened_is_renewed_in_its_own_time() {
+        let (stream, mut daemon) = UnixStream::pair().unwrap();
+        let (long, short) = (Duration::from_secs(600), Duration::from_secs(60));
+        let now = BootTime::now();
+        let (ends, renew_at) = (end(now, long), now);
+        let mut lease = Lease { stream, length: long, asked: None, ends, renew_at };
+        lease.renew().unwrap();
+        assert!(lease.renew_at() >= now.after(long / RENEWALS_PER_LEASE));
+        let lease_ms = short.as_millis() as u64;
+        wire::send(&mut daemon, &Event::Renewed { lease_ms }, None).unwrap();
+        lease.receive().unwrap();
+        let asked = BootTime::now();
+        assert!(lease.ends() <= end(asked, short));
+        assert!(lease.renew_at() <= asked.after(short / RENEWALS_PER_LEASE));
     }
 }

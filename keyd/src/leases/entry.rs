@@ -82,8 +82,9 @@ impl Entry {
         self.granted = false;
     }
 
+    /// What is told after two commits may come in any order: a disk never becomes shorter.
     pub(super) fn grow(&mut self, size: u64) {
-        self.grown = Some(size);
+        self.grown = self.grown.max(Some(size));
         if self.stage != Stage::Attaching {
             self.tell_growth();
         }

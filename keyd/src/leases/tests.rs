@@ -258,7 +258,9 @@ fn holders_of_a_disk_hear_that_it_has_grown() {
 
     leases.end(peer.lease, LeaseOver::HungUp);
     let mut parked = entered(&leases, claim(disk, false)).unwrap();
+    // Announcements come after their commits, in any order.
     leases.grown(disk, 10);
+    leases.grown(disk, 9);
     assert_eq!(leases.park(parked.lease, &Event::Granted), HandOver::Done);
     assert_eq!(heard(&mut parked).unwrap().0, Event::Granted);
     assert_eq!(heard(&mut parked).unwrap().0, Event::Grown { size: 10 });

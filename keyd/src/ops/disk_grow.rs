@@ -8,7 +8,8 @@ use crate::{
     auth::{Permit, op},
     core::Core,
     error::{Failure, Refused},
-    store::View,
+    model::disk::Disk,
+    store::{Txn, View},
 };
 
 /// Grows a disk to `size` bytes; its maker or an administrator does. Its holders hear of it after the commit.
@@ -22,15 +23,43 @@ pub fn run(
     size: u64,
 ) -> Result<DiskStatus, Failure> {
     let grown = core.store.commit(|txn| {
-        let (disk, _) = txn.disk_and_set(id)?;
-        if disk.maker != permit.caller().principal && !permit.administrator() {
-            return Err(Refused::NotYours(id).into());
-        }
-        let detail = format!("from={} to={size}", disk.geometry.size);
-        let disk = disk.grown(size)?;
+        let (before, disk) = grown(txn, &permit, id, size)?;
         txn.replace_disk(&disk)?;
+        let detail = format!("from={} to={size}", before.geometry.size);
         Ok((status::disk(core, txn, &disk)?, permit.entry(id).detail(detail)))
     })?;
     core.leases.grown(id, size);
     Ok(grown)
+}
+
+/// Says whether a disk may grow to `size` bytes, and what it is now: who asks changes the image by the answer. It waits
+/// for a commit that is under way, so no growth that was asked for before comes after it.
+///
+/// # Errors
+/// As [`run`].
+pub fn rehearse(
+    core: &Core,
+    permit: &Permit<op::DiskGrow>,
+    id: DiskId,
+    size: u64,
+) -> Result<DiskStatus, Failure> {
+    core.store.rehearse(|txn| {
+        let (before, _) = grown(txn, permit, id, size)?;
+        Ok(status::disk(core, txn, &before)?)
+    })
+}
+
+/// The disk as it is, and as it is to be.
+fn grown(
+    txn: &Txn<'_>,
+    permit: &Permit<op::DiskGrow>,
+    id: DiskId,
+    size: u64,
+) -> Result<(Disk, Disk), Failure> {
+    let (disk, _) = txn.disk_and_set(id)?;
+    if disk.maker != permit.caller().principal && !permit.administrator() {
+        return Err(Refused::NotYours(id).into());
+    }
+    let grown = disk.clone().grown(size)?;
+    Ok((disk, grown))
 }

@@ -34,9 +34,11 @@ impl Service {
             DiskRequest::Abandon { id } => {
                 self.act(by, None, id, |permit| ops::disk_abandon::run(core, permit, id))?
             }
-            DiskRequest::Grow { id, size } => {
-                let disk =
-                    self.act(by, None, id, |permit| ops::disk_grow::run(core, permit, id, size))?;
+            DiskRequest::Grow { id, size, dry_run } => {
+                let disk = self.act(by, None, id, |permit| match dry_run {
+                    true => ops::disk_grow::rehearse(core, &permit, id, size),
+                    false => ops::disk_grow::run(core, permit, id, size),
+                })?;
                 Reply::Disk(Box::new(disk))
             }
             DiskRequest::Move { id, des } => {

@@ -20,15 +20,26 @@ impl Keeper {
         reason: &str,
         reaction: Reaction,
     ) -> Result<(), LeaseError> {
-        let report = self.fence(reason, reaction);
+        let report = self.fence(reason, reaction).report();
         match &mut self.lease {
             Some(lease) => Ok(lease.fenced(report)?),
             None => Ok(()),
         }
     }
 
-    /// Takes the key away from every queue. When this returns no copy of it is left, or the process is gone.
-    pub(super) fn fence(&mut self, reason: &str, reaction: Reaction) -> FenceReport {
+    /// Takes the key away from every queue, and says so. When this returns no copy of it is left, or the process is
+    /// gone.
+    pub(super) fn fence(&mut self, reason: &str, reaction: Reaction) -> Fence {
+        let fence = self.take_key(reaction);
+        let report = fence.report();
+        eprintln!(
+            "vhost-backend: fenced in {} us, {} requests held: {reason}",
+            report.took_us, report.held
+        );
+        fence
+    }
+
+    pub(super) fn take_key(&mut self, reaction: Reaction) -> Fence {
         let (ordered, began) = (SystemTime::now(), Instant::now());
         let (reply, replies) = mpsc::channel();
         for queue in &self.queues {
@@ -46,12 +57,7 @@ impl Keeper {
         if self.holds_key() {
             die("the key is still held after every queue has let go");
         }
-        let report = report(ordered, began, &queues);
-        eprintln!(
-            "vhost-backend: fenced in {} us, {} requests held: {reason}",
-            report.took_us, report.held
-        );
-        report
+        Fence { ordered, began, queues }
     }
 }
 
@@ -62,15 +68,29 @@ fn die(why: &str) -> ! {
     std::process::exit(1)
 }
 
-fn report(ordered: SystemTime, began: Instant, queues: &[Fenced]) -> FenceReport {
-    let dropped = queues.iter().map(|queue| queue.key_dropped).max().unwrap_or(began);
-    let took = dropped.duration_since(began);
-    FenceReport {
-        ordered: unix_millis(ordered),
-        last_io: queues.iter().filter_map(|queue| queue.last_io).max().map(unix_millis),
-        wiped: unix_millis(ordered + took),
-        took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        held: queues.iter().map(|queue| queue.held).sum(),
+/// How a fence went.
+pub(super) struct Fence {
+    ordered: SystemTime,
+    began: Instant,
+    queues: Vec<Fenced>,
+}
+
+impl Fence {
+    /// Whether nothing is at the disk any more.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.queues.iter().all(|queue| queue.at_rest)
+    }
+
+    fn report(&self) -> FenceReport {
+        let dropped = self.queues.iter().map(|queue| queue.key_dropped).max().unwrap_or(self.began);
+        let took = dropped.duration_since(self.began);
+        FenceReport {
+            ordered: unix_millis(self.ordered),
+            last_io: self.queues.iter().filter_map(|queue| queue.last_io).max().map(unix_millis),
+            wiped: unix_millis(self.ordered + took),
+            took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            held: self.queues.iter().map(|queue| queue.held).sum(),
+        }
     }
 }
 

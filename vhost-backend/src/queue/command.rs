@@ -41,8 +41,8 @@ pub enum Command {
     SetMemory(Arc<GuestMemoryMmap>, mpsc::Sender<()>),
     /// Mark what is written to guest memory here from now on; the answer says that it is so.
     SetLog(Option<Log>, mpsc::Sender<()>),
-    /// The disk has so many bytes now; the answer says that requests behind its old end are taken.
-    Grow(u64, mpsc::Sender<()>),
+    /// The disk has so many bytes now; the answer says that requests for all of them are taken, and no others.
+    SetCapacity(u64, mpsc::Sender<()>),
     /// The key is gone: fence.
     Fence(Reaction, FenceReply),
     /// Here is the key: go on.
@@ -81,6 +81,8 @@ pub struct Fenced {
     pub key_dropped: Instant,
     /// Requests held: waiting in the ring, or taken and unanswered.
     pub held: u64,
+    /// Whether nothing of the queue's is at the disk any more: a fence waits for that only so long.
+    pub at_rest: bool,
 }
 
 /// The other threads' end of a queue.

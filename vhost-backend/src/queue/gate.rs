@@ -52,10 +52,10 @@ impl Gate {
         self.replies.clear();
     }
 
-    /// The key has been let go: confirms the fence.
-    pub fn confirm(&mut self, last_io: Option<SystemTime>, held: u64) {
+    /// The key has been let go: confirms the fence. `at_rest`: nothing is at the disk any more.
+    pub fn confirm(&mut self, last_io: Option<SystemTime>, held: u64, at_rest: bool) {
         self.state = State::Closed;
-        let fenced = Fenced { last_io, key_dropped: Instant::now(), held };
+        let fenced = Fenced { last_io, key_dropped: Instant::now(), held, at_rest };
         self.replies.drain(..).for_each(|reply| {
             let _ = reply.send(fenced);
         });
@@ -121,7 +121,7 @@ mod tests {
         gate.close(Reaction::Park, reply.clone());
         gate.close(Reaction::Park, reply);
         assert!(gate.is_draining() && !gate.lets_requests_in());
-        gate.confirm(None, 3);
+        gate.confirm(None, 3, true);
         assert_eq!(confirmed.try_iter().map(|fenced| fenced.held).collect::<Vec<_>>(), [3, 3]);
         assert!(!gate.is_draining() && !gate.lets_requests_in());
     }
@@ -131,7 +131,7 @@ mod tests {
         let mut gate = Gate::default();
         gate.close(Reaction::Fail, mpsc::channel().0);
         assert!(!gate.is_failing());
-        gate.confirm(None, 0);
+        gate.confirm(None, 0, true);
         assert!(gate.is_failing() && gate.lets_requests_in() && !gate.is_open());
         gate.open();
         assert!(!gate.is_failing() && gate.is_open());

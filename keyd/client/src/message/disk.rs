@@ -172,6 +172,9 @@ pub enum DiskRequest {
         id: DiskId,
         /// Length of the data area, bytes.
         size: u64,
+        /// Only say whether it may grow so, and what it is now.
+        #[serde(default)]
+        dry_run: bool,
     },
     /// Move a disk to another DES, while it runs.
     Move {

@@ -226,8 +226,12 @@ fn only_a_disk_that_may_grow_grows() {
     let disk = daemon.make_disk("s");
     let before = daemon.disk(disk).record;
     let size = before.geometry.size;
-    let grow = |id, size| DiskRequest::Grow { id, size };
+    let grow = |id, size| DiskRequest::Grow { id, size, dry_run: false };
+    let rehearse = |id, size| DiskRequest::Grow { id, size, dry_run: true };
     let mut holder = daemon.attach(disk);
+    let Reply::Disk(rehearsed) = daemon.ask(rehearse(disk, size + 8192)) else { panic!() };
+    assert_eq!((&rehearsed.record, &daemon.disk(disk).record), (&before, &before), "as it is");
+    assert!(daemon.records("disk-grow").is_empty());
     daemon.ask(grow(disk, size + 4096));
     holder.expect(&Event::Grown { size: size + 4096 });
     let after = daemon.disk(disk).record;
@@ -255,8 +259,10 @@ fn only_a_disk_that_may_grow_grows() {
         (unconfirmed, size + 8192, "not confirmed yet"),
         (DiskId::random(), size + 8192, "no disk"),
     ] {
-        let refused = daemon.refused(grow(id, size));
-        assert!(refused.message.contains(words), "{words}: {}", refused.message);
+        for request in [grow(id, size), rehearse(id, size)] {
+            let refused = daemon.refused(request);
+            assert!(refused.message.contains(words), "{words}: {}", refused.message);
+        }
     }
     // A record that goes further than its image makes a disk that nobody can attach: not for everybody.
     let (principal, permissions) = (Principal::User(7), all(&[Permission::CreateDisk]));

@@ -1,0 +1,94 @@
+//! The disk is let go when its VM has left, unless that would lose something: what is at the disk has to end, and what
+//! the guest was told is written has to be there.
+
+use std::sync::atomic::Ordering;
+
+use keyd_client::{lease::BootTime, message::Reaction};
+
+use super::Keeper;
+use crate::limits::RECONNECT_TIME;
+
+/// Whether the disk is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leaving {
+    /// The VM runs here, or the disk is not here at all.
+    No,
+    /// Something of the VM that has left is at the disk yet: looked at again at this time.
+    Later(BootTime),
+    /// What was answered may not be on the disk: it stays here until somebody decides.
+    Never,
+}
+
+impl Keeper {
+    /// Lets go of the key, the lease and the image, in this order: who has the image's locks finds everything that was
+    /// answered here, also on another host.
+    pub(super) fn let_go(&mut self) {
+        if self.has_disk && !self.leaves() {
+            let fence = self.fence("the VM has left", Reaction::Park);
+            if !fence.is_at_rest() {
+                eprintln!(
+                    "vhost-backend: the VM has left, and its last operations are still at the disk: it is let go when they have ended"
+                );
+            }
+            self.leave(fence.is_at_rest());
+        }
+    }
+
+    /// Lets go of the key before the lease: a queue that could not be stopped must not go on with a key that the daemon
+    /// believes to be nobody's.
+    pub(super) fn end(mut self) {
+        if self.holds_key() {
+            self.fence("the process ends", Reaction::Park);
+        }
+    }
+
+    /// Looks once more whether the disk can be let go, when it is time.
+    pub(super) fn tend_leaving(&mut self) {
+        if let Leaving::Later(at) = self.leaving
+            && at.remaining().is_zero()
+        {
+            let at_rest = self.take_key(Reaction::Park).is_at_rest();
+            self.leave(at_rest);
+        }
+    }
+
+    /// Whether the VM has left, and the disk is here yet.
+    pub(super) fn leaves(&self) -> bool {
+        self.leaving != Leaving::No
+    }
+
+    fn leave(&mut self, at_rest: bool) {
+        if !at_rest {
+            self.leaving = Leaving::Later(BootTime::now().after(RECONNECT_TIME.1));
+            return;
+        }
+        if !self.is_durable() {
+            // Elsewhere nobody would hear of it: the next flush there ends well.
+            self.leaving = Leaving::Never;
+            eprintln!(
+                "vhost-backend: what the guest was told is written may not be on the disk, so the disk is not let go: resume the VM here, where its flushes fail, or end this process to accept the loss"
+            );
+            return;
+        }
+        self.lease = None;
+        if let Err(error) = self.backing.unlock() {
+            eprintln!("vhost-backend: unlocking the image: {error}");
+        }
+        (self.has_disk, self.has_locks) = (false, false);
+        (self.leaving, self.trouble) = (Leaving::No, None);
+        eprintln!("vhost-backend: the disk is free for the VM's next process");
+    }
+
+    /// Makes durable what was answered. A failure is one for good: the kernel may have dropped what it could not write.
+    fn is_durable(&self) -> bool {
+        let poisoned = &self.shared.poisoned;
+        if !self.source.read_only
+            && !poisoned.load(Ordering::Relaxed)
+            && let Err(error) = self.backing.data(0).sync_data()
+        {
+            eprintln!("vhost-backend: making the image durable: {error}: check the disk below");
+            poisoned.store(true, Ordering::Relaxed);
+        }
+        self.source.read_only || !poisoned.load(Ordering::Relaxed)
+    }
+}

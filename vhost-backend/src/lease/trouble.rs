@@ -1,0 +1,99 @@
+//! Why the disk is not to be had, for people: who has to be looked for is not always the daemon.
+
+use images::OpenError;
+use keyd_client::{ClientError, message::RefusalCode};
+
+use super::LeaseError;
+
+impl LeaseError {
+    /// Whether another process has the disk.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Self::Daemon(ClientError::Refused(refusal)) => refusal.code == RefusalCode::InUse,
+            Self::Image(OpenError::InUse { .. } | OpenError::HeaderBusy(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Something was said to be missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// In a few words.
+    pub(super) what: &'static str,
+    /// Whether the daemon was, at any time since all was well.
+    keyd: bool,
+}
+
+impl Trouble {
+    pub(super) fn of(error: &LeaseError) -> Self {
+        let keyd = matches!(
+            error,
+            LeaseError::Daemon(ClientError::Unreachable { .. } | ClientError::Wire(_))
+                | LeaseError::Wire(_)
+        );
+        let what = match error {
+            _ if keyd => "keyd is out of reach",
+            _ if error.is_in_use() => "the disk is not free",
+            LeaseError::Daemon(ClientError::Refused(_)) => "keyd refuses the disk",
+            LeaseError::Image(_) => "the image cannot be locked",
+            _ => "the disk cannot be served",
+        };
+        Self { what, keyd }
+    }
+
+    /// This, after another that has not ended.
+    pub(super) fn after(self, before: Option<Self>) -> Self {
+        Self { keyd: self.keyd || before.is_some_and(|before| before.keyd), ..self }
+    }
+
+    /// That it has ended.
+    pub(super) fn end(self) -> &'static str {
+        if self.keyd { "keyd is back" } else { "the disk is here now" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use keyd_client::{DiskId, message::Refusal, wire::WireError};
+
+    use super::*;
+
+    fn refused(code: RefusalCode) -> LeaseError {
+        ClientError::Refused(Refusal { code, message: String::new() }).into()
+    }
+
+    #[test]
+    fn only_a_daemon_that_is_not_heard_is_out_of_reach() {
+        let path = || "d".into();
+        let lost = || io::Error::from(io::ErrorKind::ConnectionReset);
+        let id = DiskId::random();
+        for (error, what) in [
+            (ClientError::Unreachable { path: path(), source: lost() }.into(), "out of reach"),
+            (WireError::Io(lost()).into(), "out of reach"),
+            (ClientError::Wire(WireError::Io(lost())).into(), "out of reach"),
+            (refused(RefusalCode::InUse), "not free"),
+            (OpenError::InUse { path: path(), pid: None }.into(), "not free"),
+            (refused(RefusalCode::Conflict), "refuses"),
+            (OpenError::Lock { path: path(), source: lost() }.into(), "locked"),
+            (LeaseError::RecordChanged(id), "cannot be served"),
+            (LeaseError::WrongKey(id), "cannot be served"),
+            (LeaseError::ImageHangs, "cannot be served"),
+        ] {
+            let trouble = Trouble::of(&error);
+            assert!(trouble.what.contains(what), "{error}: {}", trouble.what);
+            assert_eq!(trouble.end().contains("keyd"), what == "out of reach", "{error}");
+        }
+    }
+
+    #[test]
+    fn a_daemon_that_was_away_is_back_whatever_came_after_it() {
+        let lost = Trouble::of(&LeaseError::Wire(WireError::Io(io::ErrorKind::Other.into())));
+        let in_use = Trouble::of(&refused(RefusalCode::InUse));
+        assert_eq!(in_use.after(Some(lost)).end(), "keyd is back");
+        assert_eq!(in_use.after(Some(in_use)).end(), "the disk is here now");
+    }
+}
