@@ -57,9 +57,7 @@ fn small_disk(kind: &str, size: &str) -> (World, SmallFs) {
 /// Loads the disk until every request under way waits for space.
 fn exhaust(drill: &mut Drill) {
     let deadline = Instant::now() + PATIENCE;
-    while drill.load_for(Duration::from_secs(1)).right > 0
-        || count(&drill.backend, IS_FULL) == 0
-    {
+    while drill.load_for(Duration::from_secs(1)).right > 0 || count(&drill.backend, IS_FULL) == 0 {
         assert!(Instant::now() < deadline, "there is space enough");
     }
 }
