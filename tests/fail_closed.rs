@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use system_tests::{
     audit,
     drill::{Drill, SIZE},
-    process::eventually,
+    process::{PATIENCE, eventually},
     relay::{Blocked, Relay},
     world::{TERMS, World},
 };
@@ -161,6 +161,33 @@ fn a_daemon_that_is_back_within_the_lease_is_not_noticed() {
     let answers = drill.load_for(Duration::from_secs(4));
     assert!(answers.right > 100);
     assert!(!drill.backend.said().contains("fenced"), "{}", drill.backend.said());
+}
+
+/// It takes longer than the first attempt to attach anew may take: a second that may take longer finds it.
+#[test]
+fn a_daemon_that_takes_seconds_for_an_answer_halts_no_disk_but_by_a_revocation() {
+    const SLOWNESS: Duration = Duration::from_millis(1200);
+    let world = World::new();
+    world.make_set("d", EncryptionType::CustomerKey, Terms { lease_ms: 15_000, ..TERMS });
+    let _ = world.make_disk("d", SIZE, "");
+    let relay = Relay::start(&world.path("slow.sock"), &world.socket());
+    relay.slow_down(SLOWNESS);
+    let backend = world.start_backend_to(&world.path("slow.sock"), "d", "");
+    let mut drill = Drill::of(&world, "d", 8, backend);
+    // Over the first renewal.
+    assert!(drill.load_for(Duration::from_secs(6)).right > 100);
+    relay.hang_up();
+    let deadline = Instant::now() + PATIENCE;
+    while !drill.backend.said().contains("keyd is back") {
+        assert!(drill.load_for(Duration::from_millis(500)).right > 0 && Instant::now() < deadline);
+    }
+    assert!(!drill.backend.said().contains("fenced"), "{}", drill.backend.said());
+    let (_, ()) = drill.halt(|| world.disable("d"));
+    drill.assert_halted();
+    world.enable("d");
+    drill.assert_running();
+    drill.assert_intact();
+    assert!(drill.backend.terminate().success());
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Somebody in the middle: a socket that passes everything on to another, until it is told to swallow one way, or both,
-//! or to hang up. What a network partition is to two hosts.
+//! or to hang up. What a network partition is to two hosts; and, told to take its time, what a busy one is.
 
 use std::{
     io::{Read, Write},
@@ -8,6 +8,7 @@ use std::{
     path::Path,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
+    time::Duration,
 };
 
 /// What is swallowed: held back, and delivered once the way is free again.
@@ -22,6 +23,7 @@ pub struct Blocked {
 #[derive(Debug, Default)]
 struct State {
     blocked: Blocked,
+    slowness: Duration,
     streams: Vec<UnixStream>,
     closed: bool,
 }
@@ -40,6 +42,9 @@ impl Shared {
         while is_blocked(state.blocked) && !state.closed {
             state = self.1.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+        let slowness = state.slowness;
+        drop(state);
+        thread::sleep(slowness);
     }
 }
 
@@ -73,6 +78,11 @@ impl Relay {
     pub fn block(&self, blocked: Blocked) {
         self.0.lock().blocked = blocked;
         self.0.1.notify_all();
+    }
+
+    /// From now on each piece takes this time.
+    pub fn slow_down(&self, slowness: Duration) {
+        self.0.lock().slowness = slowness;
     }
 
     /// Hangs up every connection; new ones are carried.

@@ -145,6 +145,8 @@ pub struct Keeper {
     key: Weak<XtsCipher>,
     retry_at: BootTime,
     retry_pause: Duration,
+    /// How long the next attempt to attach may take.
+    patience: Duration,
     /// What was said to be missing, and not yet to be back.
     trouble: Option<Trouble>,
 }
@@ -191,6 +193,7 @@ impl Keeper {
             key: Weak::new(),
             retry_at: BootTime::now(),
             retry_pause: RECONNECT_TIME.0,
+            patience: ATTACH_TIME.0,
             trouble: None,
         }
     }
@@ -349,10 +352,13 @@ impl Keeper {
             self.has_locks = true;
         }
         let Source { keyd, disk, read_only } = &self.source;
-        // A daemon that hangs must not keep this thread beyond the end of the lease.
-        let left = if self.holds_key() { self.ends.remaining() } else { ATTACH_TIME };
+        // A daemon that hangs must not keep this thread beyond the end of the lease. One that is slow gets more time at
+        // each attempt: it would be asked for ever, and never heard.
+        let left = if self.holds_key() { self.ends.remaining() } else { self.patience };
+        let patience = left.min(self.patience);
+        self.patience = (self.patience * 2).min(ATTACH_TIME.1);
         let had = self.terms.is_some();
-        let attached = Lease::attach_within(keyd, *disk, *read_only, had, left.min(ATTACH_TIME));
+        let attached = Lease::attach_within(keyd, *disk, *read_only, had, patience);
         let (lease, terms, dek) = match attached.map_err(LeaseError::from) {
             Err(LeaseError::Daemon(ClientError::Refused(refusal))) => {
                 // It is there, and says no: the disk is gone, or we may not have it any more.
@@ -372,7 +378,7 @@ impl Keeper {
         }
         self.ends = lease.ends();
         (self.lease, self.terms) = (Some(lease), Some(terms));
-        self.retry_pause = RECONNECT_TIME.0;
+        (self.retry_pause, self.patience) = (RECONNECT_TIME.0, ATTACH_TIME.0);
         if let Some(trouble) = self.trouble.take() {
             eprintln!("vhost-backend: {}", trouble.end());
         }

@@ -100,8 +100,8 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// A front end that has begun a message must finish it within this time.
 pub const MESSAGE_TIME: Duration = Duration::from_secs(2);
 
-/// How long an attempt to attach anew may take while the daemon may be hung.
-pub const ATTACH_TIME: Duration = Duration::from_secs(2);
+/// How long the first attempt to attach anew may take, as the daemon may be hung, and any attempt, as it may be slow.
+pub const ATTACH_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(10));
 
 /// First and longest pause between attempts to reach a key daemon that is gone.
 pub const RECONNECT_TIME: (Duration, Duration) =
