@@ -216,12 +216,20 @@ fn every_thread_is_in_it_and_the_start_says_so() {
     }
     let said = backend.said();
     let line = said.lines().find(|line| line.contains("sandbox: ")).unwrap();
-    for part in ["no new privileges", "landlock (ABI ", "seccomp ("] {
+    for part in ["namespaces", "no new privileges", "landlock (ABI ", "seccomp ("] {
         assert!(line.contains(part), "{line}");
     }
+    assert_eq!(shares_the_network(pid), line.contains("the host's namespaces"), "{line}");
+    assert_eq!(shares_the_network(pid), !geteuid().is_root(), "{line}");
     assert!(!line.contains("WITHOUT"), "{line}");
     assert!(backend.terminate().success());
     assert!(!world.path("d.sock").exists());
+}
+
+/// Whether a process sees the host's network.
+fn shares_the_network(pid: u32) -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/net")).unwrap();
+    namespace(&pid.to_string()) == namespace("self")
 }
 
 #[test]

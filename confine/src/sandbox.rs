@@ -2,6 +2,7 @@
 
 use std::{fmt, io, path::Path};
 
+use nix::sched::{CloneFlags, unshare};
 use rustix::thread::{
     CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
 };
@@ -36,8 +37,8 @@ pub enum SandboxError {
     Missing(String),
 }
 
-/// A sandbox in the making. Its parts are entered in the order of its functions: the user first, as a change of user
-/// undoes what comes next; paths before there are threads, as Landlock is a thread's own, and inherited (Linux has a
+/// A sandbox in the making. Its parts are entered in the order of its functions: namespaces first, where a right to them
+/// is there; then the user, as a change of user undoes what comes next; paths before there are threads, as Landlock is a thread's own, and inherited (Linux has a
 /// call for all threads only since 7.0); system calls last, on all threads at once.
 #[derive(Debug)]
 pub struct Sandbox {
@@ -55,6 +56,18 @@ impl Sandbox {
     pub fn begin(required: bool) -> Result<Self, SandboxError> {
         lift_lock_limit()?;
         Ok(Self { required, has: Vec::new(), lacks: Vec::new() })
+    }
+
+    /// Gives up the host's network, its System V IPC and its names for empty ones. What is open stays where it was made,
+    /// and sockets in the file system are in none of them. That takes CAP_SYS_ADMIN, and is done where it is allowed:
+    /// everybody else could have it by a user namespace only, in which no user is who they are outside, and the peers
+    /// of a socket are judged by that.
+    pub fn give_up_namespaces(&mut self) {
+        let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
+        self.has.push(match unshare(flags) {
+            Ok(()) => "namespaces of its own (network, IPC, names)".to_owned(),
+            Err(errno) => format!("the host's namespaces ({})", io::Error::from(errno)),
+        });
     }
 
     /// Becomes somebody else, who gets what was `made` for them.

@@ -3,9 +3,10 @@
 //! connected: nothing more. No other file, no connection to anywhere, no program, no other process.
 //!
 //! 1. *The user*, before anything of the state directory is opened: what is made there is that user's.
-//! 2. *Capabilities and new privileges*.
-//! 3. *Landlock*, before the first thread is made.
-//! 4. *seccomp* ([`calls`]), before the first connection is taken. Connections have threads, so threads can be made.
+//! 2. *Namespaces*, where that is allowed, and no PKCS#11 module wants the network: its own doors are open by then.
+//! 3. *Capabilities and new privileges*.
+//! 4. *Landlock*, before the first thread is made.
+//! 5. *seccomp* ([`calls`]), before the first connection is taken. Connections have threads, so threads can be made.
 //!
 //! A PKCS#11 module is a vendor's library in this process: where its token is, and what it takes to talk to it, it
 //! alone knows. With one the daemon may read every file and connect by TCP, and instead of a list of calls that are
@@ -85,6 +86,9 @@ pub fn enter(
     wishes: &Wishes,
     places: Places<'_>,
 ) -> Result<(), SandboxError> {
+    if !places.module {
+        sandbox.give_up_namespaces();
+    }
     sandbox.give_up_privileges(CapabilitySet::DAC_OVERRIDE)?;
     sandbox.give_up_paths(&rules(wishes, places))
 }

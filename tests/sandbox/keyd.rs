@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, Permissions},
+    net::TcpStream,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
     process::Command,
@@ -17,7 +18,7 @@ use system_tests::{
 use super::{
     Fate::{Done, Killed, Refused},
     NOBODY, Strangers, all_are, is_neither_traced_nor_dumped, is_old_kernel, judge,
-    on_a_kernel_without,
+    on_a_kernel_without, shares_the_network,
 };
 
 #[test]
@@ -84,9 +85,13 @@ fn every_thread_of_the_daemon_is_in_it_and_the_start_says_so() {
     all_are(pid, "CapInh", "0000000000000000");
     let said = keyd.said();
     let line = said.lines().find(|line| line.contains("sandbox: ")).unwrap();
-    for part in ["no new privileges", "landlock (ABI ", "seccomp ("] {
+    for part in ["namespaces", "no new privileges", "landlock (ABI ", "seccomp ("] {
         assert!(line.contains(part), "{line}");
     }
+    // And is reached all the same, where it listens.
+    assert_eq!(shares_the_network(pid), !geteuid().is_root(), "{line}");
+    let address = said.split("https ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    drop(TcpStream::connect(address).unwrap());
     assert!(!line.contains("WITHOUT"), "{line}");
     assert!(keyd.terminate().success());
     assert!(!world.socket().exists());

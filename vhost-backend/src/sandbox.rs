@@ -2,15 +2,16 @@
 //! over by a crafted request has its disk, its key, and the Unix sockets that its user may connect to: nothing more.
 //!
 //! The order is the matter:
-//! 1. *The user*, before the key daemon is asked: it knows a holder by its user, at the first attach as at every later
+//! 1. *Namespaces*, where that is allowed: network, IPC, names.
+//! 2. *The user*, before the key daemon is asked: it knows a holder by its user, at the first attach as at every later
 //!    one.
-//! 2. *Capabilities and new privileges.*
-//! 3. *Landlock*, before the first thread is made. One thing is left: names in the directory of our own socket can be
+//! 3. *Capabilities and new privileges.*
+//! 4. *Landlock*, before the first thread is made. One thing is left: names in the directory of our own socket can be
 //!    removed, as that socket is at the end. The key daemon's socket needs no rule, which would stand on a directory
 //!    that may be made anew while we wait for the daemon's return.
-//! 4. *io_uring*: each ring takes the operations of a queue and no others (`disk/uring.rs`), as what goes through a
+//! 5. *io_uring*: each ring takes the operations of a queue and no others (`disk/uring.rs`), as what goes through a
 //!    ring does not pass seccomp.
-//! 5. *seccomp* ([`syscalls`]), last: to make threads and rings takes calls that are never needed again.
+//! 6. *seccomp* ([`syscalls`]), last: to make threads and rings takes calls that are never needed again.
 
 pub mod syscalls;
 
@@ -42,6 +43,7 @@ pub struct Wishes<'a> {
 pub fn enter(wishes: Wishes<'_>) -> Result<Sandbox, SandboxError> {
     let Wishes { user, socket, required } = wishes;
     let mut sandbox = Sandbox::begin(required)?;
+    sandbox.give_up_namespaces();
     if let Some(account) = user {
         sandbox.become_user(account, &Vec::from_iter(socket))?;
     }
