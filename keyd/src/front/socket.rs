@@ -87,6 +87,8 @@ mod tests {
     fn a_stale_socket_is_replaced_a_live_one_refused_a_file_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/keyd.sock");
+        assert!(make_directory(&path).unwrap() && !make_directory(&path).unwrap());
+        assert_eq!(fs::metadata(directory(&path)).unwrap().permissions().mode() & 0o777, 0o755);
         let first = listen(&path, 0o600).unwrap();
         assert!(matches!(listen(&path, 0o600), Err(SocketError::Live(_))));
         drop(first);
