@@ -37,9 +37,10 @@ pub enum SandboxError {
     Missing(String),
 }
 
-/// A sandbox in the making. Its parts are entered in the order of its functions: namespaces first, where a right to them
-/// is there; then the user, as a change of user undoes what comes next; paths before there are threads, as Landlock is a thread's own, and inherited (Linux has a
-/// call for all threads only since 7.0); system calls last, on all threads at once.
+/// A sandbox in the making. Its parts are entered in the order of its functions: namespaces first, where a right to
+/// them is there; then the user, as a change of user undoes what comes next; paths before there are threads, as
+/// Landlock is a thread's own, and inherited (Linux has a call for all threads only since 7.0); system calls last, on
+/// all threads at once.
 #[derive(Debug)]
 pub struct Sandbox {
     required: bool,
@@ -58,10 +59,10 @@ impl Sandbox {
         Ok(Self { required, has: Vec::new(), lacks: Vec::new() })
     }
 
-    /// Gives up the host's network, its System V IPC and its names for empty ones. What is open stays where it was made,
-    /// and sockets in the file system are in none of them. That takes CAP_SYS_ADMIN, and is done where it is allowed:
-    /// everybody else could have it by a user namespace only, in which no user is who they are outside, and the peers
-    /// of a socket are judged by that.
+    /// Gives up the host's network, its System V IPC and its names for empty ones. What is open stays where it was
+    /// made, and sockets in the file system are in none of them. That takes CAP_SYS_ADMIN, and is done where it is
+    /// allowed: everybody else could have it by a user namespace only, in which no user is who they are outside, and
+    /// the peers of a socket are judged by that.
     pub fn give_up_namespaces(&mut self) {
         let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
         self.has.push(match unshare(flags) {

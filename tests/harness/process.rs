@@ -75,12 +75,12 @@ impl Process {
     pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
         let stderr = File::options().create(true).append(true).open(log).expect("the log opens");
         let log_start = fs::read(log).map_or(0, |said| said.len());
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()
-            .unwrap_or_else(|error| panic!("starting {name}: {error}"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
+        let child = eventually(name, || match command.spawn() {
+            // It was copied, and a child that another thread has just made still has the copy open for writing.
+            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
+            spawned => Some(spawned.unwrap_or_else(|error| panic!("starting {name}: {error}"))),
+        });
         Self { child, name: name.to_owned(), log: log.to_owned(), log_start }
     }
 
