@@ -1,24 +1,23 @@
 //! One queue, in this process, on the disk's faulty twin: random tapes in every legal cut of descriptors, with
 //! short and reordered I/O below, fences in between, and a disk that hangs during one. Of a full one tells
-//! `queue_tape/space.rs`.
+//! `queue_tape/space.rs`, of rings that stop and go on `queue_tape/stop.rs`.
 
 #[path = "queue_tape/space.rs"]
 mod space;
-
-use std::sync::mpsc;
+#[path = "queue_tape/stop.rs"]
+mod stop;
 
 use images::SectorSize;
 use keyd_client::message::Reaction;
 use system_tests::{
-    bench::{AREA, Bench, DATA_OFFSET},
+    bench::{Bench, DATA_OFFSET},
     driver::{BlkRequest, Cut},
     tape::{Mix, Tape},
 };
 use vhost_backend::{
     disk::{Disk, sim::Faults},
-    inflight::{Geometry, Region},
     limits::{BARE_OPERATIONS_MAX, BUFFERS},
-    queue::command::{Command, Held, Stop},
+    queue::command::Command,
 };
 
 const SIZE: u64 = 4 << 20;
@@ -216,104 +215,6 @@ fn requests_that_a_hung_disk_left_half_done_go_on_with_the_key() {
     let after = bench.driver.completions();
     assert_eq!(before.len() + after.len(), 10);
     assert!(before.iter().chain(&after).all(|completion| completion.status == 0));
-    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
-}
-
-/// Stops a ring with requests that have begun, and cannot end without a key; what it answered by then, and how.
-fn stopped_without_a_key(held: Held) -> (Bench, Region, Vec<u8>) {
-    const LEN: usize = 1 << 20;
-    let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
-    let place = (0, geometry.region_len() as u64);
-    let region = Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap();
-    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
-    bench.start(Some(&region));
-    bench.queue.disk().set_stuck(true);
-    for number in 0..10u64 {
-        let sector = number % 4 * (LEN as u64 / 512);
-        bench.driver.submit(&BlkRequest { kind: 1, sector, out: vec![7; LEN], room: 0 });
-    }
-    bench.queue.turn();
-    let confirmed = bench.fence(Reaction::Park);
-    std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
-    bench.queue.turn();
-    assert!(confirmed.try_recv().is_ok());
-    bench.queue.disk().set_stuck(false);
-    bench.turns(100);
-    let (reply, stopped) = mpsc::channel();
-    bench.tell(Command::Stop(Stop { reply, held }));
-    bench.turns(100);
-    let taken = stopped.try_recv().expect("a stop does not wait for a key");
-    assert!(taken > 0);
-    let statuses = bench.driver.completions().iter().map(|completion| completion.status).collect();
-    (bench, region, statuses)
-}
-
-#[test]
-fn a_stop_without_a_key_fails_what_has_begun() {
-    let (_, _, statuses) = stopped_without_a_key(Held::Fail);
-    assert!(statuses.contains(&1) && statuses.contains(&0), "{statuses:?}");
-}
-
-#[test]
-fn a_front_end_that_leaves_finds_it_unanswered_and_it_goes_on() {
-    let (mut bench, region, statuses) = stopped_without_a_key(Held::Leave);
-    assert!(statuses.len() < 10 && statuses.iter().all(|&status| status == 0), "{statuses:?}");
-    bench.start(Some(&region));
-    bench.give_key();
-    bench.turns(200);
-    let rest = bench.driver.completions();
-    assert_eq!(statuses.len() + rest.len(), 10);
-    assert!(rest.iter().all(|completion| completion.status == 0));
-    assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
-}
-
-/// A device is lost with requests in flight, and the next one is stopped before it has taken any of them: its ring is
-/// not enabled yet. What was answered by then, and how; and where the ring stood.
-fn stopped_behind_a_predecessor(held: Held, key: bool) -> (Bench, Region, Vec<u8>, u16) {
-    let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
-    let place = (0, geometry.region_len() as u64);
-    let region = Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap();
-    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
-    bench.start(Some(&region));
-    bench.queue.disk().set_stuck(true);
-    for number in 0..10 {
-        bench.driver.submit(&write(8 * number, 7));
-    }
-    bench.turns(2);
-    bench.succeed();
-    if key {
-        bench.give_key();
-    }
-    bench.tell(Command::Enable(false));
-    bench.set_up(Some(&region));
-    let (reply, stopped) = mpsc::channel();
-    bench.tell(Command::Stop(Stop { reply, held }));
-    bench.turns(20);
-    let stood = stopped.try_recv().expect("it stops");
-    let answers = bench.driver.completions();
-    let statuses = answers.iter().map(|completion| completion.status).collect();
-    (bench, region, statuses, stood)
-}
-
-#[test]
-fn a_stop_answers_what_a_predecessor_left() {
-    let (_, _, statuses, stood) = stopped_behind_a_predecessor(Held::Fail, true);
-    assert_eq!((statuses, stood), (vec![0; 10], 10));
-}
-
-#[test]
-fn a_stop_without_a_key_fails_what_a_predecessor_left() {
-    let (_, _, statuses, stood) = stopped_behind_a_predecessor(Held::Fail, false);
-    assert_eq!((statuses, stood), (vec![1; 10], 10));
-}
-
-#[test]
-fn a_front_end_that_leaves_finds_what_a_predecessor_left() {
-    let (mut bench, region, statuses, _) = stopped_behind_a_predecessor(Held::Leave, true);
-    assert!(statuses.is_empty(), "{statuses:?}");
-    bench.start(Some(&region));
-    bench.turns(20);
-    assert_eq!(bench.driver.completions().len(), 10);
     assert_eq!(bench.ask(&read(8)), Some((0, vec![7; 4096])));
 }
 

@@ -3,18 +3,14 @@
 
 use std::{
     fs,
-    os::unix::{fs::symlink, net::UnixStream, process::CommandExt},
+    os::unix::{net::UnixStream, process::CommandExt},
     path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-use keyd_client::{
-    Principal,
-    message::{EncryptionType, GrantRequest},
-    permission::Permission,
-};
+use keyd_client::{Principal, message::GrantRequest, permission::Permission};
 use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, prlimit};
 use system_tests::{
     drill::{Drill, SIZE},
@@ -26,33 +22,12 @@ use system_tests::{
     process::{PATIENCE, Process},
     refusal::refuses_to_serve,
     siege::{self, Siege},
-    small_fs::SmallFs,
-    world::{TERMS, World},
+    small_fs::{may_mount, small_disk},
+    world::World,
 };
-
-/// What is left of a full file system when a disk begins to use it: less than it has in the end.
-const LEFT: u64 = 2 << 20;
 
 const IS_FULL: &str = "no space below the image";
 const GOES_ON: &str = "nothing waits for space any more";
-
-fn may_mount() -> bool {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: a file system of one's own needs root");
-    }
-    geteuid().is_root()
-}
-
-/// A disk `d` on a file system of a kind.
-fn small_disk(kind: &str, size: &str) -> (World, SmallFs) {
-    let world = World::new();
-    let fs = SmallFs::new(kind, &world.path("small"));
-    world.make_set("d", EncryptionType::CustomerKey, TERMS);
-    let _ = world.image(&format!("create small/d.img --size {size} --des d")).success();
-    symlink("small/d.img", world.path("d.img")).unwrap();
-    fs.fill(LEFT);
-    (world, fs)
-}
 
 /// Loads the disk until every request under way waits for space.
 fn exhaust(drill: &mut Drill) {

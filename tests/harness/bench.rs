@@ -16,7 +16,7 @@ use vhost_backend::{
         buffer::Pool,
         sim::{Faults, SimDisk},
     },
-    inflight::Region,
+    inflight::{Geometry, Region},
     queue::{
         Parts, Queue, Shared,
         command::{Command, Fenced, RingSetup},
@@ -129,7 +129,7 @@ impl Bench {
         let driver = Driver::new(memory.clone(), AREA, DEPTH, cut, seed);
         let (queue, shared, commands) = queue(image, sector_size, faults, seed);
         let mut bench = Self { queue, driver, shared, commands, sector_size, memory };
-        bench.start(None);
+        bench.start(0, None);
         bench.give_key();
         bench
     }
@@ -141,12 +141,12 @@ impl Bench {
         (self.queue, self.shared, self.commands) = next;
     }
 
-    /// Starts the ring, and enables it; if somebody keeps track of what is with the device, where that says.
+    /// Starts the ring at `base`, and enables it; if somebody keeps track of what is with the device, where that says.
     ///
     /// # Panics
     /// If it cannot be.
-    pub fn start(&mut self, inflight: Option<&Region>) {
-        self.set_up(inflight);
+    pub fn start(&mut self, base: u16, inflight: Option<&Region>) {
+        self.set_up(base, inflight);
         self.tell(Command::Enable(true));
     }
 
@@ -154,7 +154,7 @@ impl Bench {
     ///
     /// # Panics
     /// If it cannot be.
-    pub fn set_up(&mut self, inflight: Option<&Region>) {
+    pub fn set_up(&mut self, base: u16, inflight: Option<&Region>) {
         let addresses = Addresses {
             descriptors: GuestAddress(AREA.descriptors()),
             avail: GuestAddress(AREA.avail()),
@@ -162,8 +162,26 @@ impl Bench {
         };
         let (memory, kick) = (self.memory.clone(), doorbell());
         let track = inflight.and_then(|region| region.track(0));
-        let vring = Vring::new(&memory, addresses, AREA.size, 0, false, track).unwrap();
+        let vring = Vring::new(&memory, addresses, AREA.size, base, false, track).unwrap();
         self.tell(Command::Start(Box::new(RingSetup { memory, vring, kick, call: None })));
+    }
+
+    /// Orders the ring to be stopped; what is given back hears where it stands then.
+    pub fn stop(&mut self) -> mpsc::Receiver<u16> {
+        let (reply, stopped) = mpsc::channel();
+        self.tell(Command::Stop(reply));
+        stopped
+    }
+
+    /// Memory in which a front end keeps track of what is with the device, new.
+    ///
+    /// # Panics
+    /// Without memory.
+    #[must_use]
+    pub fn inflight() -> Region {
+        let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
+        let place = (0, geometry.region_len() as u64);
+        Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap()
     }
 
     /// Turns of the loop.

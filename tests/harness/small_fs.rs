@@ -7,10 +7,43 @@ use std::{
     process::Command,
 };
 
-use crate::process::{run, tool};
+use keyd_client::message::EncryptionType;
+use rustix::process::geteuid;
+
+use crate::{
+    process::{run, tool},
+    world::{TERMS, World},
+};
 
 /// Bytes it has room for, more or less.
 const SIZE: u64 = 40 << 20;
+
+/// What is left of it when a [disk](small_disk) begins to use it: less than that has in the end.
+pub const LEFT: u64 = 2 << 20;
+
+/// Whether there can be one; says so if not.
+#[must_use]
+pub fn may_mount() -> bool {
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: a file system of one's own needs root");
+    }
+    geteuid().is_root()
+}
+
+/// A disk `d` on a file system of a kind.
+///
+/// # Panics
+/// If it cannot be made.
+#[must_use]
+pub fn small_disk(kind: &str, size: &str) -> (World, SmallFs) {
+    let world = World::new();
+    let fs = SmallFs::new(kind, &world.path("small"));
+    world.make_set("d", EncryptionType::CustomerKey, TERMS);
+    let _ = world.image(&format!("create small/d.img --size {size} --des d")).success();
+    std::os::unix::fs::symlink("small/d.img", world.path("d.img")).expect("a name is free");
+    fs.fill(LEFT);
+    (world, fs)
+}
 
 /// A small file system of its own, gone with this.
 pub struct SmallFs {

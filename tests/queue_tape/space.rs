@@ -130,52 +130,6 @@ fn the_reaction_fail_ends_what_waits_for_space_before_the_queue_sleeps() {
     assert_eq!(bench.ask(&read(16)), Some((0, vec![0; 4096])));
 }
 
-fn stop(bench: &mut Bench, held: Held) -> mpsc::Receiver<u16> {
-    let (reply, stopped) = mpsc::channel();
-    bench.tell(Command::Stop(Stop { reply, held }));
-    stopped
-}
-
-#[test]
-fn a_stop_fails_what_waits_for_space_and_waits_for_what_does_not() {
-    let mut bench = full(0);
-    bench.queue.disk().set_stuck(true);
-    bench.driver.submit(&read(8));
-    bench.queue.turn();
-    let stopped = stop(&mut bench, Held::Fail);
-    bench.turns(10);
-    assert!(stopped.try_recv().is_err(), "a read is at the disk");
-    bench.queue.disk().set_stuck(false);
-    assert_eq!(statuses(&mut bench, 3), [1, 1, 0]);
-    bench.turns(2);
-    assert_eq!(stopped.try_recv(), Ok(4));
-}
-
-#[test]
-fn a_front_end_that_leaves_a_full_disk_finds_its_requests_again() {
-    let geometry = Geometry::new((1, AREA.size), (1, AREA.size)).unwrap();
-    let place = (0, geometry.region_len() as u64);
-    let region = Region::map(Region::file(geometry).unwrap(), place, geometry).unwrap();
-    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, full_disk(0), 1);
-    bench.start(Some(&region));
-    bench.driver.submit(&write(16, 9));
-    bench.turns(10);
-    // What can end by itself while the ring is being stopped is answered.
-    bench.queue.disk().set_stuck(true);
-    bench.driver.submit(&read(8));
-    bench.queue.turn();
-    let stopped = stop(&mut bench, Held::Leave);
-    bench.queue.disk().set_stuck(false);
-    assert_eq!(statuses(&mut bench, 1), [0]);
-    bench.turns(2);
-    assert_eq!(stopped.try_recv(), Ok(2));
-    assert_eq!(bench.driver.completions(), []);
-    bench.queue.disk().set_faults(Faults::default());
-    bench.start(Some(&region));
-    assert_eq!(statuses(&mut bench, 1), [0]);
-    assert_eq!(bench.ask(&read(16)), Some((0, vec![9; 4096])));
-}
-
 #[test]
 fn a_flush_that_finds_no_space_has_failed_and_so_has_what_waits_for_some() {
     let mut bench = full(0);

@@ -97,6 +97,7 @@ mod tests {
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
     use super::*;
+    use crate::vring::{Addresses, Vring};
 
     const MEMORY: usize = 64 << 12;
 
@@ -137,6 +138,20 @@ mod tests {
         log.mark(GuestAddress(0x10_9000), 0);
         // Pages count from address zero on: 1 MiB is 256.
         assert_eq!(marked(&file), [256, 258, 259, 261, 262]);
+    }
+
+    #[test]
+    fn an_avail_ring_into_which_a_request_was_put_back_is_marked() {
+        let (file, log) = log(64);
+        let memory = memory();
+        let [descriptors, avail, used] = [0x10_0000, 0x10_1000, 0x10_2000].map(GuestAddress);
+        let addresses = Addresses { descriptors, avail, used };
+        let mut ring = Vring::new(&memory, addresses, 8, 1, false, None).unwrap();
+        ring.set_log(Some(log.unwrap()));
+        ring.put_back(&memory, vec![]).unwrap();
+        assert_eq!(marked(&file), [258]);
+        ring.put_back(&memory, vec![0]).unwrap();
+        assert_eq!(marked(&file), [257, 258]);
     }
 
     #[test]

@@ -273,6 +273,11 @@ impl Track {
         self.counter = self.counter.wrapping_add(1);
     }
 
+    /// A request is in the avail ring again, where it will be found.
+    pub fn put_back(&mut self, head: u16) {
+        self.store(self.state(head), 0u8);
+    }
+
     /// Its used element will be written next; the used index does not cover it yet.
     pub fn answered(&mut self, head: u16) {
         self.store_u16(self.state(head) + NEXT_AT, self.last);

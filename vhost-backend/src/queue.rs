@@ -39,7 +39,7 @@ use crate::{
     seal::Sealer,
     vring::{RingError, Vring},
 };
-use command::{Command, Held, RingSetup, Stop};
+use command::{Command, RingSetup};
 use gate::Gate;
 use space::Space;
 use spin::Spin;
@@ -96,7 +96,8 @@ pub struct Queue<D> {
     broken: bool,
     enabled: bool,
     gate: Gate,
-    stop: Option<Stop>,
+    /// Where it is said that the ring has stopped, and where it stands.
+    stop: Option<mpsc::Sender<u16>>,
     flights: Vec<Flight>,
     free: Vec<u16>,
     /// Requests with a step that could not be taken yet, oldest first.
@@ -183,7 +184,7 @@ impl<D: Disk> Queue<D> {
         while let Ok(command) = self.parts.commands.try_recv() {
             match command {
                 Command::Start(setup) => self.start(*setup),
-                Command::Stop(stop) => self.stop = Some(stop),
+                Command::Stop(reply) => self.stop = Some(reply),
                 Command::Enable(enabled) => self.enabled = enabled,
                 Command::SetCall(call) => {
                     if let Some(ring) = &mut self.ring {
@@ -235,28 +236,23 @@ impl<D: Disk> Queue<D> {
             self.gate.confirm(self.last_io, held, self.parts.disk.in_flight() == 0);
         }
         if self.gate.is_failing() {
-            self.end_waiting(Held::Fail);
+            self.fail_waiting();
             // A sleep may follow.
             self.publish();
         }
-        if let Some(stop) = self.stop.take() {
-            self.stop_ring(stop);
+        if self.stop.is_some() && self.is_at_rest() {
+            self.stop_ring();
         }
     }
 
-    fn stop_ring(&mut self, stop: Stop) {
-        if !self.gate.is_draining() {
-            let held = if self.is_tracked() { stop.held } else { Held::Fail };
-            self.end_waiting(held);
-        }
-        if self.free.len() < self.flights.len() || self.owes(&stop) {
-            self.stop = Some(stop);
-            return;
-        }
+    fn stop_ring(&mut self) {
         self.publish();
-        let next = self.ring.take().map_or(0, |ring| ring.vring.next_avail());
+        self.put_back_waiting();
+        let stands = self.ring.take().map_or(0, |ring| ring.vring.next_avail());
         self.parts.disk.watch_kicks(None);
-        let _ = stop.reply.send(next);
+        if let Some(reply) = self.stop.take() {
+            let _ = reply.send(stands);
+        }
     }
 
     /// Nothing to do: look again for a moment, then sleep until an event.
@@ -300,28 +296,13 @@ impl<D: Disk> Queue<D> {
         }
     }
 
-    fn is_tracked(&self) -> bool {
-        self.ring.as_ref().is_some_and(|ring| ring.vring.is_tracked())
-    }
-
     fn serves(&self) -> bool {
-        match &self.stop {
-            Some(stop) => self.owes(stop) && !self.gate.is_draining(),
-            None => {
-                self.ring.is_some()
-                    && !self.broken
-                    && self.enabled
-                    && !self.exit
-                    && self.gate.lets_requests_in()
-            }
-        }
-    }
-
-    /// Whether a stop has to wait for requests that a predecessor left: where the ring stands then says that they are
-    /// answered, and of what is in flight the next device may hear nothing. They get an answer, without a key an error.
-    fn owes(&self, stop: &Stop) -> bool {
-        let has_left = self.ring.as_ref().is_some_and(|ring| ring.vring.has_left());
-        has_left && !self.broken && stop.held == Held::Fail
+        self.ring.is_some()
+            && !self.broken
+            && self.enabled
+            && !self.exit
+            && self.stop.is_none()
+            && self.gate.lets_requests_in()
     }
 
     fn may_fetch(&self) -> bool {
@@ -331,11 +312,17 @@ impl<D: Disk> Queue<D> {
             && (!self.gate.is_open() || self.parts.pool.has_free())
     }
 
-    /// Whether nothing that was taken is on its way. What waits for space is not: it may have to for days.
+    /// Whether nothing that was taken is on its way. What waits is not: it may have to for days.
     fn is_at_rest(&self) -> bool {
-        let waits = |flight: &&Flight| flight.is_starved() && flight.is_at_rest();
         let taken = self.flights.len() - self.free.len();
-        taken == 0 || taken == self.flights.iter().filter(waits).count()
+        taken == 0 || taken == (0..self.parts.size).filter(|&slot| self.waits(slot)).count()
+    }
+
+    /// Whether a request that was taken waits for space, or without a key for it, and nothing of it is at the disk.
+    fn waits(&self, slot: u16) -> bool {
+        let flight = &self.flights[usize::from(slot)];
+        let keyless = !self.parts.sealer.has_key() && self.stalled.contains(&slot);
+        flight.is_at_rest() && (flight.is_starved() || keyless)
     }
 
     /// Requests that wait for the key, whatever else they wait for: in the ring, or taken and unanswered.

@@ -39,7 +39,7 @@ use crate::{
     memory::{Memory, cut},
     queue::{
         Shared,
-        command::{Command, Held, QueueHandle, RingSetup},
+        command::{Command, QueueHandle, RingSetup},
     },
     server::back_channel::BackChannel,
     vring::{Addresses, Vring},
@@ -98,7 +98,7 @@ impl Session {
     /// The connection is gone: every ring stops, and nothing of the guest's stays mapped but for a ring that does not
     /// stop. Such a one keeps its own map until it does, and is waited for again before it is started.
     pub fn end(&mut self) {
-        match self.stop_all(Held::Leave) {
+        match self.stop_all() {
             Ok(()) => cut::forget(),
             Err(error) => eprintln!("vhost-backend: stopping a ring: {error}"),
         }
@@ -130,8 +130,8 @@ impl Session {
         self.rings.get_mut(index as usize).ok_or(Error::InvalidParam)
     }
 
-    fn stop_all(&mut self, held: Held) -> Result<()> {
-        stop_all(&mut self.rings, held, STOP_TIME)
+    fn stop_all(&mut self) -> Result<()> {
+        stop_all(&mut self.rings, STOP_TIME)
     }
 
     fn apply_cache_mode(&self) {
@@ -197,7 +197,7 @@ impl Session {
         };
         let ring = self.ring(index)?;
         // A front end may hand over another kick descriptor without a stop before. What waits goes on with it.
-        ring.stop(Held::Leave)?;
+        ring.stop()?;
         let mut vring = Vring::new(&memory, addresses, ring.size, ring.base(), event_idx, track)
             .map_err(refused)?;
         vring.set_log(log);
@@ -237,7 +237,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     }
 
     fn reset_device(&mut self) -> Result<()> {
-        self.stop_all(Held::Fail)?;
+        self.stop_all()?;
         self.rings.iter_mut().for_each(|ring| ring.enable(false));
         Ok(())
     }
@@ -302,7 +302,7 @@ impl VhostUserBackendReqHandlerMut for Session {
 
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
         let ring = self.ring(index)?;
-        ring.stop(Held::Fail)?;
+        ring.stop()?;
         ring.call = None;
         let base = u32::from(ring.base());
         self.leave_if_it_moves();

@@ -158,18 +158,6 @@ impl Vring {
         }
     }
 
-    /// Whether a successor will know what is with this side.
-    #[must_use]
-    pub fn is_tracked(&self) -> bool {
-        self.track.is_some()
-    }
-
-    /// Whether a predecessor left something that was not taken yet. [`Self::next_avail`] counts it as taken.
-    #[must_use]
-    pub fn has_left(&self) -> bool {
-        !self.left.is_empty()
-    }
-
     /// Index of the next entry of the avail ring: what a front end stores over a stop.
     #[must_use]
     pub fn next_avail(&self) -> u16 {
@@ -206,6 +194,39 @@ impl Vring {
         chain.reset(head);
         walk(&self.descriptors(memory)?, self.size, head, memory, chain);
         Ok(true)
+    }
+
+    /// Makes chains available again that were taken and cannot be answered now, and those that a predecessor left: the
+    /// ring then stands before them, and whoever goes on with it finds them there, be it another process, another host,
+    /// or a front end that keeps no track of what is in flight. `heads`: all that was taken and has no used element,
+    /// in any order. What is used must have been shown.
+    ///
+    /// Only the driver writes to the avail ring (virtio 1.2, 2.7.6); these entries it never reads, and it writes none of
+    /// them again before as many chains are used. The index stays as it is.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn put_back(
+        &mut self,
+        memory: &GuestMemoryMmap,
+        mut heads: Vec<u16>,
+    ) -> Result<(), RingError> {
+        let avail = self.avail(memory)?;
+        heads.extend(self.left.drain(..).rev());
+        let stands = self.next_avail - Wrapping(heads.len() as u16);
+        for (n, head) in (0..).zip(&heads) {
+            let slot = usize::from((stands + Wrapping(n)).0 % self.size);
+            store(&avail, 4 + 2 * slot, head.to_le());
+        }
+        // The last entry's first: as many as are in flight are always those before the rest.
+        for &head in heads.iter().rev() {
+            self.track.iter_mut().for_each(|track| track.put_back(head));
+        }
+        (self.next_avail, self.seen_avail) = (stands, stands);
+        if let Some(log) = self.log.as_ref().filter(|_| !heads.is_empty()) {
+            log.mark(self.addresses.avail, avail_len(self.size) as u64);
+        }
+        Ok(())
     }
 
     /// Chains that wait in the avail ring.
@@ -315,13 +336,17 @@ impl Vring {
     }
 
     fn avail<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<VolatileSlice<'m>, RingError> {
-        let len = 4 + 2 * usize::from(self.size) + 2;
-        part(memory, self.addresses.avail, len, 2, "avail ring")
+        part(memory, self.addresses.avail, avail_len(self.size), 2, "avail ring")
     }
 
     fn used<'m>(&self, memory: &'m GuestMemoryMmap) -> Result<VolatileSlice<'m>, RingError> {
         part(memory, self.addresses.used, used_len(self.size), 4, "used ring")
     }
+}
+
+/// Bytes of an avail ring.
+fn avail_len(size: u16) -> usize {
+    4 + 2 * usize::from(size) + 2
 }
 
 /// Bytes of a used ring.

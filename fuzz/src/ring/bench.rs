@@ -19,7 +19,7 @@ use vhost_backend::{
     inflight::{Geometry, Region},
     queue::{
         Parts, Queue, Shared,
-        command::{Command, Fenced, Held, RingSetup, Stop},
+        command::{Command, Fenced, RingSetup},
     },
     request::Abilities,
     seal::Sealer,
@@ -207,9 +207,11 @@ impl Bench {
     fn stop(&mut self) -> u16 {
         self.queue.disk().sim.set_stuck(false);
         let (reply, stopped) = mpsc::channel();
-        self.tell(Command::Stop(Stop { reply, held: Held::Fail }));
+        self.oracle.stops = true;
+        self.tell(Command::Stop(reply));
         for _ in 0..TURNS_MAX {
             if let Ok(next) = stopped.try_recv() {
+                self.oracle.stops = false;
                 return next;
             }
             self.turns(1);

@@ -65,6 +65,12 @@ impl Driver {
         self.memory.write_obj(self.avail, GuestAddress(0x2002)).unwrap();
     }
 
+    /// What stands at a place in the avail ring.
+    fn head(&self, place: u16) -> u16 {
+        let at = GuestAddress(0x2004 + 2 * u64::from((self.avail - 6 + place) % SIZE));
+        self.memory.read_obj(at).unwrap()
+    }
+
     fn collect(&mut self) {
         let used: u16 = self.memory.read_obj(GuestAddress(0x3002)).unwrap();
         while self.used != used {
@@ -113,7 +119,7 @@ impl Device {
     /// In any order.
     fn answer(&mut self, driver: &Driver, which: usize) {
         if !self.taken.is_empty() {
-            let head = self.taken.swap_remove(which % self.taken.len());
+            let head = self.taken.remove(which % self.taken.len());
             self.vring.push_used(&driver.memory, head, 0).unwrap();
         }
     }
@@ -122,6 +128,13 @@ impl Device {
         if self.vring.has_unpublished() {
             self.vring.publish(&driver.memory).unwrap();
         }
+    }
+
+    /// The ring is stopped, and what was taken and not answered is in it again; where it stands.
+    fn stop(&mut self, driver: &Driver) -> u16 {
+        self.publish(driver);
+        self.vring.put_back(&driver.memory, std::mem::take(&mut self.taken)).unwrap();
+        self.vring.next_avail()
     }
 }
 
@@ -142,6 +155,10 @@ fn play(kills: &[u64], seed: u64) -> usize {
             0..=2 if asks => driver.ask(which),
             0..=4 => device.take(driver),
             5 | 6 => device.answer(driver, which),
+            _ if which.is_multiple_of(4) => {
+                let stands = device.stop(driver);
+                *device = Device::start(driver, &file, stands).unwrap();
+            }
             _ => device.publish(driver),
         }
     };
@@ -211,6 +228,54 @@ fn what_was_taken_comes_again_in_the_order_it_was_taken_in() {
     (0..6).for_each(|_| next.take(&driver));
     assert_eq!(next.taken[..4], [taken[0], taken[2], taken[3], taken[4]]);
     assert_eq!(next.taken.len(), 5, "and then what was never taken");
+}
+
+/// Another host has the ring and the base, and no region; a front end that says where the used index is has neither.
+#[test]
+fn a_stopped_ring_says_by_itself_what_is_not_answered() {
+    let file = Region::file(geometry()).unwrap();
+    let mut driver = Driver::new();
+    // Round the end of the ring.
+    for _ in 0..3 {
+        let mut device = Device::start(&driver, &file, driver.used).unwrap();
+        (0..6).for_each(|_| driver.ask(0));
+        (0..5).for_each(|_| device.take(&driver));
+        (0..2).for_each(|_| device.answer(&driver, 1));
+        let open = [device.taken.clone(), vec![driver.head(5)]].concat();
+        let stands = device.stop(&driver);
+        driver.collect();
+        assert_eq!((stands, driver.avail), (driver.used, driver.used.wrapping_add(4)));
+        assert_eq!(track(&file).resume(SIZE, stands), Ok(Left::Requests(vec![])));
+
+        let vring = Vring::new(&driver.memory, ADDRESSES, SIZE, stands, false, None).unwrap();
+        let mut next = Device { vring, taken: vec![], newest: 0 };
+        (0..6).for_each(|_| next.take(&driver));
+        assert_eq!(next.taken, open);
+        (0..4).for_each(|_| next.answer(&driver, 0));
+        next.publish(&driver);
+        driver.collect();
+        track(&file).resume(SIZE, driver.used).unwrap();
+    }
+    assert_eq!(driver.used, 18);
+}
+
+#[test]
+fn a_ring_that_is_stopped_before_it_has_begun_holds_what_a_predecessor_left() {
+    let file = Region::file(geometry()).unwrap();
+    let mut driver = Driver::new();
+    let mut device = Device::start(&driver, &file, 0).unwrap();
+    (0..6).for_each(|_| driver.ask(0));
+    (0..5).for_each(|_| device.take(&driver));
+    device.answer(&driver, 1);
+    device.publish(&driver);
+    let open = device.taken;
+
+    let mut next = Device::start(&driver, &file, 0).unwrap();
+    next.take(&driver);
+    assert_eq!(next.stop(&driver), 1);
+    let mut after = Device::start(&driver, &file, 0).unwrap();
+    (0..4).for_each(|_| after.take(&driver));
+    assert_eq!(after.taken, open);
 }
 
 #[test]

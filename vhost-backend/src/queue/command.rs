@@ -31,8 +31,9 @@ pub struct RingSetup {
 pub enum Command {
     /// Serve this ring.
     Start(Box<RingSetup>),
-    /// Stop serving: answer what was taken from the ring, then say where it stood.
-    Stop(Stop),
+    /// Stop serving: answer what was taken from the ring, put back what waits for a key or for space, then say where the
+    /// ring stands.
+    Stop(mpsc::Sender<u16>),
     /// Serve the ring, or leave it alone for now.
     Enable(bool),
     /// Interrupt the guest by another descriptor.
@@ -49,24 +50,6 @@ pub enum Command {
     Resume(Arc<XtsCipher>),
     /// The process ends.
     Exit,
-}
-
-/// How a ring is to be stopped.
-#[derive(Debug)]
-pub struct Stop {
-    /// Where it is said where the ring stood.
-    pub reply: mpsc::Sender<u16>,
-    /// What becomes of requests that cannot go on without a key, or without space below.
-    pub held: Held,
-}
-
-/// What becomes of requests that a stop finds waiting for a key, or for space.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// They fail: a stopped ring must not keep them.
-    Fail,
-    /// They stay with the device, whose next process finds them, if the front end keeps track of them. Else they fail.
-    Leave,
 }
 
 /// Where a queue confirms a fence.

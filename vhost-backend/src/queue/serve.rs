@@ -7,7 +7,7 @@ use std::{
 
 use rustix::io::{Errno, write};
 
-use super::{Queue, command::Held};
+use super::Queue;
 use crate::{
     disk::{Disk, Job, Operation, Piece, Submitted},
     flight::{Flight, Settled, Step, settle},
@@ -160,7 +160,7 @@ impl<D: Disk> Queue<D> {
             return self.say("nothing waits for space any more");
         }
         if self.is_poisoned() {
-            return self.end_waiting(Held::Fail);
+            return self.fail_waiting();
         }
         for slot in 0..self.parts.size {
             let flight = &mut self.flights[usize::from(slot)];
@@ -173,22 +173,34 @@ impl<D: Disk> Queue<D> {
         }
     }
 
-    /// Ends the requests that wait for space, and without a key those that wait for it, once nothing of theirs is at
-    /// the disk. Those that are left are not answered: the next process, which finds them in flight, will.
-    pub(super) fn end_waiting(&mut self, held: Held) {
-        let keyless = !self.parts.sealer.has_key();
+    /// Answers what [waits](Queue::waits) with an error.
+    pub(super) fn fail_waiting(&mut self) {
         for slot in 0..self.parts.size {
-            let flight = &mut self.flights[usize::from(slot)];
-            let waits = flight.is_starved() || (keyless && self.stalled.contains(&slot));
-            if waits && flight.is_at_rest() {
-                flight.fail();
-                self.stalled.retain(|&other| other != slot);
-                match held {
-                    Held::Fail => self.answer(slot, Status::IoError),
-                    Held::Leave => self.free.push(slot),
-                }
+            if self.waits(slot) {
+                self.forget(slot);
+                self.answer(slot, Status::IoError);
             }
         }
+    }
+
+    /// Makes what [waits](Queue::waits) available again: the guest sees no error that it need not see, and whoever goes
+    /// on with the ring serves it from its beginning.
+    pub(super) fn put_back_waiting(&mut self) {
+        let mut heads = Vec::new();
+        for slot in 0..self.parts.size {
+            if self.waits(slot) {
+                self.forget(slot);
+                heads.push(self.flights[usize::from(slot)].chain.head());
+                self.free.push(slot);
+            }
+        }
+        self.with_ring(|ring| ring.vring.put_back(&ring.memory, heads));
+    }
+
+    /// No step of a request is taken any more.
+    fn forget(&mut self, slot: u16) {
+        self.flights[usize::from(slot)].fail();
+        self.stalled.retain(|&other| other != slot);
     }
 
     fn take_step(&mut self, step: Step) -> Taken {

@@ -11,7 +11,7 @@ use vhost::vhost_user::{Error, Result};
 
 use crate::{
     limits::STOP_TIME,
-    queue::command::{Command, Held, QueueHandle, RingSetup, Stop},
+    queue::command::{Command, QueueHandle, RingSetup},
 };
 
 /// What the front end has said of one ring.
@@ -83,14 +83,14 @@ impl Ring {
     }
 
     /// Stops it, and waits until its queue has nothing to do with it.
-    pub(super) fn stop(&mut self, held: Held) -> Result<()> {
-        stop_all(std::slice::from_mut(self), held, STOP_TIME)
+    pub(super) fn stop(&mut self) -> Result<()> {
+        stop_all(std::slice::from_mut(self), STOP_TIME)
     }
 
-    fn order_stop(&mut self, held: Held) {
+    fn order_stop(&mut self) {
         if self.is_running() {
             let (reply, stopped) = mpsc::channel();
-            self.tell(Command::Stop(Stop { reply, held }));
+            self.tell(Command::Stop(reply));
             self.state = State::Stopping(stopped);
         }
     }
@@ -118,8 +118,8 @@ impl Ring {
 }
 
 /// Stops all of `rings`, also behind one that does not stop in `time`; the first that did not is the error.
-pub(super) fn stop_all(rings: &mut [Ring], held: Held, time: Duration) -> Result<()> {
-    rings.iter_mut().for_each(|ring| ring.order_stop(held));
+pub(super) fn stop_all(rings: &mut [Ring], time: Duration) -> Result<()> {
+    rings.iter_mut().for_each(Ring::order_stop);
     let deadline = Instant::now() + time;
     let mut outcome = Ok(());
     for ring in rings {
@@ -171,7 +171,7 @@ mod tests {
     /// Confirms the stops that a queue was told of; how many there were.
     fn confirm(told: &mpsc::Receiver<Command>, stood: u16) -> usize {
         let stops = told.try_iter().filter_map(|command| match command {
-            Command::Stop(stop) => Some(stop.reply.send(stood)),
+            Command::Stop(reply) => Some(reply.send(stood)),
             _ => None,
         });
         stops.count()
@@ -181,9 +181,9 @@ mod tests {
     fn all_rings_are_stopped_though_the_first_is_not() {
         let ((first, first_told), (second, second_told)) = (ring(), ring());
         let mut rings = [first, second];
-        assert!(stop_all(&mut rings, Held::Leave, Duration::ZERO).is_err());
+        assert!(stop_all(&mut rings, Duration::ZERO).is_err());
         assert_eq!(confirm(&second_told, 7), 1, "the second is told, too");
-        assert!(stop_all(&mut rings[1..], Held::Leave, STOP_TIME).is_ok());
+        assert!(stop_all(&mut rings[1..], STOP_TIME).is_ok());
         assert!(rings[1].is_stopped() && rings[1].base() == 7);
         assert!(!rings[0].is_stopped() && !rings[0].is_running());
         assert_eq!(confirm(&first_told, 5), 1);
@@ -192,11 +192,11 @@ mod tests {
     #[test]
     fn a_stop_that_came_too_late_is_not_ordered_again_and_moves_no_ring_of_the_next_front_end() {
         let (mut ring, told) = ring();
-        assert!(stop_all(std::slice::from_mut(&mut ring), Held::Leave, Duration::ZERO).is_err());
+        assert!(stop_all(std::slice::from_mut(&mut ring), Duration::ZERO).is_err());
         ring.forget();
         ring.set_base(9);
         assert_eq!(confirm(&told, 5), 1);
-        ring.stop(Held::Leave).unwrap();
+        ring.stop().unwrap();
         assert!(ring.is_stopped());
         assert_eq!(ring.base(), 9, "what the next one said of its ring");
         assert_eq!(confirm(&told, 0), 0);
@@ -207,14 +207,14 @@ mod tests {
         for said in [None, Some(9)] {
             let (mut ring, told) = ring();
             said.into_iter().for_each(|base| ring.set_base(base));
-            ring.order_stop(Held::Fail);
+            ring.order_stop();
             assert_eq!(confirm(&told, 5), 1);
-            ring.stop(Held::Fail).unwrap();
+            ring.stop().unwrap();
             assert_eq!(ring.base(), said.unwrap_or(5));
             start(&mut ring);
-            ring.order_stop(Held::Fail);
+            ring.order_stop();
             assert_eq!(confirm(&told, 6), 1);
-            ring.stop(Held::Fail).unwrap();
+            ring.stop().unwrap();
             assert_eq!(ring.base(), 6, "what was said is said of one start");
         }
     }
