@@ -22,6 +22,7 @@ use keyd_client::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+pub(crate) mod front;
 pub(crate) mod https;
 pub(crate) mod vaults;
 
