@@ -167,7 +167,7 @@ fn corrupted_in_flight_memory_is_refused_and_the_device_lives() {
     assert!(refused.is_err());
     backend.wait_to_say("in-flight memory is corrupted (its version is unknown)");
     drop(front_end);
-    let mut other = FrontEnd::connect(&socket, Options::default());
+    let mut other = world.front_end("d");
     assert_eq!(other.config(0, 60).len(), 60);
 }
 

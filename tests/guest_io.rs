@@ -5,7 +5,11 @@ use std::{fs, os::unix::fs::FileExt};
 
 use rustix::process::Signal;
 use system_tests::{
-    driver::{BlkRequest, Cut},
+    driver::{
+        BlkRequest, Cut,
+        kind::{DISCARD, WRITE_ZEROES},
+        range,
+    },
     front_end::{CONFIG_WCE, EVENT_IDX, FrontEnd, Options},
     loop_device::LoopDevice,
     tape::{Mix, Tape},
@@ -42,7 +46,7 @@ fn play(block: usize, queues: usize, seeds: std::ops::Range<u64>) {
         for (queue, tape) in tapes.iter_mut().enumerate() {
             let first = (queue * (SIZE / queues) / 512) as u64;
             for (at, expected) in (first..).step_by(2048).zip(tape.oracle().chunks(1 << 20)) {
-                let read = BlkRequest { kind: 0, sector: at, out: vec![], room: expected.len() };
+                let read = BlkRequest::read(at, expected.len());
                 let answer = again.ask(queue, &read);
                 assert_eq!(answer.status, 0);
                 assert!(answer.data == expected, "1 MiB at sector {at}, seed {seed}");
@@ -72,11 +76,11 @@ fn the_raw_file_never_contains_what_the_guest_wrote() {
     let world = World::new();
     let _ = world.make_disk("d", "8M", "");
     let _backend = world.start_backend("d", "");
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut front_end = world.front_end("d");
     let marker = b"PLANTED-PLAINTEXT-0123456789-PLANTED";
     for sector in (0..1024).step_by(16) {
         let out = marker.iter().copied().cycle().take(8192).collect();
-        assert_eq!(front_end.ask(0, &BlkRequest { kind: 1, sector, out, room: 0 }).status, 0);
+        assert_eq!(front_end.ask(0, &BlkRequest::write(sector, out)).status, 0);
     }
     let raw = fs::read(world.path("d.img")).unwrap();
     assert!(raw[16 << 20..].iter().any(|&byte| byte != 0), "something was written");
@@ -88,7 +92,7 @@ fn a_stopped_ring_goes_on_where_it_stood() {
     let world = World::new();
     let _ = world.make_disk("d", "48M", "");
     let _backend = world.start_backend("d", "");
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut front_end = world.front_end("d");
     let mut tapes = tapes(1, 512, 77);
     let mut judged = 0;
     for _ in 0..20 {
@@ -112,7 +116,7 @@ fn the_config_space_and_id_are_the_disks_own() {
     assert_eq!(space[..8], (8u64 << 20 >> 9).to_le_bytes());
     assert_eq!(space[20..24], 4096u32.to_le_bytes());
     assert_eq!(space[34..36], 2u16.to_le_bytes());
-    let answer = front_end.ask(1, &BlkRequest { kind: 8, sector: 0, out: vec![], room: 20 });
+    let answer = front_end.ask(1, &BlkRequest::get_id(20));
     assert_eq!((answer.status, answer.written), (0, 21));
     assert_eq!(answer.data, id.replace('-', "").as_bytes()[..20]);
 }
@@ -122,10 +126,10 @@ fn the_cache_switch_is_real() {
     let world = World::new();
     let _ = world.make_disk("d", "8M", "");
     let backend = world.start_backend("d", "");
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut front_end = world.front_end("d");
     assert_ne!(front_end.features() & CONFIG_WCE, 0);
     assert_eq!(front_end.config(32, 1), [1]);
-    let write = BlkRequest { kind: 1, sector: 0, out: vec![1; 4096], room: 0 };
+    let write = BlkRequest::write(0, vec![1; 4096]);
     let flags = vhost::vhost_user::message::VhostUserConfigFlags::WRITABLE;
     front_end.switch_cache(0);
     assert_eq!(front_end.config(32, 1), [0]);
@@ -143,14 +147,13 @@ fn a_read_only_disk_reads_and_refuses_to_write() {
     let world = World::new();
     let _ = world.make_disk("d", "8M", "");
     let mut backend = world.start_backend("d", "");
-    let write = BlkRequest { kind: 1, sector: 8, out: vec![5; 4096], room: 0 };
-    let read = BlkRequest { kind: 0, sector: 8, out: vec![], room: 4096 };
-    let socket = world.path("d.sock");
-    assert_eq!(FrontEnd::connect(&socket, Options::default()).ask(0, &write).status, 0);
+    let write = BlkRequest::write(8, vec![5; 4096]);
+    let read = BlkRequest::read(8, 4096);
+    assert_eq!(world.front_end("d").ask(0, &write).status, 0);
     assert!(backend.terminate().success());
     let before = fs::read(world.path("d.img")).unwrap();
     let _backend = world.start_backend("d", "--read-only");
-    let mut front_end = FrontEnd::connect(&socket, Options::default());
+    let mut front_end = world.front_end("d");
     assert_eq!(front_end.ask(0, &write).status, 1);
     assert_eq!(front_end.ask(0, &read).data, vec![5; 4096]);
     assert!(before == fs::read(world.path("d.img")).unwrap(), "nothing was written");
@@ -161,15 +164,14 @@ fn no_discard_means_that_nothing_is_given_back() {
     let world = World::new();
     let _ = world.make_disk("d", "8M", "");
     let _backend = world.start_backend("d", "--no-discard");
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
-    let range = [&8u64.to_le_bytes()[..], &8u32.to_le_bytes(), &1u32.to_le_bytes()].concat();
-    let write = BlkRequest { kind: 1, sector: 8, out: vec![5; 4096], room: 0 };
+    let mut front_end = world.front_end("d");
+    let write = BlkRequest::write(8, vec![5; 4096]);
     assert_eq!(front_end.ask(0, &write).status, 0);
-    let discard = BlkRequest { kind: 11, sector: 0, out: range, room: 0 };
+    let discard = BlkRequest::ranges(DISCARD, range(8, 8, true));
     assert_eq!(front_end.ask(0, &discard).status, 2);
-    let zeroes = BlkRequest { kind: 13, ..discard };
+    let zeroes = BlkRequest { kind: WRITE_ZEROES, ..discard };
     assert_eq!(front_end.ask(0, &zeroes).status, 0);
-    let read = BlkRequest { kind: 0, sector: 8, out: vec![], room: 4096 };
+    let read = BlkRequest::read(8, 4096);
     assert_eq!(front_end.ask(0, &read).data, vec![0; 4096]);
     let mut raw = vec![0; 4096];
     let image = fs::File::open(world.path("d.img")).unwrap();
@@ -182,7 +184,7 @@ fn sigterm_ends_the_backend_cleanly_under_a_connected_front_end() {
     let world = World::new();
     let _ = world.make_disk("d", "8M", "");
     let mut backend = world.start_backend("d", "");
-    let _front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let _front_end = world.front_end("d");
     backend.signal(Signal::TERM);
     assert_eq!(backend.wait().code(), Some(0));
     assert!(!world.path("d.sock").exists(), "the socket is removed");

@@ -13,24 +13,20 @@ use std::{
 
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use system_tests::{
-    driver::BlkRequest,
+    driver::{BlkRequest, INDIRECT, NEXT, WRITE},
     front_end::{FrontEnd, Options},
     hostile::{
         BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, SIZE, TABLE, message, open_files, peak_memory,
         say, send_raw, wait_for_close, wait_for_open_files,
     },
     process::Process,
-    refusal::{mark_is_there, marked_disk},
+    refusal::{mark_is_there, marked_and_served},
     world::World,
 };
 use vhost::{
     VhostBackend, VhostUserMemoryRegionInfo, VringConfigData, vhost_user::VhostUserFrontend,
 };
 use vmm_sys_util::eventfd::EventFd;
-
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
-const INDIRECT: u16 = 4;
 
 /// A served disk with a mark, and what the backend had open before anybody came.
 struct Siege {
@@ -42,8 +38,7 @@ struct Siege {
 impl Siege {
     fn new() -> Self {
         let world = World::new();
-        let _ = marked_disk(&world, "d", "");
-        let backend = world.start_backend("d", "--num-queues 2 --queue-size 128");
+        let backend = marked_and_served(&world, "--num-queues 2 --queue-size 128");
         let open = open_files(backend.pid());
         Self { backend, open, world }
     }
@@ -66,9 +61,9 @@ fn memory_that_is_cut_off_under_a_request_ends_its_ring_and_nothing_else() {
     // All of it, the ring included; and the buffers alone.
     for left in [0, 0x2_0000] {
         let mut siege = Siege::new();
-        let mut front_end = FrontEnd::connect(&siege.world.path("d.sock"), Options::default());
+        let mut front_end = siege.world.front_end("d");
         front_end.connection.set_vring_enable(0, false).expect("disabled");
-        let write = BlkRequest { kind: 1, sector: 8, out: vec![7; 1 << 20], room: 0 };
+        let write = BlkRequest::write(8, vec![7; 1 << 20]);
         let _ = front_end.rings[0].driver.submit(&write);
         front_end.cut_memory(left);
         front_end.connection.set_vring_enable(0, true).expect("enabled");
@@ -82,11 +77,11 @@ fn memory_that_is_cut_off_under_a_request_ends_its_ring_and_nothing_else() {
 #[test]
 fn a_call_descriptor_that_is_full_and_blocks_holds_up_nobody() {
     let siege = Siege::new();
-    let mut front_end = FrontEnd::connect(&siege.world.path("d.sock"), Options::default());
+    let mut front_end = siege.world.front_end("d");
     let full = EventFd::new(0).expect("an eventfd");
     full.write(u64::MAX - 1).expect("a full counter");
     front_end.connection.set_vring_call(0, &full).expect("a call descriptor");
-    let read = BlkRequest { kind: 0, sector: 0, out: vec![], room: 512 };
+    let read = BlkRequest::read(0, 512);
     for _ in 0..3 {
         assert_eq!(front_end.ask(0, &read).status, 0);
     }

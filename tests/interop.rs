@@ -171,9 +171,8 @@ fn the_released_key_is_in_its_file_and_nowhere_else() {
     let mut world = World::new();
     let id = released(&world, "");
     let mut backend = world.start_backend("d", "");
-    let write = BlkRequest { kind: 1, sector: 0, out: vec![0x77; 1 << 20], room: 0 };
-    let front_end = FrontEnd::connect(&world.path("d.sock"), Options::default()).ask(0, &write);
-    assert_eq!(front_end.status, 0);
+    let write = BlkRequest::write(0, vec![0x77; 1 << 20]);
+    assert_eq!(world.front_end("d").ask(0, &write).status, 0);
 
     let dek = fs::read(world.path("vk")).unwrap();
     let needles = Needles::of_dek(&dek);

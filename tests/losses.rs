@@ -9,9 +9,9 @@ use std::{
 use keyd_client::{
     ClientError, DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
     message::{
-        Consent, DesRequest, DiskRequest, EncryptionType, GrantRequest, KeyChange, KeyOperation,
-        KeyRequest, KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms,
-        UnixSeconds, VaultRequest,
+        Consent, DesRequest, DiskRequest, EncryptionType, KeyChange, KeyOperation, KeyRequest,
+        KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms, UnixSeconds,
+        VaultRequest,
     },
     permission::{KeyPermission, Permission},
 };
@@ -19,7 +19,7 @@ use system_tests::{
     audit::fence_of,
     clock::millis,
     drill::{Drill, SIZE},
-    world::{TERMS, World},
+    world::{NOBODY, TERMS, World},
 };
 use vhost_backend::limits::DRAIN_TIME;
 
@@ -28,8 +28,6 @@ const WAIT_MS: u64 = 10_000;
 
 /// Far away, in seconds.
 const YEAR: UnixSeconds = 365 * 24 * 3600;
-
-const NOBODY: u32 = 65534;
 
 /// What a set's identity needs in its key's vault.
 const IDENTITY: [KeyPermission; 3] =
@@ -232,8 +230,7 @@ impl<'a> Case<'a> {
     }
 
     fn grant(&self, permissions: &[Permission]) {
-        let permissions = permissions.iter().copied().collect();
-        self.world.ask(GrantRequest::Set { principal: Principal::User(NOBODY), permissions });
+        self.world.grant(NOBODY, permissions);
     }
 
     fn delete(&self) {

@@ -153,7 +153,7 @@ impl Guest {
         let mut values = Vec::new();
         for at in (0..SIZE).step_by(STEP) {
             let sector = (at / SECTOR) as u64;
-            let read = BlkRequest { kind: kind::READ, sector, out: vec![], room: STEP };
+            let read = BlkRequest::read(sector, STEP);
             let answer = self.front_end.ask(0, &read);
             assert_eq!(answer.status, 0, "at sector {sector}");
             values.extend(answer.data.chunks(SECTOR).map(Value::read));
@@ -178,12 +178,14 @@ fn good<T>(result: Result<T, Fault>) -> T {
 }
 
 fn one_sector(kind: u32) -> BlkRequest {
-    let out = match kind {
-        kind::WRITE => Stamp { address: 8, writer: 99, sequence: 1 }.bytes().to_vec(),
-        _ => vec![],
-    };
-    let room = if kind == kind::READ { SECTOR } else { 0 };
-    BlkRequest { kind, sector: if kind == kind::FLUSH { 0 } else { 8 }, out, room }
+    match kind {
+        kind::FLUSH => BlkRequest::flush(),
+        kind::READ => BlkRequest::read(8, SECTOR),
+        _ => {
+            let stamp = Stamp { address: 8, writer: 99, sequence: 1 };
+            BlkRequest::write(8, stamp.bytes().to_vec())
+        }
+    }
 }
 
 #[test]

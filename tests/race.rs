@@ -247,7 +247,7 @@ fn race(wild: bool) {
     let _ = front_end.stop(0);
     front_end.renew(0);
     for sector in (0..HALF / 512).step_by(2048) {
-        let read = BlkRequest { kind: 0, sector, out: vec![], room: 1 << 20 };
+        let read = BlkRequest::read(sector, 1 << 20);
         let answer = front_end.ask(0, &read);
         assert_eq!(answer.status, 0);
         for (at, &byte) in answer.data.iter().enumerate() {

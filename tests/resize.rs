@@ -13,10 +13,7 @@ use keyd_client::message::DiskRequest;
 use rustix::fs::OFlags;
 use serde_json::Value;
 use system_tests::{
-    driver::{
-        BlkRequest,
-        kind::{READ, WRITE},
-    },
+    driver::BlkRequest,
     front_end::{FrontEnd, Options},
     guest::Guest,
     liar::{Liar, Lies},
@@ -28,11 +25,11 @@ use system_tests::{
 const MIB: u64 = 1 << 20;
 
 fn write(sector: u64, byte: u8) -> BlkRequest {
-    BlkRequest { kind: WRITE, sector, out: vec![byte; 4096], room: 0 }
+    BlkRequest::write(sector, vec![byte; 4096])
 }
 
 fn read(sector: u64) -> BlkRequest {
-    BlkRequest { kind: READ, sector, out: vec![], room: 4096 }
+    BlkRequest::read(sector, 4096)
 }
 
 fn capacity(front_end: &mut FrontEnd) -> u64 {
@@ -74,7 +71,7 @@ fn a_disk_grows_under_load_and_its_front_end_is_told() {
     drop(front_end);
     backend.kill();
     let mut backend = world.start_backend("d", "");
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut front_end = world.front_end("d");
     assert_eq!(capacity(&mut front_end), 20 * MIB);
     assert_eq!(front_end.ask(0, &read(end - 8)).data, [3; 4096]);
     drop(front_end);
@@ -92,7 +89,7 @@ fn who_cannot_hear_finds_the_new_size_and_a_lost_daemon_tells_later() {
     let _ = world.make_disk("d", "8M", "");
     let backend = world.start_backend("d", "");
     // Cloud Hypervisor has no ear.
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut front_end = world.front_end("d");
     let _ = world.image("resize d.img --size 12M").success();
     eventually("the new size", || (capacity(&mut front_end) == 12 * MIB).then_some(()));
 
@@ -146,7 +143,7 @@ fn what_cannot_grow_is_refused_and_stays_as_it_is() {
     assert_eq!((len("d.img"), len("dense.img")), before);
     fs::rename(world.path("hidden.sock"), world.path("keyd.sock")).unwrap();
     let mut backend = world.start_backend("d", "");
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut front_end = world.front_end("d");
     assert_eq!(capacity(&mut front_end), 8 * MIB);
     drop(front_end);
     assert!(backend.terminate().success());
@@ -165,7 +162,7 @@ fn a_volume_that_was_made_larger_brings_nothing_of_whom_it_was_before() {
         symlink(device.path(), world.path("d.img")).unwrap();
         let _ = world.image(&format!("create d.img --force {more}")).success();
         let mut backend = world.start_backend("d", "");
-        let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+        let mut front_end = world.front_end("d");
         assert_eq!(capacity(&mut front_end), disk);
         let (first_new, end) = (disk / 512, 300 * MIB / 512);
         assert_eq!(front_end.ask(0, &write(first_new - 8, 1)).status, 0);
@@ -209,7 +206,7 @@ fn a_disk_below_that_hangs_while_it_grows_keeps_no_key_from_being_taken_away() {
     lengthen(&world.path("d.img"), 12 * MIB);
     let Some(liar) = Liar::over(&world.path("d.img"), 1) else { return };
     let mut backend = world.start_backend("d", "");
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
+    let mut front_end = world.front_end("d");
     assert_eq!(front_end.ask(0, &write(0, 1)).status, 0);
     liar.set(Lies { hung: true, ..Lies::default() });
     world.ask(DiskRequest::Grow { id, size: 12 * MIB, dry_run: false });

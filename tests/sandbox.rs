@@ -24,7 +24,7 @@ use std::{
     process::{Command, Output},
 };
 
-use keyd_client::{Principal, message::GrantRequest, permission::Permission};
+use keyd_client::permission::Permission;
 use rustix::{
     process::{Signal, geteuid},
     system::uname,
@@ -33,7 +33,7 @@ use system_tests::{
     drill::{Drill, SIZE},
     process::{Process, eventually, program},
     refusal::refuses_to_serve,
-    world::World,
+    world::{NOBODY, World},
 };
 
 /// Whether the kernel is old enough to lack a part of the sandbox, which is said: these tests are about all of it.
@@ -240,7 +240,7 @@ fn its_own_user_can_neither_trace_nor_dump_it() {
     }
     let world = World::new();
     let _ = world.make_disk("d", SIZE, "");
-    grant_attach(&world);
+    world.grant(NOBODY, &[Permission::Attach]);
     let backend = world.start_backend_as(NOBODY, "d");
     all_are(backend.pid(), "Uid", "65534 65534 65534 65534");
     is_neither_traced_nor_dumped(backend.pid());
@@ -355,13 +355,6 @@ fn who_wants_threads_has_no_ring_and_who_says_nothing_has_one_a_queue() {
     }
 }
 
-const NOBODY: u32 = 65534;
-
-fn grant_attach(world: &World) {
-    let permissions = [Permission::Attach].into_iter().collect();
-    world.ask(GrantRequest::Set { principal: Principal::User(NOBODY), permissions });
-}
-
 #[test]
 fn root_becomes_another_user_who_is_the_one_that_keyd_knows() {
     if !geteuid().is_root() {
@@ -376,7 +369,7 @@ fn root_becomes_another_user_who_is_the_one_that_keyd_knows() {
     let more = "--num-queues 2 --user 65534:65534";
     let mut command = world.backend_command("d", more);
     refuses_to_serve(&world, "vhost-backend", &mut command, &["65534", "attach"]);
-    grant_attach(&world);
+    world.grant(NOBODY, &[Permission::Attach]);
     let mut drill = Drill::of(&world, "d", 21, world.start_backend("d", more));
     let pid = drill.backend.pid();
     for field in ["Uid", "Gid"] {

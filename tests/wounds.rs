@@ -11,11 +11,11 @@ use std::{
 };
 
 use system_tests::{
-    driver::{BlkRequest, Completion, NEXT, WRITE},
-    front_end::{FrontEnd, Options},
+    driver::{BlkRequest, Completion, NEXT, WRITE, kind::WRITE_ZEROES, range},
+    front_end::FrontEnd,
     hostile::{BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, peak_memory},
     process::{PATIENCE, Process},
-    refusal::{mark_is_there, marked_disk},
+    refusal::{mark_is_there, marked_and_served},
     world::World,
 };
 use vhost::{VhostBackend, VhostUserMemoryRegionInfo, vhost_user::VhostUserFrontend};
@@ -29,14 +29,8 @@ const PAST_THE_END: [u64; 6] =
     [SECTORS - 7, SECTORS, 1 << 32, 1 << 55, (1 << 55) + 8, u64::MAX - 7];
 
 fn served(world: &World) -> (Process, FrontEnd) {
-    let _ = marked_disk(world, "d", "");
-    let backend = world.start_backend("d", "");
-    let front_end = FrontEnd::connect(&world.path("d.sock"), Options::default());
-    (backend, front_end)
-}
-
-fn read(sector: u64, room: usize) -> BlkRequest {
-    BlkRequest { kind: 0, sector, out: vec![], room }
+    let backend = marked_and_served(world, "");
+    (backend, world.front_end("d"))
 }
 
 #[test]
@@ -44,13 +38,18 @@ fn a_read_past_the_end_fails_and_brings_nothing() {
     let world = World::new();
     let (_backend, mut front_end) = served(&world);
     // A buffer of the device has something that another read left there.
-    assert_eq!(front_end.ask(0, &read(0, 4096)).status, 0);
+    assert_eq!(front_end.ask(0, &BlkRequest::read(0, 4096)).status, 0);
     for sector in PAST_THE_END {
-        let Completion { status, data, written, .. } = front_end.ask(0, &read(sector, 4096));
+        let Completion { status, data, written, .. } =
+            front_end.ask(0, &BlkRequest::read(sector, 4096));
         assert_eq!((status, written), (1, 1), "at {sector}");
         assert!(data == [0xff; 4096], "at {sector} the guest's buffer was written");
     }
-    assert_eq!(front_end.ask(0, &read(SECTORS - 8, 4096)).status, 0, "the last block is there");
+    assert_eq!(
+        front_end.ask(0, &BlkRequest::read(SECTORS - 8, 4096)).status,
+        0,
+        "the last block is there"
+    );
 }
 
 #[test]
@@ -59,14 +58,12 @@ fn a_write_past_the_end_fails_and_neither_grows_nor_changes_the_file() {
     let (_backend, mut front_end) = served(&world);
     let before = fs::read(world.path("d.img")).expect("the image");
     for sector in PAST_THE_END {
-        let write = BlkRequest { kind: 1, sector, out: vec![7; 4096], room: 0 };
+        let write = BlkRequest::write(sector, vec![7; 4096]);
         assert_eq!(front_end.ask(0, &write).status, 1, "at {sector}");
-        let zeros = [&sector.to_le_bytes()[..], &8u32.to_le_bytes(), &1u32.to_le_bytes()].concat();
-        let zero = BlkRequest { kind: 13, sector: 0, out: zeros, room: 0 };
+        let zero = BlkRequest::ranges(WRITE_ZEROES, range(sector, 8, true));
         assert_eq!(front_end.ask(0, &zero).status, 1, "zeros at {sector}");
     }
-    let flush = BlkRequest { kind: 4, sector: 0, out: vec![], room: 0 };
-    assert_eq!(front_end.ask(0, &flush).status, 0);
+    assert_eq!(front_end.ask(0, &BlkRequest::flush()).status, 0);
     let after = fs::read(world.path("d.img")).expect("the image");
     assert_eq!(after.len(), before.len(), "the file has grown");
     assert!(after == before, "the file was written");
@@ -79,18 +76,16 @@ fn get_id_without_a_place_for_the_id_fails_and_the_queue_goes_on() {
     let world = World::new();
     let (_backend, mut front_end) = served(&world);
     for room in [0, 19] {
-        let get_id = BlkRequest { kind: 8, sector: 0, out: vec![], room };
-        let answer = front_end.ask(0, &get_id);
+        let answer = front_end.ask(0, &BlkRequest::get_id(room));
         assert_eq!((answer.status, answer.data), (1, vec![0xff; room]), "room for {room}");
     }
-    assert_eq!(front_end.ask(0, &read(0, 4096)).status, 0);
+    assert_eq!(front_end.ask(0, &BlkRequest::read(0, 4096)).status, 0);
 }
 
 #[test]
 fn descriptors_of_four_gib_take_no_memory() {
     let world = World::new();
-    let _ = marked_disk(&world, "d", "");
-    let backend = world.start_backend("d", "");
+    let backend = marked_and_served(&world, "");
     let mut guest = HostileGuest::connect(&world.path("d.sock"));
     guest.start();
     let mark = guest.good_read();
@@ -117,8 +112,7 @@ fn descriptors_of_four_gib_take_no_memory() {
 #[test]
 fn memory_that_is_taken_away_fails_its_requests_and_then_the_ring_that_lies_in_it() {
     let world = World::new();
-    let _ = marked_disk(&world, "d", "");
-    let mut backend = world.start_backend("d", "--num-queues 2");
+    let mut backend = marked_and_served(&world, "--num-queues 2");
     let mut guest = HostileGuest::connect(&world.path("d.sock"));
     guest.start();
     let mark = guest.good_read();
@@ -159,8 +153,7 @@ fn memory_that_is_taken_away_fails_its_requests_and_then_the_ring_that_lies_in_i
 fn a_new_memory_table_under_requests_changes_nothing() {
     let world = World::new();
     let (_backend, mut front_end) = served(&world);
-    let write =
-        |n: u64| BlkRequest { kind: 1, sector: 64 + 8 * n, out: vec![n as u8; 4096], room: 0 };
+    let write = |n: u64| BlkRequest::write(64 + 8 * n, vec![n as u8; 4096]);
     for round in 0..50 {
         let tokens: Vec<u64> =
             (0..8).map(|n| front_end.rings[0].driver.submit(&write(8 * round + n))).collect();
@@ -175,6 +168,9 @@ fn a_new_memory_table_under_requests_changes_nothing() {
         assert!(ended.iter().all(|done| done.status == 0), "round {round}");
     }
     for n in (0..400).step_by(7) {
-        assert!(front_end.ask(0, &read(64 + 8 * n, 4096)).data == [n as u8; 4096], "block {n}");
+        assert!(
+            front_end.ask(0, &BlkRequest::read(64 + 8 * n, 4096)).data == [n as u8; 4096],
+            "block {n}"
+        );
     }
 }

@@ -170,7 +170,20 @@ impl Service {
         subject: impl fmt::Display,
         operation: impl FnOnce(Permit<O>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
+        self.act_or_rehearse(false, caller, vault, subject, operation)
+    }
+
+    /// The same for what may be only a dry run: the log must not read as if it had been done.
+    fn act_or_rehearse<O: Op, T>(
+        &self,
+        dry_run: bool,
+        caller: &Caller,
+        vault: Option<&VaultName>,
+        subject: impl fmt::Display,
+        operation: impl FnOnce(Permit<O>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let subject = subject.to_string();
+        let done = if dry_run { "dry run" } else { "ok" };
         let permit = self
             .core
             .store
@@ -179,7 +192,7 @@ impl Service {
             .and_then(|view| self.core.auth.authorize::<O>(caller, vault, &view));
         let result = permit.and_then(operation);
         match &result {
-            Ok(_) => log::line(format_args!("{caller} {} {subject}: ok", O::NAME)),
+            Ok(_) => log::line(format_args!("{caller} {} {subject}: {done}", O::NAME)),
             Err(failure) => {
                 let why = log::chain(failure);
                 log::line(format_args!("{caller} {} {subject}: {why}", O::NAME));

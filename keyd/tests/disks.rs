@@ -5,7 +5,9 @@
 mod common;
 
 use common::{Keyd, attach, geometry};
-use keyd_client::message::{DiskRequest, Geometry, RefusalCode, Reply};
+use keyd_client::message::{
+    Consent, DiskRequest, Geometry, KeyChange, KeyRequest, RefusalCode, Reply,
+};
 
 #[test]
 fn an_unconfirmed_disk_can_be_forgotten_a_confirmed_one_not() {
@@ -41,6 +43,34 @@ fn wrong_shapes_are_refused() {
     }
     let nowhere = DiskRequest::Create { des: Some("x".parse().unwrap()), geometry: geometry() };
     assert_eq!(keyd.refused(nowhere).code, RefusalCode::NotFound);
+}
+
+/// Outcomes of an operation in the daemon's log, and in the audit log.
+fn outcomes(keyd: &Keyd, operation: &str) -> (Vec<String>, Vec<String>) {
+    let log = keyd.log();
+    let said = log.lines().filter(|line| line.contains(&format!(" {operation} ")));
+    let said = said.filter_map(|line| Some(line.rsplit_once(": ")?.1.to_owned())).collect();
+    let audit = keyd.audit().into_iter().filter(|row| row.operation == operation);
+    (said, audit.map(|row| row.outcome).collect())
+}
+
+#[test]
+fn a_dry_run_reads_in_no_log_as_if_it_had_been_done() {
+    let keyd = Keyd::start();
+    let id = keyd.make_disk(None);
+    keyd.ask(DiskRequest::Confirm { id });
+    let grow = |dry_run| DiskRequest::Grow { id, size: 2 << 30, dry_run };
+    keyd.ask(grow(true));
+    assert_eq!(outcomes(&keyd, "disk-grow"), (vec!["dry run".into()], vec![]));
+    keyd.ask(grow(false));
+    let (said, audited) = outcomes(&keyd, "disk-grow");
+    assert_eq!((said, audited), (vec!["dry run".into(), "ok".into()], vec!["ok".into()]));
+    keyd.make_key_and_set(60_000);
+    let (name, consent) = ("k".parse().unwrap(), Consent::DryRun);
+    let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
+    keyd.ask(KeyRequest::Update { name, version: None, change, consent, wait_ms: 0 });
+    let dry_run = vec!["dry run".to_owned()];
+    assert_eq!(outcomes(&keyd, "key-update"), (dry_run.clone(), dry_run));
 }
 
 #[test]

@@ -13,10 +13,7 @@ use common::{
 };
 use keyd_client::{
     Fingerprint, Principal,
-    message::{
-        AppRequest, AuditRecord, Consent, DesRequest, EncryptionType, GrantRequest, Reply,
-        TokenRequest,
-    },
+    message::{AppRequest, AuditRecord, Consent, GrantRequest, Reply, TokenRequest},
     permission::{KeyPermission, Permission},
 };
 use serde_json::json;
@@ -309,15 +306,7 @@ fn a_key_that_wraps_disks_is_purged_by_two() {
     let vaults = Vaults::start();
     let keyd = &vaults.keyd;
     local(keyd, "POST", "/keys/k/create?api-version=7.4", r#"{"kty":"RSA"}"#);
-    keyd.ask(DesRequest::Create {
-        name: "s".parse().unwrap(),
-        key: "prod/k".parse().unwrap(),
-        version: None,
-        encryption: EncryptionType::CustomerKey,
-        terms: common::terms(60_000),
-        auto_rotate: true,
-        permit: true,
-    });
+    keyd.make_set_on("prod/k", 60_000);
     let disk = keyd.make_disk(Some("s"));
     let mut held = attach(keyd, disk, false).unwrap();
     // Deleting it takes it away at once, as disabling does.
@@ -338,15 +327,7 @@ fn a_rotation_over_https_is_followed_by_the_disks() {
     let vaults = Vaults::start();
     let keyd = &vaults.keyd;
     local(keyd, "POST", "/keys/k/create?api-version=7.4", r#"{"kty":"RSA"}"#);
-    keyd.ask(DesRequest::Create {
-        name: "s".parse().unwrap(),
-        key: "prod/k".parse().unwrap(),
-        version: None,
-        encryption: EncryptionType::CustomerKey,
-        terms: common::terms(60_000),
-        auto_rotate: true,
-        permit: true,
-    });
+    keyd.make_set_on("prod/k", 60_000);
     let disk = keyd.make_disk(Some("s"));
     let before = attach(keyd, disk, false).unwrap().dek.unwrap();
     for target in ["/keys/k/rotate?api-version=7.4", "/keys/k/create?api-version=7.4"] {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    driver::{BlkRequest, Cut, kind::READ},
+    driver::{BlkRequest, Cut},
     front_end::{FrontEnd, Options},
     process::{PATIENCE, Process},
     tape::{Mix, Tape},
@@ -196,7 +196,7 @@ impl Drill {
         assert_eq!(self.front_end.rings[0].driver.in_flight(), 0);
         for at in (0..self.tapes[0].oracle().len()).step_by(STEP) {
             let sector = (at / 512) as u64;
-            let read = BlkRequest { kind: READ, sector, out: vec![], room: STEP };
+            let read = BlkRequest::read(sector, STEP);
             let answer = self.front_end.ask(0, &read);
             assert_eq!(answer.status, 0, "1 MiB at sector {sector}");
             assert_eq!(self.tapes[0].first_difference(at, &answer.data), None);

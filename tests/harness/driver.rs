@@ -97,6 +97,51 @@ pub struct BlkRequest {
     pub room: usize,
 }
 
+impl BlkRequest {
+    /// Reads `room` bytes.
+    #[must_use]
+    pub fn read(sector: u64, room: usize) -> Self {
+        Self { kind: kind::READ, sector, out: vec![], room }
+    }
+
+    /// Writes these bytes.
+    #[must_use]
+    pub fn write(sector: u64, out: Vec<u8>) -> Self {
+        Self { kind: kind::WRITE, sector, out, room: 0 }
+    }
+
+    /// Makes what was written durable.
+    #[must_use]
+    pub fn flush() -> Self {
+        Self { kind: kind::FLUSH, sector: 0, out: vec![], room: 0 }
+    }
+
+    /// Asks for the id; it has 20 bytes.
+    #[must_use]
+    pub fn get_id(room: usize) -> Self {
+        Self { kind: kind::GET_ID, sector: 0, out: vec![], room }
+    }
+
+    /// Gives ranges back, or has them read as zeros; each is as [`range`] has it.
+    #[must_use]
+    pub fn ranges(kind: u32, ranges: Vec<u8>) -> Self {
+        Self { kind, sector: 0, out: ranges, room: 0 }
+    }
+}
+
+/// A range of a discard or of zeros (virtio 1.2, 5.2.6): `struct virtio_blk_discard_write_zeroes`.
+#[must_use]
+pub fn range(sector: u64, sectors: u32, unmap: bool) -> Vec<u8> {
+    [&sector.to_le_bytes()[..], &sectors.to_le_bytes(), &u32::from(unmap).to_le_bytes()].concat()
+}
+
+/// A descriptor (virtio 1.2, 2.7.5).
+#[must_use]
+pub fn descriptor(address: u64, len: u32, flags: u16, next: u16) -> Vec<u8> {
+    [&address.to_le_bytes()[..], &len.to_le_bytes(), &flags.to_le_bytes(), &next.to_le_bytes()]
+        .concat()
+}
+
 /// A request that came back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Completion {
@@ -340,13 +385,7 @@ impl Driver {
         next: Option<u16>,
     ) {
         let flags = flags | if next.is_some() { NEXT } else { 0 };
-        let bytes = [
-            &address.to_le_bytes()[..],
-            &len.to_le_bytes(),
-            &flags.to_le_bytes(),
-            &next.unwrap_or(0).to_le_bytes(),
-        ]
-        .concat();
+        let bytes = descriptor(address, len, flags, next.unwrap_or(0));
         let at = GuestAddress(table + 16 * u64::from(index));
         self.memory.write_slice(&bytes, at).expect("in memory");
     }

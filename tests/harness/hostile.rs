@@ -28,7 +28,7 @@ use vmm_sys_util::{
     sock_ctrl_msg::ScmSocket,
 };
 
-use crate::process::PATIENCE;
+use crate::{driver, process::PATIENCE};
 
 /// Entries of the ring.
 pub const SIZE: u16 = 16;
@@ -216,13 +216,7 @@ impl HostileGuest {
         flags: u16,
         next: u16,
     ) {
-        let bytes = [
-            &address.to_le_bytes()[..],
-            &len.to_le_bytes(),
-            &flags.to_le_bytes(),
-            &next.to_le_bytes(),
-        ]
-        .concat();
+        let bytes = driver::descriptor(address, len, flags, next);
         self.write(table + 16 * u64::from(index), &bytes);
     }
 

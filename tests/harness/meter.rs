@@ -12,10 +12,7 @@ use std::{
 use rustix::thread::set_current_timer_slack;
 
 use crate::{
-    driver::{
-        BlkRequest, Completion, Cut,
-        kind::{READ, WRITE},
-    },
+    driver::{BlkRequest, Completion, Cut},
     front_end::{FrontEnd, Options},
     process::PATIENCE,
 };
@@ -121,11 +118,10 @@ impl Meter {
     fn submit(&mut self, block: usize, reads: bool) {
         let sector = (block * BLOCK / 512) as u64;
         let request = if reads {
-            BlkRequest { kind: READ, sector, out: vec![], room: BLOCK }
+            BlkRequest::read(sector, BLOCK)
         } else {
             self.written[block] += 1;
-            let out = content(block, self.written[block]);
-            BlkRequest { kind: WRITE, sector, out, room: 0 }
+            BlkRequest::write(sector, content(block, self.written[block]))
         };
         let ring = &mut self.front_end.rings[0];
         let at = Instant::now();

@@ -4,7 +4,6 @@ use std::process::Command;
 
 use crate::{
     driver::BlkRequest,
-    front_end::{FrontEnd, Options},
     process::{Ended, Process, program},
     world::World,
 };
@@ -82,10 +81,17 @@ const MARK: u8 = 0x5a;
 pub fn marked_disk(world: &World, name: &str, more: &str) -> String {
     let id = world.make_disk(name, "8M", more);
     let mut backend = world.start_backend(name, "");
-    let write = BlkRequest { kind: 1, sector: 0, out: vec![MARK; 4096], room: 0 };
-    assert_eq!(front_end(world, name).ask(0, &write).status, 0);
+    let write = BlkRequest::write(0, vec![MARK; 4096]);
+    assert_eq!(world.front_end(name).ask(0, &write).status, 0);
     assert!(backend.terminate().success());
     id
+}
+
+/// Such a disk `d` that is served.
+#[must_use]
+pub fn marked_and_served(world: &World, more: &str) -> Process {
+    let _ = marked_disk(world, "d", "");
+    world.start_backend("d", more)
 }
 
 /// The disk is served, and nothing was lost.
@@ -105,11 +111,7 @@ pub fn still_serves(world: &World, name: &str) {
 /// If it has not.
 #[track_caller]
 pub fn mark_is_there(world: &World, name: &str) {
-    let read = BlkRequest { kind: 0, sector: 0, out: vec![], room: 4096 };
-    let answer = front_end(world, name).ask(0, &read);
+    let read = BlkRequest::read(0, 4096);
+    let answer = world.front_end(name).ask(0, &read);
     assert_eq!((answer.status, answer.data), (0, vec![MARK; 4096]));
-}
-
-fn front_end(world: &World, name: &str) -> FrontEnd {
-    FrontEnd::connect(&world.path(&format!("{name}.sock")), Options::default())
 }

@@ -16,6 +16,7 @@ use crate::{
     driver::{
         BlkRequest, Completion,
         kind::{DISCARD, FLUSH, GET_ID, READ, WRITE, WRITE_ZEROES},
+        range,
     },
     front_end::FrontEnd,
     process::PATIENCE,
@@ -161,8 +162,7 @@ impl Script {
             .filter(|&n| self.discarded[at + n])
             .map(|n| n * block..(n + 1) * block)
             .collect();
-        let request =
-            BlkRequest { kind: READ, sector: self.sector(at), out: vec![], room: data.len() };
+        let request = BlkRequest::read(self.sector(at), data.len());
         Step { request, status: 0, data: Some(data), open }
     }
 
@@ -192,8 +192,7 @@ impl Script {
 
     fn range_bytes(&self, sector: u64, blocks: usize, unmap: bool) -> Vec<u8> {
         let sectors = (blocks * self.scene.block / SECTOR) as u32;
-        [&sector.to_le_bytes()[..], &sectors.to_le_bytes(), &u32::from(unmap).to_le_bytes()]
-            .concat()
+        range(sector, sectors, unmap)
     }
 
     /// The bytes of blocks that a step of this round changes.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    driver::{BlkRequest, Cut, kind::READ},
+    driver::{BlkRequest, Cut},
     front_end::{Base, FrontEnd, Options},
     process::{PATIENCE, Process},
     tape::{Mix, Tape},
@@ -116,8 +116,7 @@ impl Siege {
         for (number, tape) in self.tapes.iter().enumerate() {
             for at in (0..span).step_by(STEP) {
                 let sector = ((number * span + at) / 512) as u64;
-                let read =
-                    BlkRequest { kind: READ, sector, out: vec![], room: STEP.min(span - at) };
+                let read = BlkRequest::read(sector, STEP.min(span - at));
                 let answer = self.front_end.ask(0, &read);
                 assert_eq!(answer.status, 0, "at sector {sector}");
                 assert_eq!(tape.first_difference(at, &answer.data), None, "at sector {sector}");

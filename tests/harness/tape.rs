@@ -6,7 +6,8 @@ use std::collections::HashMap;
 
 use crate::driver::{
     BlkRequest, Completion,
-    kind::{DISCARD, FLUSH, GET_ID, READ, WRITE, WRITE_ZEROES},
+    kind::{DISCARD, FLUSH, GET_ID, READ, WRITE_ZEROES},
+    range,
 };
 
 /// Status of a request that failed (VIRTIO_BLK_S_IOERR).
@@ -166,7 +167,7 @@ impl Tape {
         let mut out = vec![0; count * block];
         self.random.fill(&mut out);
         self.oracle[at * block..][..out.len()].copy_from_slice(&out);
-        let request = BlkRequest { kind: WRITE, sector: self.sector(at), out, room: 0 };
+        let request = BlkRequest::write(self.sector(at), out);
         Some(Expected { request, status: 0, data: None, blocks: (at..at + count).collect() })
     }
 
@@ -174,8 +175,7 @@ impl Tape {
         let (at, count) = self.free_blocks(self.mix.longest)?;
         let block = self.mix.block;
         let data = self.oracle[at * block..][..count * block].to_vec();
-        let request =
-            BlkRequest { kind: READ, sector: self.sector(at), out: vec![], room: data.len() };
+        let request = BlkRequest::read(self.sector(at), data.len());
         let whole = self.torn[at..at + count].iter().all(|torn| !torn);
         let blocks = (at..at + count).collect();
         Some(Expected { request, status: 0, data: whole.then_some(data), blocks })
@@ -191,14 +191,12 @@ impl Tape {
             }
             blocks.extend(at..at + count);
             let sectors = (count * self.mix.block / 512) as u32;
-            let unmap = u32::from(kind == WRITE_ZEROES && self.random.bool());
-            out.extend(self.sector(at).to_le_bytes());
-            out.extend(sectors.to_le_bytes());
-            out.extend(unmap.to_le_bytes());
+            let unmap = kind == WRITE_ZEROES && self.random.bool();
+            out.extend(range(self.sector(at), sectors, unmap));
         }
         let block = self.mix.block;
         blocks.iter().for_each(|&at| self.oracle[at * block..][..block].fill(0));
-        let request = BlkRequest { kind, sector: 0, out, room: 0 };
+        let request = BlkRequest::ranges(kind, out);
         Some(Expected { request, status: 0, data: None, blocks })
     }
 

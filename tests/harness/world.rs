@@ -12,16 +12,20 @@ use std::{
 };
 
 use keyd_client::{
-    Client, ClientError, KeyId,
+    Client, ClientError, KeyId, Principal,
     message::{
-        DesRequest, DiskRequest, EncryptionType, Geometry, Holes, KeyRequest, OnExpiry, OnRevoke,
-        Reply, Request, Terms,
+        DesRequest, DiskRequest, EncryptionType, Geometry, GrantRequest, Holes, KeyRequest,
+        OnExpiry, OnRevoke, Reply, Request, Terms,
     },
+    permission::Permission,
 };
 use rustix::{process::Uid, thread::set_thread_uid};
 use tempfile::TempDir;
 
-use crate::process::{Ended, Process, program, run};
+use crate::{
+    front_end::{FrontEnd, Options},
+    process::{Ended, Process, program, run},
+};
 
 /// The terms of sets whose terms are not what a test is about. The lease is as short as a busy machine allows.
 pub const TERMS: Terms = Terms {
@@ -30,6 +34,9 @@ pub const TERMS: Terms = Terms {
     grace_ms: 0,
     on_expiry: OnExpiry::RefuseNew,
 };
+
+/// `nobody`: a user who is not the administrator.
+pub const NOBODY: u32 = 65534;
 
 /// The environment variable by which a run of tests is one with another `--engine`: `scripts/test` runs a few so.
 const ENGINE: &str = "TEST_ENGINE";
@@ -132,6 +139,15 @@ impl World {
             self.try_ask(request)
         };
         thread::scope(|scope| scope.spawn(errand).join().expect("the errand was run"))
+    }
+
+    /// Says what a user may do in the daemon as a whole.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn grant(&self, uid: u32, permissions: &[Permission]) {
+        let permissions = permissions.iter().copied().collect();
+        self.ask(GrantRequest::Set { principal: Principal::User(uid), permissions });
     }
 
     /// Lets other users in: to the daemon's socket, and to make sockets of their own.
@@ -282,6 +298,12 @@ impl World {
         let mut command = Command::new(copy);
         command.args(self.backend_command(name, more).get_args()).uid(uid).gid(uid);
         command
+    }
+
+    /// A plain front end on `name.sock`.
+    #[must_use]
+    pub fn front_end(&self, name: &str) -> FrontEnd {
+        FrontEnd::connect(&self.path(&format!("{name}.sock")), Options::default())
     }
 
     fn serve(&self, name: &str, mut command: Command) -> Process {

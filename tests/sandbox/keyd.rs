@@ -12,13 +12,13 @@ use rustix::process::geteuid;
 use system_tests::{
     process::{Process, program, run},
     refusal::{refused, refuses_to_serve},
-    world::World,
+    world::{NOBODY, World},
 };
 
 use super::{
     Fate::{Done, Killed, Refused},
-    NOBODY, Strangers, all_are, is_neither_traced_nor_dumped, is_old_kernel, judge,
-    on_a_kernel_without, shares_the_network,
+    Strangers, all_are, is_neither_traced_nor_dumped, is_old_kernel, judge, on_a_kernel_without,
+    shares_the_network,
 };
 
 #[test]

@@ -20,7 +20,7 @@ use rustix::{
     process::{Pid, Signal, kill_process},
 };
 use system_tests::{
-    driver::{BlkRequest, kind},
+    driver::{BlkRequest, kind, range},
     front_end::{FrontEnd, Options},
     hostile::{message, send_raw, wait_for_close},
     process::{PATIENCE, Process, program},
@@ -148,20 +148,23 @@ impl Place {
 /// Requests of every kind, each answered while the backend lives.
 fn requests(front_end: &mut FrontEnd, backend: &mut Process) {
     let block = vec![7; 4096];
-    let range = [&0u64.to_le_bytes()[..], &8u32.to_le_bytes(), &0u32.to_le_bytes()].concat();
-    for (kind, out, room) in [
-        (kind::WRITE, block, 0),
-        (kind::FLUSH, vec![], 0),
-        (kind::READ, vec![], 4096),
-        (kind::DISCARD, range, 0),
-        (kind::GET_ID, vec![], 20),
+    for request in [
+        BlkRequest::write(0, block),
+        BlkRequest::flush(),
+        BlkRequest::read(0, 4096),
+        BlkRequest::ranges(kind::DISCARD, range(0, 8, false)),
+        BlkRequest::get_id(20),
     ] {
         let ring = &mut front_end.rings[0];
-        ring.driver.submit(&BlkRequest { kind, sector: 0, out, room });
+        ring.driver.submit(&request);
         ring.kick.write(1).expect("a kick");
         let deadline = Instant::now() + PATIENCE;
         while ring.driver.completions().is_empty() {
-            assert!(!backend.has_ended() && Instant::now() < deadline, "no answer to {kind}");
+            assert!(
+                !backend.has_ended() && Instant::now() < deadline,
+                "no answer to {}",
+                request.kind
+            );
             thread::sleep(Duration::from_micros(200));
         }
     }

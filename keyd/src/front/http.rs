@@ -13,6 +13,7 @@ mod exchange;
 mod headers;
 mod identity;
 mod listener;
+pub mod patience;
 mod replay;
 mod stall;
 mod workers;
@@ -40,6 +41,7 @@ use crate::{
     tls::Names,
 };
 use doors::Doors;
+use patience::Patience;
 use workers::Workers;
 
 /// Who is at the other end of a connection.
@@ -80,6 +82,7 @@ struct Shared {
     service: Arc<Service>,
     names: Names,
     workers: Workers,
+    patience: Patience,
 }
 
 /// The threads of this front; they end when it is stopped.
@@ -102,7 +105,8 @@ impl Http {
             .thread_stack_size(THREAD_STACK_LEN)
             .enable_all()
             .build()?;
-        let shared = Arc::new(Shared { service, names: doors.names, workers: Workers::new() });
+        let Doors { names, patience, .. } = doors;
+        let shared = Arc::new(Shared { service, names, workers: Workers::new(), patience });
         let http = Self { runtime, shared };
         if let Some((listener, tls)) = doors.https {
             let (shared, tls) = (http.shared.clone(), TlsAcceptor::from(tls));

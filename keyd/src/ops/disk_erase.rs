@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyd_client::{DiskId, message::Consent};
+use keyd_client::DiskId;
 
 use super::{
     enforce, impact,
@@ -25,7 +25,7 @@ pub fn run(
     id: DiskId,
     ask: &Ask<'_>,
 ) -> Result<Taken, Failure> {
-    if *ask.consent == Consent::DryRun {
+    if ask.is_dry_run() {
         let weighed = impact::of_erasing(core, &core.store.snapshot()?, ask.verb, id)?;
         let detail = format!("would hit {}", impact::summary(&weighed));
         core.store.record(permit.entry(id).outcome("dry run").detail(detail))?;

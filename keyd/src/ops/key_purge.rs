@@ -1,9 +1,6 @@
 //! Destroys a deleted key. What is wrapped under it can never be unwrapped again.
 
-use keyd_client::{
-    KeyId,
-    message::{Consent, Reply},
-};
+use keyd_client::{KeyId, message::Reply};
 
 use super::{
     impact,
@@ -46,10 +43,10 @@ pub fn run(
     let key = view.key(id)?;
     let deks = wrapped(&view, &key)?;
     drop(view);
-    if *ask.consent != Consent::DryRun && !consented(core, &permit, id, ask, deks)? {
+    if !ask.is_dry_run() && !consented(core, &permit, id, ask, deks)? {
         return Ok(Purge::Asked(deks));
     }
-    let (who, dry) = (permit.caller().principal.clone(), *ask.consent == Consent::DryRun);
+    let (who, dry) = (permit.caller().principal.clone(), ask.is_dry_run());
     let taken = taking::run(core, permit, ask, Concern::Key(id), |txn| {
         let mut key = txn.key(id)?;
         let in_use = wrapped(txn, &key)? > 0;

@@ -37,6 +37,14 @@ pub struct Ask<'a> {
     pub wait_ms: u64,
 }
 
+impl Ask<'_> {
+    /// Whether nothing is to be done, but what would be hit is to be told.
+    #[must_use]
+    pub fn is_dry_run(&self) -> bool {
+        *self.consent == Consent::DryRun
+    }
+}
+
 /// Whose DEKs are taken away. Whoever of them holds one yet is told of in the answer, whenever it was told to let go:
 /// asking again is asking about the same holders.
 #[derive(Debug, Clone, Copy)]
@@ -132,7 +140,7 @@ pub fn run_as<O: Op>(
     change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
 ) -> Result<Taken, Failure> {
     let entry = permit.entry(&ask.subject).class(class);
-    if *ask.consent == Consent::DryRun {
+    if ask.is_dry_run() {
         let weighed = core.store.rehearse(|txn| {
             impact::weigh(core, txn, ask.verb, &ask.subject, |txn| change(txn).map(drop))
         })?;

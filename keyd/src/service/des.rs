@@ -33,7 +33,7 @@ impl Service {
                 let (subject, arguments) = (name.to_string(), String::new());
                 let consent = &consent;
                 let ask = Ask { verb: "des update", subject, arguments, consent, wait_ms: 0 };
-                self.act(by, None, &name, |permit| {
+                self.act_or_rehearse(ask.is_dry_run(), by, None, &name, |permit| {
                     ops::des_update::run(core, permit, &name, &change, &ask)
                 })
             }

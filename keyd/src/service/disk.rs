@@ -35,7 +35,7 @@ impl Service {
                 self.act(by, None, id, |permit| ops::disk_abandon::run(core, permit, id))?
             }
             DiskRequest::Grow { id, size, dry_run } => {
-                let disk = self.act(by, None, id, |permit| match dry_run {
+                let disk = self.act_or_rehearse(dry_run, by, None, id, |permit| match dry_run {
                     true => ops::disk_grow::rehearse(core, &permit, id, size),
                     false => ops::disk_grow::run(core, permit, id, size),
                 })?;
@@ -49,8 +49,9 @@ impl Service {
                 let arguments = String::new();
                 let ask =
                     Ask { verb: "disk erase", subject, arguments, consent: &consent, wait_ms: 0 };
-                let taken =
-                    self.act(by, None, id, |permit| ops::disk_erase::run(core, permit, id, &ask))?;
+                let taken = self.act_or_rehearse(ask.is_dry_run(), by, None, id, |permit| {
+                    ops::disk_erase::run(core, permit, id, &ask)
+                })?;
                 match taken {
                     Taken::Would(impact) => Reply::Impact(impact),
                     Taken::Done { .. } => Reply::Done,

@@ -38,13 +38,13 @@ impl Service {
             KeyRequest::Update { name, version, change, consent, wait_ms } => {
                 let update = Update { key: &name, version, change: &change };
                 let ask = ask(verb_of(&change), &name, &consent, wait_ms);
-                self.act(by, Some(&name.vault), &name, |permit| {
+                self.act_or_rehearse(ask.is_dry_run(), by, Some(&name.vault), &name, |permit| {
                     ops::key_update::run(core, permit, &update, &ask)
                 })
             }
             KeyRequest::Delete { name, consent, wait_ms } => {
                 let ask = ask("key delete", &name, &consent, wait_ms);
-                self.act(by, Some(&name.vault), &name, |permit| {
+                self.act_or_rehearse(ask.is_dry_run(), by, Some(&name.vault), &name, |permit| {
                     ops::key_delete::run(core, permit, &name, &ask)
                 })
             }
@@ -53,7 +53,8 @@ impl Service {
             }),
             KeyRequest::Purge { name, consent } => {
                 let ask = ask("key purge", &name, &consent, 0);
-                let purge = self.act(by, Some(&name.vault), &name, |permit| {
+                let vault = Some(&name.vault);
+                let purge = self.act_or_rehearse(ask.is_dry_run(), by, vault, &name, |permit| {
                     ops::key_purge::run(core, permit, &name, &ask)
                 })?;
                 Ok(ops::key_purge::reply(purge))

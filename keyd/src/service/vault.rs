@@ -44,7 +44,7 @@ impl Service {
                 let arguments = format!(" {principal} {}", names(&permissions));
                 let verb = "vault permit";
                 let ask = Ask { verb, subject, arguments, consent: &consent, wait_ms };
-                self.act(by, None, &name, |permit| {
+                self.act_or_rehearse(ask.is_dry_run(), by, None, &name, |permit| {
                     let policy = (&principal, &permissions);
                     ops::vault_policy::run(core, permit, &name, policy, &ask)
                 })

@@ -22,6 +22,7 @@ use keyd_client::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+pub(crate) mod front;
 pub(crate) mod https;
 pub(crate) mod vaults;
 
@@ -126,9 +127,14 @@ impl Keyd {
 
     /// Set `s` on key `k`.
     pub(crate) fn make_set(&self, lease_ms: u64) {
+        self.make_set_on("k", lease_ms);
+    }
+
+    /// Set `s` on a key.
+    pub(crate) fn make_set_on(&self, key: &str, lease_ms: u64) {
         self.ask(DesRequest::Create {
             name: "s".parse().unwrap(),
-            key: "k".parse().unwrap(),
+            key: key.parse().unwrap(),
             version: None,
             encryption: EncryptionType::CustomerKey,
             terms: terms(lease_ms),

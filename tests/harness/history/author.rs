@@ -3,7 +3,8 @@
 use super::{SECTOR, Stamp};
 use crate::driver::{
     BlkRequest,
-    kind::{DISCARD, FLUSH, READ, WRITE, WRITE_ZEROES},
+    kind::{DISCARD, WRITE_ZEROES},
+    range,
 };
 
 /// The disk that authors write on.
@@ -44,11 +45,8 @@ impl Author {
             0..50 => self.write(sector as u64, sectors),
             50..57 => self.range(DISCARD, sector, sectors),
             57..65 => self.range(WRITE_ZEROES, sector, sectors),
-            65..80 => BlkRequest { kind: FLUSH, sector: 0, out: vec![], room: 0 },
-            _ => {
-                let room = sectors * SECTOR;
-                BlkRequest { kind: READ, sector: sector as u64, out: vec![], room }
-            }
+            65..80 => BlkRequest::flush(),
+            _ => BlkRequest::read(sector as u64, sectors * SECTOR),
         }
     }
 
@@ -57,17 +55,11 @@ impl Author {
         let out = (first..first + sectors as u64)
             .flat_map(|address| Stamp { address, writer, sequence }.bytes())
             .collect();
-        BlkRequest { kind: WRITE, sector: first, out, room: 0 }
+        BlkRequest::write(first, out)
     }
 
     fn range(&mut self, kind: u32, sector: usize, sectors: usize) -> BlkRequest {
-        let unmap = u32::from(kind == WRITE_ZEROES && self.random.bool());
-        let out = [
-            &(sector as u64).to_le_bytes()[..],
-            &(sectors as u32).to_le_bytes(),
-            &unmap.to_le_bytes(),
-        ]
-        .concat();
-        BlkRequest { kind, sector: 0, out, room: 0 }
+        let unmap = kind == WRITE_ZEROES && self.random.bool();
+        BlkRequest::ranges(kind, range(sector as u64, sectors as u32, unmap))
     }
 }

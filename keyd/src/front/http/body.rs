@@ -1,14 +1,13 @@
 //! The body of a request: no longer than its operation needs, and there in time.
 
+use std::time::Duration;
+
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::{
-    keyvault::{Kind, Problem},
-    limits::HTTP_BODY_TIMEOUT,
-};
+use crate::keyvault::{Kind, Problem};
 
 /// A body. It may hold a plaintext or a private key: it wipes itself.
 pub(super) type Body = Zeroizing<Vec<u8>>;
@@ -17,12 +16,16 @@ pub(super) type Body = Zeroizing<Vec<u8>>;
 ///
 /// # Errors
 /// [`Kind::TooLong`]; [`Kind::BadParameter`] if it did not come whole in time.
-pub(super) async fn read(body: Incoming, len_max: usize) -> Result<Body, Problem> {
+pub(super) async fn read(
+    body: Incoming,
+    len_max: usize,
+    patience: Duration,
+) -> Result<Body, Problem> {
     // What the client announces is refused before it is sent.
     if body.size_hint().lower() > len_max as u64 {
         return Err(too_long(len_max));
     }
-    let read = timeout(HTTP_BODY_TIMEOUT, collect(body, len_max)).await;
+    let read = timeout(patience, collect(body, len_max)).await;
     read.unwrap_or_else(|_| Err(Problem::bad("the request body did not come in time")))
 }
 

@@ -14,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use super::{Peer, Shared, exchange, identity, replay::Replay, stall::Stall};
 use crate::{
     auth::Caller,
-    limits::{HTTP_HEAD_LEN_MAX, HTTP_HEAD_TIMEOUT, HTTP_HEADERS_MAX, TLS_HANDSHAKE_TIMEOUT},
+    limits::{HTTP_HEAD_LEN_MAX, HTTP_HEADERS_MAX},
     tls::fingerprint,
 };
 
@@ -30,7 +30,8 @@ pub(super) enum Door {
 /// Serves a connection by TCP, with TLS inside.
 pub(super) async fn https(shared: Arc<Shared>, tls: TlsAcceptor, stream: TcpStream) {
     let Some(address) = begin(&stream) else { return };
-    let handshake = timeout(TLS_HANDSHAKE_TIMEOUT, tls.accept(Stall::new(stream))).await;
+    let stream = Stall::new(stream, shared.patience.stall);
+    let handshake = timeout(shared.patience.handshake, tls.accept(stream)).await;
     // Scanners, and clients that do not trust the certificate: there is nothing to do about them.
     let Ok(Ok(stream)) = handshake else { return };
     let certificates = stream.get_ref().1.peer_certificates();
@@ -42,7 +43,8 @@ pub(super) async fn https(shared: Arc<Shared>, tls: TlsAcceptor, stream: TcpStre
 pub(super) async fn plain(shared: Arc<Shared>, stream: TcpStream) {
     let Some(address) = begin(&stream) else { return };
     let peer = Peer::Remote { address, certificate: None };
-    serve(shared, Door::Identity, peer, Stall::new(stream)).await;
+    let stream = Stall::new(stream, shared.patience.stall);
+    serve(shared, Door::Identity, peer, stream).await;
 }
 
 /// Serves a connection on the Unix socket of which `beginning` was read.
@@ -52,7 +54,7 @@ pub(super) async fn local(
     beginning: Vec<u8>,
     stream: UnixStream,
 ) {
-    let stream = Stall::new(Replay::new(beginning, stream));
+    let stream = Stall::new(Replay::new(beginning, stream), shared.patience.stall);
     serve(shared, Door::KeyVault, Peer::Local(caller), stream).await;
 }
 
@@ -67,7 +69,7 @@ async fn serve<S>(shared: Arc<Shared>, door: Door, peer: Peer, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let peer = Arc::new(peer);
+    let (peer, head) = (Arc::new(peer), shared.patience.head);
     let service = service_fn(move |request| {
         let (shared, peer) = (shared.clone(), peer.clone());
         async move {
@@ -80,7 +82,7 @@ where
     // hyper starts the clock of a head when it begins to wait for one: it is the time of an idle connection too.
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HTTP_HEAD_TIMEOUT)
+        .header_read_timeout(head)
         .max_buf_size(HTTP_HEAD_LEN_MAX)
         .max_headers(HTTP_HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service)

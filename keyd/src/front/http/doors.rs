@@ -9,6 +9,7 @@ use std::{
 
 use thiserror::Error;
 
+use super::patience::Patience;
 use crate::{
     keyring::Keyring,
     service::Reach,
@@ -55,6 +56,7 @@ pub struct Doors {
     pub(super) names: Names,
     pub(super) https: Option<(TcpListener, Arc<rustls::ServerConfig>)>,
     pub(super) identity: Option<TcpListener>,
+    pub(super) patience: Patience,
     ca_certificate: Option<String>,
 }
 
@@ -74,7 +76,13 @@ impl Doors {
             (https, ca_certificate) = (Some((bind(address)?, tls)), certificate);
         }
         let identity = options.identity.map(bind).transpose()?;
-        Ok(Self { names, https, identity, ca_certificate })
+        Ok(Self { names, https, identity, patience: Patience::default(), ca_certificate })
+    }
+
+    /// The same with other times for their clients: those of a test.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// What is told of them.

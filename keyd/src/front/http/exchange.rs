@@ -93,7 +93,8 @@ async fn read(shared: &Shared, head: &Parts, body: Incoming) -> Result<Read, Pro
     let query = Query::parse(head.uri.query().unwrap_or_default())?;
     let len_max = target.body_len_max();
     let room = shared.workers.room(len_max).await?;
-    Ok((target, query, body::read(body, len_max).await?, room))
+    let body = body::read(body, len_max, shared.patience.body).await?;
+    Ok((target, query, body, room))
 }
 
 fn no_token() -> Problem {

@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::{
@@ -11,18 +12,17 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-use crate::limits::HTTP_STALL_TIMEOUT;
-
-/// A stream on which a write that makes no progress for [`HTTP_STALL_TIMEOUT`] is an error.
+/// A stream on which a write that makes no progress for so long is an error.
 #[derive(Debug)]
 pub(super) struct Stall<S> {
     stream: S,
+    patience: Duration,
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Stall<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, stalled: None }
+    pub(super) fn new(stream: S, patience: Duration) -> Self {
+        Self { stream, patience, stalled: None }
     }
 
     /// Passes on what came of a write, and counts the time in which nothing did.
@@ -35,7 +35,8 @@ impl<S> Stall<S> {
             self.stalled = None;
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(HTTP_STALL_TIMEOUT)));
+        let patience = self.patience;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(patience)));
         ready!(stalled.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -74,16 +75,15 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
+    use crate::limits::HTTP_STALL_TIMEOUT;
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_given_up_one_that_reads_slowly_is_not() {
         let (near, mut far) = duplex(16);
-        let mut near = Stall::new(near);
+        let mut near = Stall::new(near, HTTP_STALL_TIMEOUT);
         let reading = tokio::spawn(async move {
             let mut byte = [0; 8];
             for _ in 0..4 {

@@ -1,0 +1,99 @@
+//! The daemon's front in this process, with times that a test has: what the real ones forbid is seen in seconds.
+
+use std::{os::unix::net::UnixStream, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use keyd::{
+    auth::Auth,
+    core::Core,
+    files::SystemDir,
+    front::{
+        http::{
+            Http,
+            doors::{Doors, HttpOptions},
+            patience::Patience,
+        },
+        native, socket,
+    },
+    keyring::Keyring,
+    root::{Means, PassphraseSource},
+    service::Service,
+    state_dir::StateDir,
+    store::{self, AuditKeeping},
+    tls::{Names, TlsOptions},
+};
+use keyd_client::{
+    AppName, Client, Principal, VaultName,
+    message::{AppRequest, Reply, Request, TokenRequest, VaultRequest},
+    permission::KeyPermission,
+};
+
+use super::vaults::port_after;
+
+/// A vault `prod`, and the token of an application that may everything in it.
+pub(crate) struct Front {
+    pub(crate) port: u16,
+    pub(crate) token: String,
+    dir: tempfile::TempDir,
+    /// It ends when this is closed.
+    _stop: UnixStream,
+}
+
+impl Front {
+    pub(crate) fn start(patience: Patience) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&dir.path().join("state")).unwrap();
+        let means = Means::new(PassphraseSource::default(), None).unwrap();
+        let keyring = Keyring::new(state.root().open(None, false, &means).unwrap(), None);
+        let names = Names::new(&[], &[]);
+        let options = HttpOptions {
+            listen: Some(([127, 0, 0, 1], 0).into()),
+            tls: TlsOptions { names, certificate: None, client_ca: None },
+            identity: None,
+        };
+        let doors = Doors::open(&options, state.path(), &keyring).unwrap().with_patience(patience);
+        let port = port_after(&doors.told(), "https ");
+        let store = store::open(&SystemDir::new(state.path()), &AuditKeeping::default()).unwrap();
+        let core = Core::new(store, keyring, Auth::new(state.owner(), Vec::new()));
+        let service = Arc::new(Service::new(Arc::new(core), doors.reach()));
+        let listener = socket::listen(&dir.path().join("keyd.sock"), 0o600).unwrap();
+        let http = Http::start(service.clone(), doors).unwrap();
+        let (stop, stopped) = UnixStream::pair().unwrap();
+        thread::spawn(move || {
+            native::serve(&listener, &stopped, &service, &http.adopter()).unwrap();
+            http.stop(Duration::ZERO);
+        });
+        let mut front = Self { port, token: String::new(), dir, _stop: stop };
+        front.furnish();
+        front
+    }
+
+    fn furnish(&mut self) {
+        let (retention_days, purge_protection) = (7, false);
+        let name: VaultName = "prod".parse().unwrap();
+        self.ask(VaultRequest::Create { name: name.clone(), retention_days, purge_protection });
+        let app: AppName = "app".parse().unwrap();
+        self.ask(AppRequest::Create { name: app.clone(), certificates: Default::default() });
+        let permissions = KeyPermission::ALL.iter().copied().collect();
+        let principal = Principal::App(app.clone());
+        self.ask(VaultRequest::Permit { name, principal, permissions });
+        let token = TokenRequest::Create { app, label: String::new(), lifetime_ms: 3_600_000 };
+        let Reply::NewToken { secret, .. } = self.ask(token) else { panic!("no token") };
+        self.token = secret.expose().to_owned();
+    }
+
+    fn ask(&self, request: impl Into<Request>) -> Reply {
+        Client::connect(&self.socket()).unwrap().call(request).unwrap()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.path().join("keyd.sock")
+    }
+
+    /// The CA's certificate in a file.
+    pub(crate) fn ca(&self) -> PathBuf {
+        let Reply::CaCertificate(pem) = self.ask(Request::CaCertificate) else { panic!("no CA") };
+        let path = self.dir.path().join("ca.pem");
+        std::fs::write(&path, pem).unwrap();
+        path
+    }
+}
