@@ -255,6 +255,21 @@ fn after_a_failed_flush_nothing_pretends() {
     assert_eq!(bench.ask(&read(8)).map(|answer| answer.0), Some(0));
 }
 
+/// The kernel may have said of it what it had to say of a write that was answered before.
+#[test]
+fn after_a_failed_write_that_was_to_be_durable_nothing_pretends() {
+    let flush = BlkRequest { kind: 4, sector: 0, out: vec![], room: 0 };
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);
+    for durable in [false, true] {
+        bench.shared.write_through.store(durable, std::sync::atomic::Ordering::Relaxed);
+        bench.queue.disk().fail_next([rustix::io::Errno::IO]);
+        assert_eq!(bench.ask(&write(8, 7)), Some((1, vec![])));
+        assert_eq!(bench.ask(&flush), Some((u8::from(durable), vec![])));
+    }
+    assert_eq!(bench.ask(&write(8, 7)), Some((1, vec![])));
+    assert_eq!(bench.ask(&read(8)).map(|answer| answer.0), Some(0));
+}
+
 #[test]
 fn with_the_cache_off_a_punch_is_durable_when_it_is_answered() {
     let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, Faults::default(), 1);

@@ -3,7 +3,7 @@
 use arbitrary::{Arbitrary, Unstructured};
 use vhost_backend::{
     guest::{Chain, Segment},
-    limits::{RANGE_SECTORS_MAX, REQUEST_LEN_MAX},
+    limits::{DISCARD_SECTORS_MAX, REQUEST_LEN_MAX, ZEROES_SECTORS_MAX},
     request::{self, Abilities, Action, Extent, Status},
 };
 use vm_memory::{Bytes, GuestAddress, GuestMemoryMmap};
@@ -197,9 +197,9 @@ fn standard(
         4 => Ok((Action::Flush, vec![])),
         8 if to_guest >= 20 => Ok((Action::Id, vec![])),
         8 => Err(Status::IoError),
-        11 if can.punch => Ok((Action::Punch, areas(ranges, 0, can)?.0)),
+        11 if can.punch => Ok((Action::Punch, areas(ranges, (0, DISCARD_SECTORS_MAX), can)?.0)),
         13 if !can.read_only => {
-            let (extents, unmap) = areas(ranges, 1, can)?;
+            let (extents, unmap) = areas(ranges, (1, ZEROES_SECTORS_MAX), can)?;
             Ok((if unmap && can.punch { Action::Punch } else { Action::Zero }, extents))
         }
         _ => Err(Status::Unsupported),
@@ -212,8 +212,12 @@ fn lies_on_disk(sector: u64, len: u64, can: &Abilities) -> bool {
     len > 0 && start % block == 0 && len % block == 0 && start + len <= u128::from(can.capacity)
 }
 
-/// The areas of a list of ranges whose flags may be `flags_max`, and whether all of them may be unmapped.
-fn areas(ranges: &[u8], flags_max: u32, can: &Abilities) -> Result<(Vec<Extent>, bool), Status> {
+/// The areas of a list of ranges whose flags and lengths may be so much, and whether all of them may be unmapped.
+fn areas(
+    ranges: &[u8],
+    (flags_max, sectors_max): (u32, u32),
+    can: &Abilities,
+) -> Result<(Vec<Extent>, bool), Status> {
     if ranges.is_empty() || !ranges.len().is_multiple_of(16) || ranges.len() / 16 > 16 {
         return Err(Status::IoError);
     }
@@ -226,7 +230,7 @@ fn areas(ranges: &[u8], flags_max: u32, can: &Abilities) -> Result<(Vec<Extent>,
             return Err(Status::Unsupported);
         }
         let len = u64::from(sectors) * 512;
-        if sectors > RANGE_SECTORS_MAX || !lies_on_disk(sector, len, can) {
+        if sectors > sectors_max || !lies_on_disk(sector, len, can) {
             return Err(Status::IoError);
         }
         unmap &= flags == 1;

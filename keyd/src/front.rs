@@ -5,4 +5,3 @@ pub mod native;
 pub mod opening;
 pub mod session;
 pub mod socket;
-pub mod timed;

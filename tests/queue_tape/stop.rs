@@ -116,6 +116,22 @@ fn what_waits_for_space_is_in_the_ring_again_and_what_does_not_is_answered() {
     }
 }
 
+/// Sixteen times all of the disk, on a disk that is done at once.
+#[test]
+fn a_long_request_keeps_its_queue_from_nothing() {
+    let at_once = Faults { at_once: 255, ..Faults::default() };
+    let mut bench = Bench::new(SectorSize::B512, SIZE, Cut::Plain, at_once, 1);
+    let all = [&0u64.to_le_bytes()[..], &(SIZE as u32 / 512).to_le_bytes(), &[0; 4]].concat();
+    bench.driver.submit(&BlkRequest { kind: 13, sector: 0, out: all.repeat(16), room: 0 });
+    bench.turns(1);
+    assert_eq!(bench.driver.completions(), [], "a turn has its end");
+    let stopped = bench.stop();
+    assert_eq!(stopped.try_recv(), Ok(0), "and so has the request, for now");
+    assert_eq!(bench.driver.completions(), []);
+    bench.start(0, None);
+    assert_eq!(statuses(&mut bench), [0]);
+}
+
 #[test]
 fn with_the_reaction_fail_a_stop_finds_nothing_that_waits() {
     let mut bench = begun_without_a_key(None);

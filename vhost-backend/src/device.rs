@@ -14,7 +14,7 @@ use virtio_bindings::{
 };
 
 use crate::{
-    limits::{RANGE_SECTORS_MAX, RANGES_MAX, SEGMENTS_MAX},
+    limits::{DISCARD_SECTORS_MAX, RANGES_MAX, SEGMENTS_MAX, ZEROES_SECTORS_MAX},
     request::Abilities,
 };
 
@@ -132,8 +132,8 @@ impl Device {
     fn config_space(&self, writeback: bool) -> [u8; CONFIG_LEN] {
         let block = self.can.block_size;
         let physical_exponent = (PHYSICAL_BLOCK / block).trailing_zeros() as u8;
-        let discard = if self.can.punch { (RANGE_SECTORS_MAX, RANGES_MAX) } else { (0, 0) };
-        let zeroes = if self.can.read_only { (0, 0) } else { (RANGE_SECTORS_MAX, RANGES_MAX) };
+        let discard = if self.can.punch { (DISCARD_SECTORS_MAX, RANGES_MAX) } else { (0, 0) };
+        let zeroes = if self.can.read_only { (0, 0) } else { (ZEROES_SECTORS_MAX, RANGES_MAX) };
         let mut space = [0; CONFIG_LEN];
         let mut put = |at: usize, bytes: &[u8]| space[at..at + bytes.len()].copy_from_slice(bytes);
         put(0, &(self.can.capacity / 512).to_le_bytes());

@@ -76,7 +76,7 @@ pub enum LeaseError {
     )]
     RecordChanged(DiskId),
     /// It does not say whether it is as long as the daemon's record.
-    #[error("the image does not answer: is the disk below hung?")]
+    #[error("the image, or a queue, does not answer: is the disk below hung?")]
     ImageHangs,
     /// Waiting failed.
     #[error("waiting for keyd: {0}")]
@@ -118,7 +118,7 @@ pub struct Keeper {
     source: Source,
     backing: Arc<Backing>,
     queues: Vec<QueueHandle>,
-    /// Whether a flush has failed.
+    /// The queues' switches.
     shared: Arc<Shared>,
     /// Where it is said how many bytes the disk has now.
     sizes: Slot<u64>,
@@ -286,6 +286,7 @@ impl Keeper {
                 Ok(())
             }
             Ok((Event::Revoked { reason, on_revoke }, _)) => {
+                self.terms.iter_mut().for_each(|terms| terms.on_revoke = on_revoke);
                 self.fence_and_report(&reason, on_revoke)
             }
             // Who has no VM any more wants no key.
@@ -378,10 +379,16 @@ impl Keeper {
         }
         self.ends = lease.ends();
         (self.lease, self.terms) = (Some(lease), Some(terms));
+        self.go_by(dek)?;
         (self.retry_pause, self.patience) = (RECONNECT_TIME.0, ATTACH_TIME.0);
         if let Some(trouble) = self.trouble.take() {
             eprintln!("vhost-backend: {}", trouble.end());
         }
+        Ok(())
+    }
+
+    /// Has the queues do as the daemon said: with the key, or without.
+    fn go_by(&mut self, dek: Option<Dek>) -> Result<(), LeaseError> {
         match dek {
             // The queues still have the same key, or nobody wants it.
             Some(_) if self.holds_key() || self.leaves() => Ok(()),

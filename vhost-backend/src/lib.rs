@@ -1,8 +1,9 @@
 //! The data path: one process per disk, between a guest's virtio rings and a file of ciphertext.
 //!
-//! Three contexts. *Control* ([`server`], [`session`]): one thread, the vhost-user socket. *Queues* ([`queue`]):
+//! Four contexts. *Control* ([`server`], [`session`]): one thread, the vhost-user socket. *Queues* ([`queue`]):
 //! one thread each, and what waits for the disk ([`disk::engine`]); a request never leaves its queue. *Lease*
-//! ([`lease`]): one thread, the key daemon. They talk by commands and replies, never by locks.
+//! ([`lease`]): one thread, the key daemon. *Survey* ([`lease`]'s own): one thread, which looks whether the image has room
+//! for a disk that grows, as the lease thread waits for no disk. They talk by commands and replies, never by locks.
 
 #![deny(unsafe_code)]
 

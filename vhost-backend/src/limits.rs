@@ -25,9 +25,17 @@ pub const REQUEST_LEN_MAX: u64 = 256 << 20;
 /// Ranges in one DISCARD or WRITE_ZEROES request (`max_discard_seg`, `max_write_zeroes_seg`).
 pub const RANGES_MAX: u32 = 16;
 
-/// Longest range of DISCARD or WRITE_ZEROES, in 512-byte sectors: 1 GiB, so that one request cannot hold the disk
-/// for long.
-pub const RANGE_SECTORS_MAX: u32 = (1 << 30) / 512;
+/// Longest range of DISCARD, in 512-byte sectors: 1 GiB.
+pub const DISCARD_SECTORS_MAX: u32 = (1 << 30) / 512;
+
+/// Longest range of WRITE_ZEROES, in 512-byte sectors: 64 MiB, as the zeros may have to be written, and the requests
+/// behind them wait for that.
+pub const ZEROES_SECTORS_MAX: u32 = (64 << 20) / 512;
+
+/// Requests that a queue takes, and bytes that it moves, between two looks at its commands: a millisecond or two.
+pub const TURN_REQUESTS: u16 = QUEUE_SIZE_MAX;
+/// See [`TURN_REQUESTS`].
+pub const TURN_LEN: u64 = 4 << 20;
 
 /// A large I/O buffer, bytes. A longer request goes in pieces of this size, several of them at once.
 pub const BUFFER_LEN: usize = 128 << 10;
@@ -109,6 +117,7 @@ pub const RECONNECT_TIME: (Duration, Duration) =
 
 const _: () = assert!(BUFFER_LEN.is_multiple_of(TILE_LEN));
 const _: () = assert!(SMALL_BUFFER_LEN.is_multiple_of(4096), "buffers lie at page boundaries");
+const _: () = assert!(TURN_LEN >= POOL_LEN as u64, "a turn can fill every buffer");
 const _: () = assert!(TILE_LEN.is_multiple_of(4096), "a tile holds whole data units");
 const _: () = assert!(BUFFERS + BARE_OPERATIONS_MAX + 4 <= RING_ENTRIES as usize);
 const _: () = assert!(SEGMENTS_MAX + 2 <= CHAIN_LEN_MAX as u32);

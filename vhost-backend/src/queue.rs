@@ -11,6 +11,7 @@
 //! completed ones are published together; a fence or stop whose condition is met is confirmed; what found no space
 //! below is tried again when it is time.
 
+mod allowance;
 pub mod command;
 pub mod gate;
 mod serve;
@@ -39,6 +40,7 @@ use crate::{
     seal::Sealer,
     vring::{RingError, Vring},
 };
+use allowance::Allowance;
 use command::{Command, RingSetup};
 use gate::Gate;
 use space::Space;
@@ -102,6 +104,10 @@ pub struct Queue<D> {
     free: Vec<u16>,
     /// Requests with a step that could not be taken yet, oldest first.
     stalled: Vec<u16>,
+    /// Those that are tried just now; its memory is kept.
+    retried: Vec<u16>,
+    /// What may still be done in this turn.
+    allowance: Allowance,
     space: Space,
     last_io: Option<SystemTime>,
     spin: Spin,
@@ -123,6 +129,8 @@ impl<D: Disk> Queue<D> {
             flights: std::iter::repeat_with(Flight::default).take(usize::from(size)).collect(),
             free: (0..size).rev().collect(),
             stalled: Vec::with_capacity(usize::from(size)),
+            retried: Vec::with_capacity(usize::from(size)),
+            allowance: Allowance::default(),
             space: Space::default(),
             last_io: None,
             spin: Spin::new(),
@@ -148,7 +156,11 @@ impl<D: Disk> Queue<D> {
 
     /// One turn of the loop, without a wait; `false` if there was nothing to do.
     pub fn turn(&mut self) -> bool {
+        let unfinished = std::mem::take(&mut self.allowance).is_used_up();
         let events = self.take_events();
+        if unfinished {
+            self.drive_stalled();
+        }
         let requests = self.fetch();
         self.try_starved();
         if cut::was_cut() {
@@ -157,7 +169,7 @@ impl<D: Disk> Queue<D> {
         }
         self.publish();
         self.settle();
-        events || requests
+        unfinished || events || requests || self.allowance.is_used_up()
     }
 
     /// The disk below: a test gives its twin orders through this.
@@ -307,6 +319,7 @@ impl<D: Disk> Queue<D> {
 
     fn may_fetch(&self) -> bool {
         self.serves()
+            && !self.allowance.is_used_up()
             && !self.free.is_empty()
             && self.stalled.is_empty()
             && (!self.gate.is_open() || self.parts.pool.has_free())
@@ -321,8 +334,14 @@ impl<D: Disk> Queue<D> {
     /// Whether a request that was taken waits for space, or without a key for it, and nothing of it is at the disk.
     fn waits(&self, slot: u16) -> bool {
         let flight = &self.flights[usize::from(slot)];
-        let keyless = !self.parts.sealer.has_key() && self.stalled.contains(&slot);
-        flight.is_at_rest() && (flight.is_starved() || keyless)
+        let held = !self.may_begin_steps() && self.stalled.contains(&slot);
+        flight.is_at_rest() && (flight.is_starved() || held)
+    }
+
+    /// Without a key there is nothing that can be done. A stop waits for what is at the disk, and for no more: one
+    /// request may be gigabytes of zeros.
+    fn may_begin_steps(&self) -> bool {
+        self.parts.sealer.has_key() && self.stop.is_none()
     }
 
     /// Requests that wait for the key, whatever else they wait for: in the ring, or taken and unanswered.

@@ -11,7 +11,7 @@ use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_T_WRITE_ZEROES, VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 
-use crate::limits::{RANGE_SECTORS_MAX, RANGES_MAX, REQUEST_LEN_MAX};
+use crate::limits::{DISCARD_SECTORS_MAX, RANGES_MAX, REQUEST_LEN_MAX, ZEROES_SECTORS_MAX};
 
 /// Bytes of the request header.
 pub const HEADER_LEN: usize = 16;
@@ -140,7 +140,7 @@ fn parse_discard(
         if range.flags != 0 {
             return Err(Status::Unsupported);
         }
-        extents.push(range_extent(&range, can)?);
+        extents.push(range_extent(&range, DISCARD_SECTORS_MAX, can)?);
     }
     Ok(Action::Punch)
 }
@@ -158,7 +158,7 @@ fn parse_write_zeroes(
             return Err(Status::Unsupported);
         }
         may_unmap &= range.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP != 0;
-        extents.push(range_extent(&range, can)?);
+        extents.push(range_extent(&range, ZEROES_SECTORS_MAX, can)?);
     }
     Ok(if may_unmap && can.punch { Action::Punch } else { Action::Zero })
 }
@@ -192,8 +192,8 @@ fn data_extent(sector: u64, len: u64, can: &Abilities) -> Result<Extent, Status>
     extent(sector, len, can)
 }
 
-fn range_extent(range: &Range, can: &Abilities) -> Result<Extent, Status> {
-    if range.sectors > RANGE_SECTORS_MAX {
+fn range_extent(range: &Range, sectors_max: u32, can: &Abilities) -> Result<Extent, Status> {
+    if range.sectors > sectors_max {
         return Err(Status::IoError);
     }
     extent(range.sector, u64::from(range.sectors) * SECTOR, can)
@@ -320,9 +320,12 @@ mod tests {
         assert_eq!(judge(header(11, 0), 0, 0, &one.repeat(17), &CAN), Err(Status::IoError));
         assert_eq!(judge(header(11, 0), 0, 0, &one[..15], &CAN), Err(Status::IoError));
         assert_eq!(judge(header(11, 0), 0, 0, &[], &CAN), Err(Status::IoError));
-        let long = range(0, RANGE_SECTORS_MAX + 8, 0);
         let can = Abilities { capacity: 1 << 40, ..CAN };
-        assert_eq!(judge(header(11, 0), 0, 0, &long, &can), Err(Status::IoError));
+        for (kind, longest) in [(11, DISCARD_SECTORS_MAX), (13, ZEROES_SECTORS_MAX)] {
+            assert!(judge(header(kind, 0), 0, 0, &range(0, longest, 0), &can).is_ok());
+            let long = range(0, longest + 8, 0);
+            assert_eq!(judge(header(kind, 0), 0, 0, &long, &can), Err(Status::IoError));
+        }
     }
 
     proptest! {

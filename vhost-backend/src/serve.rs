@@ -1,4 +1,4 @@
-//! The life of the process: image, lease, queues, front end, end. Every thread is made and joined here.
+//! The life of the process: image, lease, queues, front end, end. Every thread that serves is made and joined here.
 
 use std::{
     io,

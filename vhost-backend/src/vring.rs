@@ -222,7 +222,7 @@ impl Vring {
         for &head in heads.iter().rev() {
             self.track.iter_mut().for_each(|track| track.put_back(head));
         }
-        (self.next_avail, self.seen_avail) = (stands, stands);
+        self.next_avail = stands;
         if let Some(log) = self.log.as_ref().filter(|_| !heads.is_empty()) {
             log.mark(self.addresses.avail, avail_len(self.size) as u64);
         }

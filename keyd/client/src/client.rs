@@ -15,8 +15,10 @@ use thiserror::Error;
 
 use crate::{
     dek::Dek,
+    lease::BootTime,
     limits::REPLY_TIMEOUT,
     message::{Refusal, Reply, Request},
+    timed::Timed,
     wire::{self, WireError},
 };
 
@@ -48,6 +50,7 @@ pub enum ClientError {
 #[derive(Debug)]
 pub struct Client {
     stream: UnixStream,
+    patience: Duration,
 }
 
 impl Client {
@@ -65,7 +68,7 @@ impl Client {
     /// [`ClientError::Unreachable`].
     pub fn connect_within(path: &Path, patience: Duration) -> Result<Self, ClientError> {
         connect(path, patience)
-            .map(|stream| Self { stream })
+            .map(|stream| Self { stream, patience })
             .map_err(|source| ClientError::Unreachable { path: path.to_owned(), source })
     }
 
@@ -96,8 +99,19 @@ impl Client {
         &mut self,
         request: &Request,
     ) -> Result<(Reply, Option<Dek>), ClientError> {
+        self.exchange_until(request, BootTime::now().after(self.patience))
+    }
+
+    /// The same, and all of it by then.
+    pub(crate) fn exchange_until(
+        &mut self,
+        request: &Request,
+        until: BootTime,
+    ) -> Result<(Reply, Option<Dek>), ClientError> {
+        set_socket_timeout(&self.stream, Timeout::Send, Some(at_least_some(until.remaining())))
+            .map_err(|errno| WireError::Io(errno.into()))?;
         wire::send(&mut self.stream, request, None)?;
-        match wire::receive(&mut self.stream)? {
+        match wire::receive(&mut Timed::until(&self.stream, until))? {
             (Reply::Refused(refusal), _) => Err(ClientError::Refused(refusal)),
             answer => Ok(answer),
         }
@@ -110,11 +124,13 @@ impl Client {
 
 /// A hung daemon whose backlog is full would let a plain connect wait for ever: the send time-out bounds it (unix(7)).
 fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
-    // A time-out of zero would mean none.
-    let patience = Some(patience.max(Duration::from_millis(1)));
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    set_socket_timeout(&socket, Timeout::Send, patience)?;
-    set_socket_timeout(&socket, Timeout::Recv, patience)?;
+    set_socket_timeout(&socket, Timeout::Send, Some(at_least_some(patience)))?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket.into())
+}
+
+/// A time-out of zero would mean none.
+fn at_least_some(time: Duration) -> Duration {
+    time.max(Duration::from_millis(1))
 }

@@ -22,6 +22,7 @@ use crate::{
     ids::DiskId,
     limits::{FRAME_TIMEOUT, LET_GO_TIME, RENEWALS_PER_LEASE, REPLY_TIMEOUT},
     message::{Attached, Event, FenceReport, HolderMessage, Reply, Request},
+    timed::Timed,
     wire::{self, WireError},
 };
 
@@ -92,7 +93,8 @@ impl Lease {
     ) -> Result<(Self, Attached, Option<Dek>), ClientError> {
         let asked = BootTime::now();
         let mut client = Client::connect_within(socket, patience)?;
-        let (reply, dek) = client.exchange(&Request::Attach { id, read_only, wait })?;
+        let request = Request::Attach { id, read_only, wait };
+        let (reply, dek) = client.exchange_until(&request, asked.after(patience))?;
         let Reply::Attached(attached) = reply else {
             return Err(ClientError::UnexpectedReply);
         };
@@ -155,10 +157,9 @@ impl Lease {
     /// # Errors
     /// [`WireError`]: the daemon is gone or talks nonsense; the lease then runs out by itself.
     pub fn receive(&mut self) -> Result<(Event, Option<Dek>), WireError> {
-        // A frame that has begun must end, and must not keep the holder beyond its lease. (Zero would mean no limit.)
-        let patience = FRAME_TIMEOUT.min(self.ends.remaining()).max(Duration::from_millis(1));
-        self.stream.set_read_timeout(Some(patience))?;
-        let (event, dek) = wire::receive(&mut self.stream)?;
+        // A frame that has begun must end, and must not keep the holder beyond its lease.
+        let until = BootTime::now().after(FRAME_TIMEOUT).min(self.ends);
+        let (event, dek) = wire::receive(&mut Timed::until(&self.stream, until))?;
         if let Event::Renewed { lease_ms } = event {
             self.length = Duration::from_millis(lease_ms);
         }
@@ -191,6 +192,56 @@ impl AsFd for Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A byte now and then is no reason to wait on: the lease runs meanwhile.
+    #[test]
+    fn a_daemon_that_drips_is_waited_for_no_longer_than_was_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("keyd.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let dripping = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut reply = Vec::new();
+            let body = "a long answer ".repeat(1000);
+            wire::send(&mut reply, &body, None).unwrap();
+            for byte in reply {
+                if std::io::Write::write_all(&mut stream, &[byte]).is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let begun = BootTime::now();
+        let patience = Duration::from_millis(200);
+        let id = DiskId::random();
+        let error = Lease::attach_within(&socket, id, false, false, patience).unwrap_err();
+        assert!(matches!(error, ClientError::Wire(WireError::Io(_))), "{error}");
+        assert!(begun.after(Duration::from_secs(20)).remaining() > Duration::from_secs(10));
+        dripping.join().unwrap();
+    }
+
+    /// Nor inside an event.
+    #[test]
+    fn an_event_that_drips_does_not_outlast_the_lease() {
+        let (stream, mut daemon) = UnixStream::pair().unwrap();
+        let ends = BootTime::now().after(Duration::from_millis(200));
+        let length = Duration::from_secs(60);
+        let mut lease = Lease { stream, length, asked: None, ends, renew_at: ends };
+        let dripping = std::thread::spawn(move || {
+            let mut event = Vec::new();
+            wire::send(&mut event, &"a long event ".repeat(1000), None).unwrap();
+            for byte in event {
+                if std::io::Write::write_all(&mut daemon, &[byte]).is_err() {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        assert!(matches!(lease.receive(), Err(WireError::Io(_))));
+        assert!(ends.after(Duration::from_secs(10)).remaining() > Duration::ZERO);
+        drop(lease);
+        dripping.join().unwrap();
+    }
 
     #[test]
     fn a_lease_that_is_shortened_is_renewed_in_its_own_time() {

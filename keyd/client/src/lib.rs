@@ -11,6 +11,7 @@ pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod permission;
+pub mod timed;
 pub mod wire;
 
 pub use client::{Client, ClientError};

@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 
+use keyd_client::timed::{Timed, Waited, wait_readable};
 use keyd_client::{
     Dek,
     lease::BootTime,
@@ -27,7 +28,6 @@ use super::{
     http::Adopter,
     opening::{self, Opening},
     session,
-    timed::{Timed, Waited, wait_readable},
 };
 use crate::{
     auth::Caller,

@@ -5,10 +5,10 @@ use std::{io::Read, os::unix::net::UnixStream};
 use keyd_client::{
     lease::BootTime,
     limits::FRAME_TIMEOUT,
+    timed::{Timed, Waited, wait_readable},
     wire::{self, WireError},
 };
 
-use super::timed::{Timed, Waited, wait_readable};
 use crate::limits::IDLE_TIMEOUT;
 
 /// As much as a frame has before its body; every HTTP request has more.

@@ -7,10 +7,10 @@ use keyd_client::{
     LeaseId,
     lease::BootTime,
     limits::{FRAME_TIMEOUT, REQUEST_LEN_MAX},
+    timed::{Timed, Waited, wait_readable},
     wire,
 };
 
-use super::timed::{Timed, Waited, wait_readable};
 use crate::{
     auth::Caller,
     leases::{LeaseOver, Patience},

@@ -157,7 +157,9 @@ fn play(kills: &[u64], seed: u64) -> usize {
             5 | 6 => device.answer(driver, which),
             _ if which.is_multiple_of(4) => {
                 let stands = device.stop(driver);
-                *device = Device::start(driver, &file, stands).unwrap();
+                if !kill::has_come() {
+                    *device = Device::start(driver, &file, stands).unwrap();
+                }
             }
             _ => device.publish(driver),
         }

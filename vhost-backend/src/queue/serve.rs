@@ -37,6 +37,7 @@ impl<D: Disk> Queue<D> {
             match popped {
                 Ok(true) => {
                     any = true;
+                    self.allowance.request();
                     self.free.pop();
                     self.begin(slot);
                 }
@@ -113,13 +114,18 @@ impl<D: Disk> Queue<D> {
     /// Takes every step of a request that can be taken now, and answers it if none is left.
     fn drive(&mut self, slot: u16) {
         while let Some(step) = self.flights[usize::from(slot)].next_step(slot) {
-            if !self.parts.sealer.has_key() || self.take_step(step) == Taken::Later {
+            if !self.may_go_on(step) || self.take_step(step) == Taken::Later {
                 return self.put_off(slot, step);
             }
         }
         if let Some(status) = self.flights[usize::from(slot)].answer() {
             self.answer(slot, status);
         }
+    }
+
+    /// Whether a step may be taken in this turn.
+    fn may_go_on(&mut self, step: Step) -> bool {
+        self.may_begin_steps() && self.allowance.step(step)
     }
 
     /// A step could not be taken, or not to its end: it is taken when its request is driven next.
@@ -132,21 +138,19 @@ impl<D: Disk> Queue<D> {
 
     /// Drives the requests that had to wait, oldest first.
     pub(super) fn drive_stalled(&mut self) {
-        if !self.parts.sealer.has_key() {
+        if !self.may_begin_steps() {
             return;
         }
-        let mut waiting = std::mem::take(&mut self.stalled);
-        for (number, &slot) in waiting.iter().enumerate() {
+        std::mem::swap(&mut self.stalled, &mut self.retried);
+        for number in 0..self.retried.len() {
+            let slot = self.retried[number];
             self.drive(slot);
             if self.stalled.last() == Some(&slot) {
-                self.stalled.extend_from_slice(&waiting[number + 1..]);
+                self.stalled.extend_from_slice(&self.retried[number + 1..]);
                 break;
             }
         }
-        waiting.clear();
-        if self.stalled.is_empty() {
-            self.stalled = waiting;
-        }
+        self.retried.clear();
     }
 
     /// Tries the requests that found no space once more, if it is time; says so when there are none any more.
@@ -316,9 +320,7 @@ impl<D: Disk> Queue<D> {
 
     fn complete_whole(&mut self, job: Job) {
         // The kernel tells of what it could not write once: a flush that failed may have heard what this one was to.
-        let promises =
-            matches!(job.operation, Operation::Sync | Operation::Write { durable: true, .. });
-        if promises && self.parts.shared.poisoned.load(Ordering::Relaxed) {
+        if promises(&job.operation) && self.is_poisoned() {
             return self.complete_failed(job, Errno::IO);
         }
         let flight = &mut self.flights[usize::from(job.piece.flight)];
@@ -356,10 +358,10 @@ impl<D: Disk> Queue<D> {
     }
 
     fn complete_failed(&mut self, job: Job, errno: Errno) {
-        let poisons = matches!(job.operation, Operation::Sync);
+        let poisons = promises(&job.operation);
         if poisons && !self.parts.shared.poisoned.swap(true, Ordering::Relaxed) {
             self.say(&format!(
-                "a flush failed: {errno}; every later write and flush is refused: check the disk below, then restart"
+                "a flush, or a write that was to be durable, failed: {errno}; every later write and flush is refused: check the disk below, then restart"
             ));
         }
         self.flights[usize::from(job.piece.flight)].piece_failed();
@@ -393,14 +395,20 @@ impl<D: Disk> Queue<D> {
         if !self.ring.as_ref().is_some_and(|ring| ring.vring.has_unpublished()) {
             return;
         }
-        let wants_interrupt = self.with_ring(|ring| ring.vring.publish(&ring.memory));
+        let published = self.with_ring(|ring| ring.vring.publish(&ring.memory));
+        let Some(wants_interrupt) = published else { return };
         if !self.gate.is_failing() {
             self.last_io = Some(SystemTime::now());
         }
         let call = self.ring.as_ref().and_then(|ring| ring.call.as_ref());
-        if let (Some(true), Some(call)) = (wants_interrupt, call) {
+        if let (true, Some(call)) = (wants_interrupt, call) {
             // A full counter means that the guest has not yet taken the last one: it will look.
             let _ = write(call, &1u64.to_ne_bytes());
         }
     }
+}
+
+/// Whether an operation that ends well says that something is durable.
+fn promises(operation: &Operation) -> bool {
+    matches!(operation, Operation::Sync | Operation::Write { durable: true, .. })
 }

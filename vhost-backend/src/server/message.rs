@@ -68,8 +68,10 @@ pub(super) fn wait_for_message(stream: &UnixStream, watch: &Watch) -> io::Result
         let nothing = Timespec::default();
         let state = poll_one(stream, PollFlags::OUT | PollFlags::RDHUP, &nothing)?;
         // A socket takes more when most of its buffer is free: many times the longest answer.
-        let gone = state.intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR);
-        if gone || (state.contains(PollFlags::OUT) && is_whole(stream)?) {
+        let gone = state.intersects(PollFlags::HUP | PollFlags::ERR);
+        // Who only writes no more may still not read: its last messages wait for room, too.
+        let is_last = state.contains(PollFlags::RDHUP);
+        if gone || (state.contains(PollFlags::OUT) && (is_last || is_whole(stream)?)) {
             return Ok(Heard::Message);
         }
         if Instant::now() > late {
@@ -161,6 +163,18 @@ mod tests {
         grown.send(5);
         assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Size);
         assert!(watch.sizes.take().eq([5]));
+    }
+
+    #[test]
+    fn a_peer_that_says_its_last_and_reads_nothing_does_not_hold_the_thread() {
+        let (watch, _stop, _grown) = watch();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(&message(0, &[])).unwrap();
+        theirs.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Message);
+        ours.set_nonblocking(true).unwrap();
+        while (&ours).write(&[0; 4096]).is_ok() {}
+        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Unfinished);
     }
 
     #[test]

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use keyd_client::lease::BootTime;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
 };
+
+use crate::lease::BootTime;
 
 /// What waiting ended with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,6 @@ pub fn wait_readable(stream: &UnixStream, until: Option<BootTime>) -> io::Result
     }
 }
 
-/// Rounded up to a millisecond, so that the last wait does not spin.
 fn timespec(left: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
@@ -58,7 +58,12 @@ impl<'a> Timed<'a> {
     /// From now on, for so long.
     #[must_use]
     pub fn new(stream: &'a UnixStream, time: Duration) -> Self {
-        let until = BootTime::now().after(time);
+        Self::until(stream, BootTime::now().after(time))
+    }
+
+    /// From now on until then.
+    #[must_use]
+    pub fn until(stream: &'a UnixStream, until: BootTime) -> Self {
         Self { stream, until }
     }
 }
