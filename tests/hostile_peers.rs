@@ -436,8 +436,8 @@ fn a_thousand_front_ends_come_and_go_without_a_trace() {
     }
     siege.stands("a thousand");
     peaks.push(peak_memory(siege.backend.pid()));
-    // A leak grows from look to look; what came together by chance is a jump or two. (The kernel counts some pages late:
-    // its peak may fall.)
+    // A leak grows from look to look; what came together by chance is a jump or two. (The kernel counts some pages
+    // late: its peak may fall.)
     let mut grown: Vec<u64> =
         peaks.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
     grown.sort_unstable();
