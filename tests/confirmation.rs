@@ -1,7 +1,7 @@
 //! A revocation that proves itself: who asks to wait is told of every holder that it has let go and when, or that it
 //! has not said so and when its lease ends, or that it is gone.
 
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use keyd_client::{
     DiskId,
@@ -15,7 +15,7 @@ use system_tests::{
     audit,
     clock::millis,
     drill::{Drill, SIZE},
-    process::{Process, eventually},
+    process::{PATIENCE, Process, eventually},
     world::{TERMS, World},
 };
 
@@ -27,7 +27,8 @@ struct Three {
 }
 
 impl Three {
-    fn new(world: &World, lease_ms: u64, seed: u64) -> Self {
+    fn new(world: &World, lease: Duration, seed: u64) -> Self {
+        let lease_ms = lease.as_millis() as u64;
         world.make_set("d", EncryptionType::CustomerKey, Terms { lease_ms, ..TERMS });
         let disks = ["d", "e", "f"].map(|name| {
             let _ = world.image(&format!("create {name}.img --size {SIZE} --des d")).success();
@@ -53,47 +54,62 @@ fn all_hold(world: &World, disks: &[DiskId]) {
     eventually("key for everybody", || disks.iter().all(holds).then_some(()));
 }
 
-/// Disables the key and waits for the holders; what each disk's holder has answered.
-fn disable(world: &World, wait: Duration) -> (Revocation, BTreeMap<DiskId, Answer>) {
+/// Disables the key and waits for the holders.
+fn disable(world: &World, wait: Duration) -> Revocation {
     let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
     let (name, version, consent) = ("d".parse().expect("a name"), None, Consent::Force);
     let wait_ms = wait.as_millis() as u64;
     match world.ask(KeyRequest::Update { name, version, change, consent, wait_ms }) {
-        Reply::KeyChanged { revocation, .. } => {
-            let answers = revocation.holders.iter().map(|row| (row.disk, row.answer)).collect();
-            (revocation, answers)
-        }
+        Reply::KeyChanged { revocation, .. } => revocation,
         other => panic!("{other:?}"),
     }
 }
 
-fn confirmed(answer: &Answer) -> FenceReport {
-    match answer {
-        Answer::Confirmed(report) => *report,
+/// What the holder of a disk has answered.
+fn answer(revocation: &Revocation, disk: DiskId) -> Answer {
+    let row = revocation.holders.iter().find(|row| row.disk == disk);
+    row.unwrap_or_else(|| panic!("{disk} has no holder: {revocation:?}")).answer
+}
+
+fn confirmed(revocation: &Revocation, disk: DiskId) -> FenceReport {
+    match answer(revocation, disk) {
+        Answer::Confirmed(report) => report,
         other => panic!("not confirmed: {other:?}"),
     }
+}
+
+/// When the lease of a holder ends that has not confirmed. Nothing prolongs it that comes after the loss of the key,
+/// of which `other` has heard.
+fn lease_ends(revocation: &Revocation, disk: DiskId, other: DiskId, lease: Duration) -> UnixMillis {
+    let Answer::Unconfirmed { lease_ends } = answer(revocation, disk) else {
+        panic!("{revocation:?}");
+    };
+    let heard = confirmed(revocation, other).ordered;
+    assert!(lease_ends <= heard + lease.as_millis() as u64, "{revocation:?}");
+    lease_ends
 }
 
 #[test]
 fn every_holder_confirms_with_its_last_io_and_when_its_key_was_wiped() {
     let world = World::new();
-    let Three { mut drill, others, disks } = Three::new(&world, 3000, 1);
+    // None ends here: all confirm before.
+    let Three { mut drill, others, disks } = Three::new(&world, PATIENCE, 1);
     let asked = millis();
-    let (halt, (revocation, answers)) = drill.halt(|| disable(&world, Duration::from_secs(10)));
+    let (halt, revocation) = drill.halt(|| disable(&world, PATIENCE));
     let returned = millis();
     assert!(revocation.confirmed(), "{revocation:?}");
-    assert_eq!((revocation.told, answers.len()), (3, 3));
+    assert_eq!((revocation.told, revocation.holders.len()), (3, 3));
     let pids: Vec<u32> = revocation.holders.iter().map(|row| row.pid).collect();
     for process in others.iter().chain([&drill.backend]) {
         assert!(pids.contains(&process.pid()), "{revocation:?}");
     }
-    for (disk, answer) in &answers {
-        let report = confirmed(answer);
+    for disk in disks {
+        let report = confirmed(&revocation, disk);
         assert!(asked <= report.ordered && report.ordered <= report.wiped, "{report:?}");
         assert!(report.wiped <= returned, "{report:?}");
-        assert_eq!(report.last_io.is_some(), *disk == disks[0], "only one had been asked anything");
+        assert_eq!(report.last_io.is_some(), disk == disks[0], "only one had been asked anything");
         // The record of it is what was answered.
-        assert_eq!(audit::fence_of(&world, *disk, asked), report);
+        assert_eq!(audit::fence_of(&world, disk, asked), report);
     }
     println!("confirmed by 3 holders in {:?}", halt.returned - halt.asked);
 }
@@ -101,15 +117,15 @@ fn every_holder_confirms_with_its_last_io_and_when_its_key_was_wiped() {
 #[test]
 fn a_stopped_holder_is_told_with_the_end_of_its_lease_and_a_killed_one_as_gone() {
     const WAIT: Duration = Duration::from_millis(3000);
-    const LEASE: Duration = Duration::from_millis(8000);
+    const LEASE: Duration = Duration::from_millis(10_000);
     let world = World::new();
     let Three { drill: mut stopped, others: [running, mut killed], disks } =
-        Three::new(&world, LEASE.as_millis() as u64, 2);
+        Three::new(&world, LEASE, 2);
     stopped.backend.signal(Signal::STOP);
     // Else it would confirm before it can be killed.
     killed.signal(Signal::STOP);
     let asked = millis();
-    let (revocation, answers) = thread::scope(|scope| {
+    let revocation = thread::scope(|scope| {
         let disabling = scope.spawn(|| disable(&world, WAIT));
         eventually("a word to the one that is to be killed", || {
             is(&world, disks[2], HolderState::Revoking).then_some(())
@@ -119,12 +135,10 @@ fn a_stopped_holder_is_told_with_the_end_of_its_lease_and_a_killed_one_as_gone()
     });
     let returned = millis();
     assert_eq!((revocation.told, revocation.confirmed()), (3, false));
-    confirmed(&answers[&disks[1]]);
-    assert!(matches!(answers[&disks[2]], Answer::HungUp { at } if asked < at && at < returned));
-    let Answer::Unconfirmed { lease_ends } = answers[&disks[0]] else {
-        panic!("{:?}", answers[&disks[0]]);
-    };
-    assert!(returned < lease_ends && lease_ends <= asked + LEASE.as_millis() as u64);
+    let hung_up = answer(&revocation, disks[2]);
+    assert!(matches!(hung_up, Answer::HungUp { at } if asked < at && at < returned), "{hung_up:?}");
+    let lease_ends = lease_ends(&revocation, disks[0], disks[1], LEASE);
+    assert!(returned < lease_ends, "{revocation:?}");
     assert!(returned >= asked + WAIT.as_millis() as u64 - 1, "it waits for what may still come");
     assert_alarm(&world, disks[2], "holder hung up");
 
@@ -153,24 +167,24 @@ fn assert_alarm(world: &World, disk: DiskId, how: &str) {
 
 #[test]
 fn who_waits_longer_than_a_lease_is_answered_at_its_end() {
+    const LEASE: Duration = Duration::from_millis(4000);
     let world = World::new();
-    let Three { drill, others: _others, disks } = Three::new(&world, 1500, 3);
+    let Three { drill, others: _others, disks } = Three::new(&world, LEASE, 3);
     drill.backend.signal(Signal::STOP);
-    let asked: UnixMillis = millis();
-    let (revocation, answers) = disable(&world, Duration::from_secs(20));
+    let revocation = disable(&world, LEASE + PATIENCE * 2);
+    let returned = millis();
     assert!(!revocation.confirmed());
-    let Answer::Unconfirmed { lease_ends } = answers[&disks[0]] else {
-        panic!("{:?}", answers[&disks[0]]);
-    };
-    assert!(lease_ends <= asked + 1500 && millis() >= lease_ends, "{revocation:?}");
-    assert!(millis() < lease_ends + 2000, "nothing is to be waited for after it");
-    assert!(disks[1..].iter().all(|disk| matches!(answers[disk], Answer::Confirmed(_))));
+    let lease_ends = lease_ends(&revocation, disks[0], disks[1], LEASE);
+    confirmed(&revocation, disks[2]);
+    assert!(returned >= lease_ends, "{revocation:?}");
+    let patience = PATIENCE.as_millis() as u64;
+    assert!(returned < lease_ends + patience, "nothing is to be waited for after it");
 }
 
 #[test]
 fn the_command_line_says_who_has_not_confirmed_and_so_does_its_exit_code() {
     let world = World::new();
-    let Three { mut drill, others, disks } = Three::new(&world, 2000, 4);
+    let Three { mut drill, others, disks } = Three::new(&world, Duration::from_millis(4000), 4);
     let row = |said: &str, disk: usize| {
         let id = disks[disk].to_string();
         let row = said.lines().find(|line| line.starts_with(&id));

@@ -1,14 +1,23 @@
 //! The device's process is killed under load, and the next one takes over: the guest sees a pause, no error, nothing
 //! lost and nothing twice.
 
-use std::{os::unix::fs::FileExt, thread, time::Duration};
+use std::{
+    os::{fd::OwnedFd, unix::fs::FileExt},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use images::{Access, ImageFile};
-use rustix::process::Signal;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fs::inotify::{self, CreateFlags, WatchFlags},
+    process::Signal,
+};
 use system_tests::{
     front_end::{Base, FrontEnd, Options},
     guest::Guest,
-    process::Process,
+    process::{PATIENCE, Process},
     siege::{SIZE, Siege},
     world::World,
 };
@@ -55,14 +64,37 @@ fn a_process_that_was_stopped_first_has_done_no_harm() {
     siege.assert_intact();
 }
 
+/// Tells when somebody closes a file.
+struct Closings(OwnedFd);
+
+impl Closings {
+    fn of(path: &Path) -> Self {
+        let watch = inotify::init(CreateFlags::CLOEXEC).expect("inotify");
+        let closed = WatchFlags::CLOSE_WRITE | WatchFlags::CLOSE_NOWRITE;
+        let _ = inotify::add_watch(&watch, path, closed).expect("it is there");
+        Self(watch)
+    }
+
+    fn wait_for_one(&self) {
+        let time = Timespec::try_from(PATIENCE).expect("a short time");
+        let ready = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&time)).expect("poll");
+        assert_ne!(ready, 0, "nobody closes it in time");
+        // Without a name it has this length: one is taken, and not all that have come.
+        let mut event = [0; 16];
+        assert_eq!(rustix::io::read(&self.0, &mut event).expect("an event"), event.len());
+    }
+}
+
 #[test]
 fn a_process_that_comes_early_waits_for_the_end_of_the_one_before() {
     let world = World::new();
     let _ = world.make_disk("d", SIZE, "");
     let mut first = world.start_backend("d", "");
     let mut command = world.backend_command("d", "");
+    let closings = Closings::of(&world.path("d.img"));
     let mut second = Process::start("the next", &mut command, &world.path("next.log"));
-    thread::sleep(Duration::from_millis(300));
+    // It finds the image in use, and comes again.
+    (0..5).for_each(|_| closings.wait_for_one());
     assert!(!second.has_ended(), "{}", second.said());
     first.kill();
     second.wait_to_say("serving");
@@ -206,7 +238,7 @@ fn fio_verifies_across_twenty_kills() {
     let mut backend = world.start_backend("d", "");
     let mut guest = Guest::boot(&world, &["d.sock,reconnect=1"], &[]);
     let fio = guest.start(FIO);
-    thread::sleep(Duration::from_secs(1));
+    guest.wait_for_writes("vda", 0);
     let mut random = fastrand::Rng::with_seed(8);
     for kill in 0..20 {
         // QEMU looks for the next process once a second.

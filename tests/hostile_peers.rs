@@ -398,6 +398,8 @@ fn a_ring_that_runs_wild_is_given_up_and_the_device_is_not() {
 
 #[test]
 fn a_thousand_front_ends_come_and_go_without_a_trace() {
+    // As many of each kind from one look at its memory to the next.
+    const STEP: u32 = 125;
     let siege = Siege::new();
     let socket = siege.world.path("d.sock");
     let tasks =
@@ -405,7 +407,7 @@ fn a_thousand_front_ends_come_and_go_without_a_trace() {
     let threads = tasks();
     let mut peaks = Vec::new();
     for number in 0..1000_u32 {
-        if number % 500 == 250 {
+        if number % STEP == 0 {
             peaks.push(peak_memory(siege.backend.pid()));
         }
         match number % 25 {
@@ -428,7 +430,14 @@ fn a_thousand_front_ends_come_and_go_without_a_trace() {
         }
     }
     siege.stands("a thousand");
-    assert!(peaks[1] < peaks[0] + 1024, "its memory grows: {peaks:?} KiB");
+    peaks.push(peak_memory(siege.backend.pid()));
+    // A leak grows from look to look; what came together by chance is a jump or two. (The kernel counts some pages
+    // late: its peak may fall.)
+    let mut grown: Vec<u64> =
+        peaks.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).collect();
+    grown.sort_unstable();
+    println!("peaks: {peaks:?} KiB");
+    assert!(grown[grown.len() / 2] < STEP.into(), "a KiB a connection: {peaks:?} KiB");
     wait_for_open_files(siege.backend.pid(), siege.open);
     assert_eq!(tasks(), threads);
 }

@@ -321,7 +321,7 @@ fn a_key_that_is_pulled_on_the_way_keeps_the_disk_halted_there() {
     let world = World::new();
     let _ = world.make_disk("d", "8M", "");
     let source = world.start_backend("d", "");
-    let _destination = destination(&world);
+    let mut destination = destination(&world);
     let mut here = FrontEnd::connect(&world.path("d.sock"), Options::default());
     let _log = here.log();
     assert_eq!(here.ask(0, &write(1)).status, 0);
@@ -332,7 +332,9 @@ fn a_key_that_is_pulled_on_the_way_keeps_the_disk_halted_there() {
     let ring = &mut there.rings[0];
     ring.driver.submit(&read());
     ring.kick.write(1).unwrap();
-    thread::sleep(Duration::from_millis(500));
+    // It has asked for the key, and goes on asking.
+    destination.wait_to_say("key 'd' is disabled");
+    thread::sleep(Duration::from_millis(200));
     assert!(there.rings[0].driver.completions().is_empty());
     world.enable("d");
     let answer = eventually("an answer", || there.rings[0].driver.completions().pop());
@@ -361,7 +363,7 @@ fn moves_with_its_disk() -> bool {
     let mut arrived = Guest::start_machine(&world, "there", &["e.sock"], &incoming);
     let _ = guest.succeed("uptime >/tmp/began; echo here >/tmp/where");
     let _running = guest.start(&format!("{FIO}; echo $? >/tmp/ended"));
-    thread::sleep(Duration::from_secs(3));
+    guest.wait_for_writes("vda", 0);
     assert_eq!(holders(&world, &id), [u64::from(source.pid())]);
 
     let mut monitor = Monitor::connect(&world.path("guest.qmp"));

@@ -3,17 +3,23 @@
 
 use std::time::{Duration, Instant};
 
-use keyd_client::message::{Consent, DesChange, DesRequest, EncryptionType, OnRevoke, Terms};
+use keyd_client::message::{
+    AuditRecord, Consent, DesChange, DesRequest, EncryptionType, OnRevoke, Terms,
+};
 use system_tests::{
     audit,
     drill::Drill,
+    process::PATIENCE,
     refusal::backend_refuses,
     world::{TERMS, World},
 };
 
 /// How often the daemon looks at what is due by the clock, and what a busy machine may add.
 const TICK: Duration = Duration::from_millis(1000);
-const SLACK: Duration = Duration::from_millis(1500);
+const SLACK: Duration = Duration::from_secs(10);
+
+/// Where the lease is not what it is about, none may run out on a busy machine.
+const LONG: Terms = Terms { lease_ms: 30_000, ..TERMS };
 
 /// A disk `d` on these terms, under load.
 fn start(world: &World, terms: Terms, seed: u64) -> Drill {
@@ -38,14 +44,16 @@ fn assert_unaware(drill: &Drill) {
 #[test]
 fn fail_answers_errors_until_the_key_is_back_also_if_it_was_park_when_the_disk_was_attached() {
     let world = World::new();
-    let mut drill = start(&world, TERMS, 1);
+    let mut drill = start(&world, LONG, 1);
     change(&world, DesChange { on_revoke: Some(OnRevoke::Fail), ..DesChange::default() });
     drill.may_fail = true;
     let (halt, ()) = drill.halt(|| world.disable("d"));
     println!("last right answer {:?} after 'key disable' was asked", halt.last - halt.asked);
     drill.assert_halted();
-    let answers = drill.load_for(Duration::from_millis(300));
-    assert!(answers.failed > 100, "errors, and at once: {answers:?}");
+    // Not only what was under way when the key went.
+    let deadline = Instant::now() + PATIENCE;
+    let answers = drill.load(|answers| answers.failed > 100 || Instant::now() > deadline);
+    assert!(answers.failed > 100 && answers.right == 0, "{answers:?}");
     world.enable("d");
     drill.next_answer();
     drill.load_for(Duration::from_millis(100));
@@ -54,37 +62,44 @@ fn fail_answers_errors_until_the_key_is_back_also_if_it_was_park_when_the_disk_w
     drill.assert_intact();
 }
 
+/// It runs over the end of a lease on a lost key, and is not started again. Gives what is on record of the loss.
+fn runs_on_and_is_refused_the_next_attach(on_revoke: OnRevoke, seed: u64) -> Option<AuditRecord> {
+    const LEASE: Duration = Duration::from_millis(4000);
+    let world = World::new();
+    let terms = Terms { on_revoke, lease_ms: LEASE.as_millis() as u64, ..TERMS };
+    let mut drill = start(&world, terms, seed);
+    world.disable("d");
+    drill.load_for(LEASE + Duration::from_millis(500));
+    drill.next_answer();
+    drill.assert_running();
+    assert_unaware(&drill);
+    let noted = audit::tail(&world).into_iter().find(|record| record.operation == "des-key-lost");
+    assert!(drill.backend.terminate().success());
+    backend_refuses(&world, "d", "", &["key 'd' is disabled", "keyd key enable d"]);
+    world.enable("d");
+    drill.backend = world.start_backend("d", "");
+    let mut drill = drill.reconnected(&world, "d", seed);
+    drill.assert_intact();
+    drill.assert_running();
+    noted
+}
+
 #[test]
-fn deferred_and_azure_1h_let_a_disk_run_and_refuse_the_next_attach() {
-    for (on_revoke, seed) in [(OnRevoke::Deferred, 2), (OnRevoke::Azure1h, 3)] {
-        let world = World::new();
-        let mut drill = start(&world, Terms { on_revoke, lease_ms: 2000, ..TERMS }, seed);
-        world.disable("d");
-        let answers = drill.load_for(Duration::from_secs(3));
-        assert!(answers.right > 100, "over the end of a lease: {answers:?}");
-        drill.assert_running();
-        assert_unaware(&drill);
-        let noted =
-            audit::tail(&world).into_iter().find(|record| record.operation == "des-key-lost");
-        match (on_revoke, noted) {
-            (OnRevoke::Deferred, noted) => assert_eq!(noted, None),
-            (_, noted) => assert!(noted.expect("noted").detail.contains("halted in 3600 s")),
-        }
-        assert!(drill.backend.terminate().success());
-        backend_refuses(&world, "d", "", &["key 'd' is disabled", "keyd key enable d"]);
-        world.enable("d");
-        drill.backend = world.start_backend("d", "");
-        let mut drill = drill.reconnected(&world, "d", seed);
-        drill.assert_intact();
-        drill.assert_running();
-    }
+fn deferred_lets_a_disk_run_and_refuses_the_next_attach() {
+    assert_eq!(runs_on_and_is_refused_the_next_attach(OnRevoke::Deferred, 2), None);
+}
+
+#[test]
+fn azure_1h_lets_a_disk_run_and_refuses_the_next_attach() {
+    let noted = runs_on_and_is_refused_the_next_attach(OnRevoke::Azure1h, 3);
+    assert!(noted.expect("noted").detail.contains("halted in 3600 s"));
 }
 
 #[test]
 fn a_grace_is_run_out_and_no_more() {
     const GRACE: Duration = Duration::from_secs(2);
     let world = World::new();
-    let mut drill = start(&world, Terms { grace_ms: GRACE.as_millis() as u64, ..TERMS }, 4);
+    let mut drill = start(&world, Terms { grace_ms: GRACE.as_millis() as u64, ..LONG }, 4);
     let (halt, ()) = drill.halt(|| world.disable("d"));
     let ran = halt.last - halt.asked;
     println!("I/O went on for {ran:?} of a grace of {GRACE:?}");
@@ -99,8 +114,8 @@ fn a_grace_is_run_out_and_no_more() {
 
 #[test]
 fn a_daemon_that_begins_anew_lets_nobody_run_on_a_lost_key_whatever_the_terms() {
-    let grace = Terms { grace_ms: 60_000, ..TERMS };
-    let deferred = Terms { on_revoke: OnRevoke::Deferred, ..TERMS };
+    let grace = Terms { grace_ms: 60_000, ..LONG };
+    let deferred = Terms { on_revoke: OnRevoke::Deferred, ..LONG };
     for (terms, seed) in [(grace, 7), (deferred, 8)] {
         let mut world = World::new();
         let mut drill = start(&world, terms, seed);
@@ -121,14 +136,17 @@ fn a_daemon_that_begins_anew_lets_nobody_run_on_a_lost_key_whatever_the_terms() 
 
 #[test]
 fn a_key_that_is_back_within_the_grace_was_never_gone() {
+    const GRACE: Duration = Duration::from_millis(4000);
+    // Longer in all than one grace, and each so much shorter that a busy machine brings it back in time.
+    const AWAY: Duration = Duration::from_millis(2200);
     let world = World::new();
-    let mut drill = start(&world, Terms { grace_ms: 2000, ..TERMS }, 5);
+    let mut drill = start(&world, Terms { grace_ms: GRACE.as_millis() as u64, ..LONG }, 5);
     for _ in 0..2 {
         world.disable("d");
-        drill.load_for(Duration::from_millis(1200));
+        drill.load_for(AWAY);
         world.enable("d");
     }
-    drill.load_for(Duration::from_millis(2500));
+    drill.load_for(GRACE + TICK - AWAY);
     drill.assert_running();
     drill.assert_intact();
     assert_unaware(&drill);
@@ -136,20 +154,23 @@ fn a_key_that_is_back_within_the_grace_was_never_gone() {
 
 #[test]
 fn a_lease_that_is_shortened_under_a_running_disk_counts_from_the_next_renewal() {
-    const SHORT: Duration = Duration::from_millis(1500);
+    const BEFORE: Duration = Duration::from_millis(10_000);
+    const SHORT: Duration = Duration::from_millis(3000);
     let mut world = World::new();
-    let mut drill = start(&world, Terms { lease_ms: 6000, ..TERMS }, 6);
+    let terms = Terms { lease_ms: BEFORE.as_millis() as u64, ..TERMS };
+    let mut drill = start(&world, terms, 6);
     let lease_ms = Some(SHORT.as_millis() as u64);
     change(&world, DesChange { lease_ms, ..DesChange::default() });
-    // It renews three times in its life: hears of the change after two seconds, and again within the shorter one.
-    drill.load_for(Duration::from_secs(6));
+    // It renews three times in its life: hears of the change by then, and again within the shorter one.
+    drill.load_for(BEFORE / 3 + SHORT + Duration::from_millis(500));
     assert_unaware(&drill);
     let keyd = world.keyd.as_mut().expect("running");
     let killed = Instant::now();
     let (halt, ()) = drill.halt(|| keyd.kill());
     let ran = halt.last - killed;
-    println!("I/O went on for {ran:?} of a lease of {SHORT:?}, 6 s before");
-    assert!(ran < SHORT + SLACK, "{ran:?}");
+    println!("I/O went on for {ran:?} of a lease of {SHORT:?}, {BEFORE:?} before");
+    // One that is renewed three times in its life has two thirds left at any time.
+    assert!(ran < BEFORE * 2 / 3, "{ran:?}");
     world.start_keyd();
     drill.assert_running();
     drill.assert_intact();

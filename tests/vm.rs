@@ -16,9 +16,12 @@ const FIO: &str = "fio --name=v --filename=/dev/vda --direct=1 --ioengine=libaio
     --bsrange=4k-32k --size=24M --verify=crc32c --verify_fatal=1 --randseed=7 --eta=never --output=/tmp/v.log \
     --io_submit_mode=offload --rate_iops=,150";
 
-fn writes_done(guest: &mut Guest) -> u64 {
-    let stat = guest.succeed("cat /sys/block/vda/stat");
-    stat.split_whitespace().nth(4).and_then(|field| field.parse().ok()).expect("a count")
+/// Waits until two counts of the guest's writes are one: what was answered before the key went may be counted later.
+fn writes_at_rest(guest: &mut Guest) -> u64 {
+    eventually("rest", || {
+        let count = guest.writes_done("vda");
+        (guest.writes_done("vda") == count).then_some(count)
+    })
 }
 
 #[test]
@@ -31,21 +34,21 @@ fn fio_verifies_through_rotation_revocation_and_a_reboot() {
     assert_eq!(guest.succeed("cat /sys/block/vda/queue/write_cache").trim(), "write back");
 
     let fio = guest.start(FIO);
-    eventually("a write", || (writes_done(&mut guest) > 0).then_some(()));
+    guest.wait_for_writes("vda", 0);
     let _ = world.keyd("key rotate d").success();
-    thread::sleep(Duration::from_secs(1));
+    let rotated = guest.writes_done("vda");
+    guest.wait_for_writes("vda", rotated);
     let _ = world.keyd("key disable d --force").success();
-    thread::sleep(Duration::from_millis(500));
-    let halted = writes_done(&mut guest);
-    assert!(halted > 0, "fio was writing");
+    backend.wait_to_say("fenced in");
+    let halted = writes_at_rest(&mut guest);
     thread::sleep(Duration::from_secs(3));
-    assert_eq!(writes_done(&mut guest), halted, "the guest's I/O hangs");
+    assert_eq!(guest.writes_done("vda"), halted, "the guest's I/O hangs");
     assert!(!guest.has_ended(fio), "and without an error");
     let _ = world.keyd("key enable d").success();
     let (code, _) = guest.wait(fio, Duration::from_secs(120));
     let log = guest.succeed("cat /tmp/v.log");
     assert_eq!(code, 0, "{log}");
-    assert!(writes_done(&mut guest) > halted);
+    assert!(guest.writes_done("vda") > halted);
     assert!(!guest.succeed("dmesg").contains("I/O error"));
 
     guest.reboot();

@@ -17,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    process::{Process, run},
+    process::{Process, eventually, run},
     world::World,
 };
 
@@ -142,6 +142,23 @@ impl Guest {
         let (code, output) = self.run(command);
         assert_eq!(code, 0, "in the guest: {command}\n{output}");
         output
+    }
+
+    /// How many writes the disk `name` has answered.
+    ///
+    /// # Panics
+    /// If the guest has none.
+    pub fn writes_done(&mut self, name: &str) -> u64 {
+        let stat = self.succeed(&format!("cat /sys/block/{name}/stat"));
+        stat.split_whitespace().nth(4).and_then(|field| field.parse().ok()).expect("a count")
+    }
+
+    /// Waits until the disk `name` has answered more than `count` writes.
+    ///
+    /// # Panics
+    /// If it does not in time.
+    pub fn wait_for_writes(&mut self, name: &str, count: u64) {
+        eventually("writes", || (self.writes_done(name) > count).then_some(()));
     }
 
     /// Starts a command.

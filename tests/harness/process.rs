@@ -2,17 +2,23 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read, Seek},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant, SystemTime},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open},
+};
 
 /// How long a program may take to say or do what is expected of it, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long a command may run. The longest, the making of the guest, downloads a kernel.
+const RUN_TIME: Duration = Duration::from_secs(600);
 
 /// Asks until there is an answer.
 ///
@@ -249,13 +255,52 @@ impl Ended {
 /// Runs a command to its end.
 ///
 /// # Panics
-/// If it cannot be started.
+/// If it cannot be started, or does not end.
 pub fn run(command: &mut Command) -> Ended {
-    let output: io::Result<std::process::Output> = command.stdin(Stdio::null()).output();
-    let output = output.unwrap_or_else(|error| panic!("running {command:?}: {error}"));
-    Ended {
-        code: output.status.code().unwrap_or(-1),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    run_within(command, RUN_TIME)
+}
+
+/// Who waited for the end of its output would wait for its children, too: it goes to files.
+fn run_within(command: &mut Command, time: Duration) -> Ended {
+    let [mut out, mut err] = [(); 2].map(|()| tempfile::tempfile().expect("a file"));
+    let handle = |file: &File| file.try_clone().expect("a second handle");
+    command.stdin(Stdio::null()).stdout(handle(&out)).stderr(handle(&err));
+    let spawned = command.spawn();
+    let mut child = spawned.unwrap_or_else(|error| panic!("running {command:?}: {error}"));
+    let end = pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).expect("our own child");
+    let time = Timespec::try_from(time).expect("a short time");
+    let ready = poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&time)).expect("poll");
+    if ready == 0 {
+        child.kill().expect("our own child can be killed");
+    }
+    let status = child.wait().expect("a child can be waited for");
+    let code = status.code().unwrap_or(-1);
+    let ended = Ended { code, out: text_of(&mut out), err: text_of(&mut err) };
+    assert_ne!(ready, 0, "{command:?} does not end:\n{}{}", ended.out, ended.err);
+    ended
+}
+
+fn text_of(file: &mut File) -> String {
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).expect("our own file");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[should_panic(expected = "does not end:\nbegan")]
+    fn a_command_that_does_not_end_is_ended_and_what_it_said_is_told() {
+        let hangs = "echo began; exec sleep 1000";
+        run_within(Command::new("sh").args(["-c", hangs]), Duration::from_millis(500));
+    }
+
+    #[test]
+    fn what_a_command_leaves_running_is_not_waited_for() {
+        let leaves = "(sleep 20; echo late) & echo out; echo err >&2; exit 3";
+        let ended = run(Command::new("sh").args(["-c", leaves]));
+        assert_eq!((ended.code, ended.out.as_str(), ended.err.as_str()), (3, "out\n", "err\n"));
     }
 }
