@@ -4,7 +4,7 @@ use serde_json::json;
 use system_tests::{
     guest::{Guest, Running},
     monitor::Monitor,
-    process::{PATIENCE, Process, eventually},
+    process::{PATIENCE, Process},
     small_fs::{may_mount, small_disk},
     world::World,
 };
@@ -53,7 +53,7 @@ fn without_its_key() {
     let mut backend = world.start_backend("d", "");
     let mut machine = Machine::start(&world);
     for halt in 1..=3 {
-        eventually("a write", || (machine.guest.writes_done() > 8 * halt).then_some(()));
+        machine.guest.wait_for_writes("vda", 8 * halt);
         let _ = world.keyd("key disable d --force").success();
         backend.wait_until("halted", |backend| {
             backend.said().matches("fenced in").count() as u64 == halt

@@ -168,15 +168,6 @@ impl Guest {
         Running(id)
     }
 
-    /// Writes to the first disk that have been answered (kernel, Documentation/block/stat.rst).
-    ///
-    /// # Panics
-    /// If it has none.
-    pub fn writes_done(&mut self) -> u64 {
-        let stat = self.succeed("cat /sys/block/vda/stat");
-        stat.split_whitespace().nth(4).and_then(|field| field.parse().ok()).expect("a count")
-    }
-
     /// Whether a command has ended.
     #[must_use]
     pub fn has_ended(&self, running: Running) -> bool {

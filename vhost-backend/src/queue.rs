@@ -51,8 +51,8 @@ use spin::Spin;
 pub struct Shared {
     /// Writes must be durable before they are answered.
     pub write_through: AtomicBool,
-    /// A flush has failed: the kernel may have dropped what it could not write, so no later write or flush can be
-    /// trusted until the image is opened again.
+    /// A flush, or a write that was to be durable, has failed: the kernel may have dropped what it could not write, so
+    /// no later write or flush can be trusted until the image is opened again.
     pub poisoned: AtomicBool,
 }
 

@@ -358,10 +358,11 @@ impl<D: Disk> Queue<D> {
     }
 
     fn complete_failed(&mut self, job: Job, errno: Errno) {
-        let poisons = promises(&job.operation);
-        if poisons && !self.parts.shared.poisoned.swap(true, Ordering::Relaxed) {
+        if promises(&job.operation) && !self.parts.shared.poisoned.swap(true, Ordering::Relaxed) {
+            let flush = matches!(job.operation, Operation::Sync);
+            let what = if flush { "a flush" } else { "a write that was to be durable" };
             self.say(&format!(
-                "a flush, or a write that was to be durable, failed: {errno}; every later write and flush is refused: check the disk below, then restart"
+                "{what} failed: {errno}; every later write and flush is refused: check the disk below, then restart"
             ));
         }
         self.flights[usize::from(job.piece.flight)].piece_failed();
