@@ -28,10 +28,10 @@ pub fn run(
     if *ask.consent == Consent::DryRun {
         let weighed = impact::of_erasing(core, &core.store.snapshot()?, ask.verb, id)?;
         let detail = format!("would hit {}", impact::summary(&weighed));
-        core.store.record(permit.entry(id).outcome("dry run").detail(detail))?;
+        core.record(&permit, permit.entry(id).outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let weighed = impact::of_erasing(core, txn, ask.verb, id)?;
         impact::check(ask.consent, ask, &weighed)?;
         let wrap = txn.disk(id)?.first_wrap().clone();

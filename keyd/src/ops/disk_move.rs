@@ -29,7 +29,7 @@ pub fn run(
     id: DiskId,
     des: &DesName,
 ) -> Result<Reply, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let (disk, from) = txn.disk_and_set(id)?;
         let (to, now) = (txn.set(des)?, clock::now());
         movable(txn, &disk)?;

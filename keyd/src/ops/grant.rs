@@ -54,7 +54,7 @@ fn change(
     who: &Principal,
     after: impl FnOnce(&BTreeSet<Permission>) -> BTreeSet<Permission>,
 ) -> Result<(), Failure> {
-    core.store.commit(|txn| {
+    core.commit(permit, |txn| {
         let before = txn.grants_to(who)?;
         if before.is_empty() && txn.grants()?.len() >= GRANTS_MAX {
             return Err(Refused::TooManyGrants.into());

@@ -83,7 +83,7 @@ fn consented(
         impact::weigh(core, txn, ask.verb, &ask.subject, |txn| destroy(txn, &key).map(drop))
     })?;
     impact::check(ask.consent, ask, &weighed)?;
-    core.store.commit(|txn| {
+    core.commit(permit, |txn| {
         let mut key = txn.key(id)?;
         key.ask_purge(who, true)?;
         txn.put_key(&key)?;

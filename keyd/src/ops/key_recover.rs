@@ -21,7 +21,7 @@ use crate::{
 /// # Errors
 /// [`crate::error::Refused::NoKey`], [`crate::error::Refused::NotDeleted`].
 pub fn run(core: &Core, permit: Permit<op::KeyRecover>, id: &KeyId) -> Result<Reply, Failure> {
-    let key = core.store.commit(|txn| {
+    let key = core.commit(&permit, |txn| {
         let mut key = txn.key(id)?;
         key.recover()?;
         txn.put_key(&key)?;

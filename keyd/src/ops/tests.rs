@@ -6,6 +6,7 @@ mod by_clock;
 mod consent;
 mod follow;
 mod losses;
+mod permits;
 mod reactions;
 mod records;
 mod revocation;

@@ -26,7 +26,7 @@ pub fn run(
     name: &VaultName,
     (principal, permissions): (&Principal, &BTreeSet<KeyPermission>),
 ) -> Result<Reply, Failure> {
-    let vault = core.store.commit(|txn| {
+    let vault = core.commit(&permit, |txn| {
         if name.is_platform() {
             return Err(Refused::OwnVault(name.clone()).into());
         }
