@@ -5,8 +5,8 @@ use std::time::Duration;
 use keyd_client::{DiskId, message::Consent};
 
 use super::{
-    enforce, impact,
-    taking::{Ask, Taken},
+    impact,
+    taking::{self, Ask, Taken},
 };
 use crate::{
     auth::{Permit, op},
@@ -31,7 +31,7 @@ pub fn run(
         core.record(&permit, permit.entry(id).outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
-    core.commit(&permit, |txn| {
+    let ((), enforced, _) = taking::commit(core, &permit, |txn| {
         let weighed = impact::of_erasing(core, txn, ask.verb, id)?;
         impact::check(ask.consent, ask, &weighed)?;
         let wrap = txn.disk(id)?.first_wrap().clone();
@@ -39,6 +39,6 @@ pub fn run(
         let detail = format!("key={} version={}", wrap.key, wrap.version);
         Ok(((), permit.entry(id).detail(detail)))
     })?;
-    let told = enforce::run(core)?.told;
+    let told = enforced.told;
     Ok(Taken::Done { revocation: told.wait(Duration::from_millis(ask.wait_ms)), granted: 0 })
 }

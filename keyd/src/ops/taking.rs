@@ -109,11 +109,11 @@ fn made(
 ///
 /// # Errors
 /// As [`Core::commit`] and [`enforce::commit`].
-pub(super) fn commit<'a, O: Op>(
+pub(super) fn commit<'a, O: Op, T>(
     core: &'a Core,
     permit: &Permit<O>,
-    change: impl FnOnce(&Txn<'_>) -> Result<((), Entry), Failure>,
-) -> Result<(Enforced<'a>, Others), Failure> {
+    change: impl FnOnce(&Txn<'_>) -> Result<(T, Entry), Failure>,
+) -> Result<(T, Enforced<'a>, Others), Failure> {
     enforce::commit(core, |txn| {
         core.auth.still(permit, txn)?;
         change(txn)
@@ -155,7 +155,7 @@ pub fn run_as<O: Op>(
         core.record(&permit, entry.outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
-    let (Enforced { told, granted }, others) = commit(core, &permit, |txn| {
+    let ((), Enforced { told, granted }, others) = commit(core, &permit, |txn| {
         let detail = made(core, txn, ask, &change)?;
         Ok(((), entry.detail(detail)))
     })?;

@@ -11,6 +11,7 @@ mod reactions;
 mod records;
 mod revocation;
 mod rewrapping;
+mod untold;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -142,7 +143,12 @@ impl Daemon {
     }
 
     fn with(terms: Terms) -> Self {
-        let daemon = Self::open(Twin::new(1));
+        Self::open(Twin::new(1)).filled(terms)
+    }
+
+    /// With what a first start makes, and key `k` and set `s`.
+    fn filled(self, terms: Terms) -> Self {
+        let daemon = self;
         let platform = Key::new(KeyId::platform(), true, first_version(&KeyId::platform()));
         let now = clock::now();
         daemon.change(|txn| {
@@ -159,6 +165,10 @@ impl Daemon {
 
     fn open(twin: Twin) -> Self {
         let store = Store::open(twin.dir(), &Options::default(), None).unwrap();
+        Self::on(store, twin)
+    }
+
+    fn on(store: Store, twin: Twin) -> Self {
         let auth = Auth::new(OWNER, vec!["50=attach".parse().unwrap()]);
         let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
         Self { service: Service::new(core, Reach::default()), twin }
