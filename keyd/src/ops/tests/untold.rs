@@ -1,14 +1,15 @@
-//! Changes that were made and are told as failed.
+//! Changes that were made and are told as failed, and a store that cannot be written any more.
 
 use std::{
-    io,
+    io::{self, Read},
     sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
 };
 
 use keyd_client::{message::GrantRequest, permission::Permission};
 
 use super::*;
-use crate::audit::copies::Sink;
+use crate::{audit::copies::Sink, keeper::Keeper};
 
 /// A required copy of the audit log that can be taken away.
 #[derive(Clone, Default)]
@@ -78,4 +79,33 @@ fn holders_hear_of_a_key_that_is_back_whose_record_found_no_copy() {
     holder.fence();
     unrecorded(&daemon, &copy, KeyRequest::Recover { name: id("k") });
     holder.expect(&Event::Granted);
+}
+
+/// Nothing can take a key away any more: so nobody has one for longer than they were promised.
+#[test]
+fn beside_a_store_that_cannot_be_written_no_lease_is_prolonged() {
+    let daemon = Daemon::new();
+    let mut holder = daemon.attach(daemon.make_disk("s"));
+    holder.expect_renewal(TERMS.lease_ms);
+    daemon.twin.arm(1);
+    assert_eq!(daemon.refused(switch(false)).code, RefusalCode::Internal);
+    daemon.twin.mend();
+    assert_eq!(daemon.refused(switch(false)).code, RefusalCode::Internal, "it stays so");
+    let renew = HolderMessage::Renew;
+    assert!(daemon.service.holder_says(&holder.caller, holder.lease, &renew).is_err());
+    holder.expect_nothing();
+}
+
+#[test]
+fn a_daemon_whose_store_cannot_be_written_ends_for_another_to_begin() {
+    let daemon = Daemon::new();
+    let (end, mut ended) = UnixStream::pair().unwrap();
+    let keeper = Keeper::start(daemon.service.core(), &Arc::new(end));
+    ended.set_read_timeout(Some(Duration::from_millis(2500))).unwrap();
+    assert_eq!(ended.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    daemon.twin.arm(1);
+    daemon.refused(switch(false));
+    ended.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    assert_eq!(ended.read(&mut [0]).unwrap(), 1);
+    drop(keeper);
 }
