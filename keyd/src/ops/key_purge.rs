@@ -133,7 +133,7 @@ fn destroy_object(core: &Core, object: &HsmObject) -> Result<(), Failure> {
 
 /// DEKs, or shares of them, under any version of a key.
 fn wrapped(view: &impl View, key: &Key) -> Result<u64, Failure> {
-    let counts = key.versions().iter().map(|version| view.count_under(version.version));
+    let counts = key.version_ids().map(|id| view.count_under(&id));
     Ok(counts.sum::<Result<u64, _>>()?)
 }
 

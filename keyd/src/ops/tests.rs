@@ -9,6 +9,7 @@ mod losses;
 mod permits;
 mod reactions;
 mod records;
+mod restored;
 mod revocation;
 mod rewrapping;
 mod untold;
@@ -118,8 +119,12 @@ fn update_of(name: &str, version: Option<KeyVersion>, change: KeyChange) -> KeyR
 }
 
 fn policy(principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest {
+    policy_in(VaultName::default_vault().as_str(), principal, permissions)
+}
+
+fn policy_in(vault: &str, principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest {
     VaultRequest::Policy {
-        name: VaultName::default_vault(),
+        name: vault.parse().unwrap(),
         principal: principal.clone(),
         permissions: all(permissions),
         consent: Consent::Force,
