@@ -4,7 +4,12 @@
 
 mod common;
 
-use std::{fs, path::PathBuf, process::Command, time::{Duration, Instant}};
+use std::{
+    fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use common::{
     Keyd, attach,
