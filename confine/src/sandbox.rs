@@ -71,12 +71,14 @@ impl Sandbox {
         });
     }
 
-    /// Becomes somebody else, who gets what was `made` for them.
+    /// Becomes somebody else, who gets what was `made` for them. A change of user lets a process be dumped and traced
+    /// as fs.suid_dumpable says (prctl(2), PR_SET_DUMPABLE): that is given up anew before anything secret is read.
     ///
     /// # Errors
-    /// [`SandboxError::User`].
+    /// [`SandboxError::User`], [`SandboxError::System`].
     pub fn become_user(&mut self, account: &Account, made: &[&Path]) -> Result<(), SandboxError> {
         account.take_over(made).map_err(SandboxError::User)?;
+        harden()?;
         self.has.push(account.to_string());
         Ok(())
     }
