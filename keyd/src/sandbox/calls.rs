@@ -15,16 +15,18 @@ use libc::{
 #[cfg(target_arch = "x86_64")]
 mod arch {
     pub(super) use libc::{
-        SYS_epoll_wait as EPOLL_WAIT, SYS_rename as RENAME, SYS_unlink as UNLINK,
+        SYS_epoll_wait as EPOLL_WAIT, SYS_readlink as READLINK, SYS_rename as RENAME,
+        SYS_unlink as UNLINK,
     };
 }
 #[cfg(not(target_arch = "x86_64"))]
 mod arch {
     pub(super) use libc::{
-        SYS_epoll_pwait as EPOLL_WAIT, SYS_renameat as RENAME, SYS_unlinkat as UNLINK,
+        SYS_epoll_pwait as EPOLL_WAIT, SYS_readlinkat as READLINK, SYS_renameat as RENAME,
+        SYS_unlinkat as UNLINK,
     };
 }
-use arch::{EPOLL_WAIT, RENAME, UNLINK};
+use arch::{EPOLL_WAIT, READLINK, RENAME, UNLINK};
 
 /// What a daemon that serves does, by whether its audit log goes to the system's log, too.
 #[must_use]
@@ -112,11 +114,12 @@ const ALWAYS: &[Call] = &[
     only("fcntl(F_GETFD)", libc::SYS_fcntl, Is(1, libc::F_GETFD as u64)),
 ];
 
-/// What libraries try and go on without: a panic looks for the names of its frames.
-pub const PROBED: &[Call] = &[any("getcwd", libc::SYS_getcwd)];
+/// What libraries try and go on without: a panic that is to tell its frames looks for their names, in debug information
+/// that may lie beside the program.
+pub const PROBED: &[Call] = &[any("getcwd", libc::SYS_getcwd), any("readlink", READLINK)];
 
 /// A thread is made by this call with its flags in memory, which no filter reads, or by an older one with its flags in
-/// a register.
+/// a register. With a module, too: else a user namespace could be asked for by it.
 pub const ABSENT: &[Call] = &[any("clone3", libc::SYS_clone3)];
 
 /// What no code in this process has a reason for: to become or to make another program, to look into other processes,
