@@ -119,7 +119,7 @@ fn certificate_directories((chain, key): &(PathBuf, PathBuf)) -> Vec<PathBuf> {
 #[must_use]
 pub fn filter(allowed: &[Call], module: bool) -> Filter {
     match module {
-        true => Filter::Without(NEVER),
+        true => Filter::Without { never: NEVER, absent: ABSENT },
         false => Filter::Only { allowed: allowed.to_vec(), probed: PROBED, absent: ABSENT },
     }
 }
