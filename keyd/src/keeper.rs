@@ -57,7 +57,7 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(|worker| drop(worker.stop.take()));
         for thread in self.0.iter_mut().filter_map(|worker| worker.thread.take()) {
-            // A keeper that panicked has said so on standard error.
+            // It fails only after a panic, which ends the process as it is built for use.
             let _ = thread.join();
         }
     }

@@ -4,6 +4,7 @@
 //!
 //! 1. *The user*, before anything of the state directory is opened: what is made there is that user's.
 //! 2. *Namespaces*, where that is allowed, and no PKCS#11 module wants the network: its own doors are open by then.
+//!    Behind a change of user it is not allowed.
 //! 3. *Capabilities and new privileges*.
 //! 4. *Landlock*, before the first thread is made.
 //! 5. *seccomp* ([`calls`]), before the first connection is taken. Connections have threads, so threads can be made.

@@ -39,7 +39,6 @@ pub fn wait_readable(stream: &UnixStream, until: Option<BootTime>) -> io::Result
     }
 }
 
-/// Rounded up to a millisecond, so that the last wait does not spin.
 fn timespec(left: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
