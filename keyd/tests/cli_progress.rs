@@ -38,8 +38,8 @@ static LOOKS: (Mutex<u64>, Condvar) = (Mutex::new(0), Condvar::new());
 /// Waits until it was told of two disks, and a look more for a bar that does not draw each.
 fn wait_for_looks() {
     let looks = LOOKS.0.lock().unwrap();
-    let (_, waited) =
-        LOOKS.1.wait_timeout_while(looks, Duration::from_secs(60), |looks| *looks < 4).unwrap();
+    let patience = Duration::from_secs(60);
+    let waited = LOOKS.1.wait_timeout_while(looks, patience, |looks| *looks < 4).unwrap().1;
     assert!(!waited.timed_out(), "nobody looks how far it is");
 }
 
