@@ -38,9 +38,9 @@ pub enum SandboxError {
 }
 
 /// A sandbox in the making. Its parts are entered in the order of its functions: namespaces first, where a right to
-/// them is there (who has to be the user before, as keyd has for its files and its doors, has none); then the user, as a change of user undoes what comes next; paths before there are threads, as
-/// Landlock is a thread's own, and inherited (Linux has a call for all threads only since 7.0); system calls last, on
-/// all threads at once.
+/// them is there (who has to be the user before, as keyd has for its files and its doors, has none); then the user,
+/// as a change of user undoes what comes next; paths before there are threads, as Landlock is a thread's own, and
+/// inherited (Linux has a call for all threads only since 7.0); system calls last, on all threads at once.
 #[derive(Debug)]
 pub struct Sandbox {
     required: bool,

@@ -95,7 +95,8 @@ pub enum ServeError {
     Signals(#[source] io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT, or until its store cannot be written any more; from the first client on with no other system calls than those `allowed`.
+/// Runs until SIGTERM or SIGINT, or until its store cannot be written any more; from the first client on with no
+/// other system calls than those `allowed`.
 ///
 /// # Errors
 /// [`ServeError`], before the first request, or if the listener or the store fails.
