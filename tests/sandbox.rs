@@ -169,16 +169,18 @@ impl Strangers {
 #[test]
 fn a_fault_of_ours_ends_as_itself_and_is_said() {
     let world = World::new();
-    let ended = |what: &str| {
-        let output = attempt("backend", "all", &world.path(""), what).output().expect("run");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        (output.status.code(), output.status.signal(), said)
-    };
-    let (code, _, said) = ended("panic");
-    assert_eq!(code, Some(101), "{said}");
-    assert!(said.contains("an attempt at that"), "{said}");
-    assert_eq!(ended("abort").1, Some(Signal::ABORT.as_raw()));
-    assert_eq!(ended("bus").1, Some(Signal::BUS.as_raw()));
+    for who in ["backend", "keyd"] {
+        let ended = |what: &str| {
+            let output = attempt(who, "all", &world.path(""), what).output().expect("run");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            (output.status.code(), output.status.signal(), said)
+        };
+        let (code, signal, said) = ended("panic");
+        assert_eq!((code, signal), (Some(101), None), "{who}: {said}");
+        assert!(said.contains("an attempt at that"), "{who}: {said}");
+        assert_eq!(ended("abort").1, Some(Signal::ABORT.as_raw()), "{who}");
+        assert_eq!(ended("bus").1, Some(Signal::BUS.as_raw()), "{who}");
+    }
 }
 
 /// What each thread of a process says of itself.

@@ -6,9 +6,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use libc::{BPF_ABS, BPF_JGE, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
 use seccompiler::{
     BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
-    SeccompFilter, SeccompRule, apply_filter_all_threads,
+    SeccompFilter, SeccompRule, apply_filter_all_threads, sock_filter,
 };
 use thiserror::Error;
 
@@ -74,14 +75,19 @@ pub enum Filter {
         absent: &'static [Call],
     },
     /// Everything but these, where code of others runs in the process, whose calls nobody here knows.
-    Without(&'static [Call]),
+    Without {
+        /// What may not be made.
+        never: &'static [Call],
+        /// What is not there.
+        absent: &'static [Call],
+    },
 }
 
 impl fmt::Display for Filter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Only { allowed, .. } => write!(f, "{} calls", allowed.len()),
-            Self::Without(calls) => write!(f, "all but {} calls", calls.len()),
+            Self::Without { never, .. } => write!(f, "all but {} calls", never.len()),
         }
     }
 }
@@ -113,7 +119,11 @@ impl Filter {
     fn programs(&self) -> Result<Vec<BpfProgram>, CallsError> {
         use SeccompAction::{Allow, Errno, KillProcess};
         match self {
-            Self::Without(calls) => Ok(vec![program(calls, Allow, KillProcess)?]),
+            Self::Without { never, absent } => Ok(vec![
+                OTHER_NUMBERS.to_vec(),
+                program(absent, Allow, Errno(libc::ENOSYS as u32))?,
+                program(never, Allow, KillProcess)?,
+            ]),
             Self::Only { allowed, probed, absent } => {
                 let or_dies = [allowed, *probed, *absent].concat();
                 Ok(vec![
@@ -124,6 +134,23 @@ impl Filter {
             }
         }
     }
+}
+
+/// The first number of another table of calls: that of x32 (arch/x86/entry/syscalls/syscall_64.tbl), which the kernel
+/// reports as the same architecture. A list of what is forbidden would have to have each of them, too.
+const X32: u32 = 0x4000_0000;
+
+/// Ends who makes a call of another table. No architecture has so many calls of its own.
+const OTHER_NUMBERS: [sock_filter; 4] = [
+    // The number is the first word of what a filter sees (struct seccomp_data).
+    instruction(BPF_LD | BPF_W | BPF_ABS, (0, 0), 0),
+    instruction(BPF_JMP | BPF_JGE | BPF_K, (0, 1), X32),
+    instruction(BPF_RET | BPF_K, (0, 0), libc::SECCOMP_RET_KILL_PROCESS),
+    instruction(BPF_RET | BPF_K, (0, 0), libc::SECCOMP_RET_ALLOW),
+];
+
+const fn instruction(code: u32, (jt, jf): (u8, u8), k: u32) -> sock_filter {
+    sock_filter { code: code as u16, jt, jf, k }
 }
 
 fn program(
@@ -161,5 +188,78 @@ impl When {
             }
         };
         SeccompCondition::new(index, len, how, value).map(Some)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libc::{BPF_ALU, BPF_AND, BPF_JA, BPF_JEQ, BPF_JGT, BPF_JSET};
+
+    use super::*;
+
+    /// What a filter sees of a call (struct seccomp_data, seccomp(2)).
+    fn seen(number: u32, argument: u64) -> [u32; 16] {
+        #[cfg(target_arch = "x86_64")]
+        let arch = 0xc000_003e;
+        #[cfg(target_arch = "aarch64")]
+        let arch = 0xc000_00b7;
+        let mut words = [0; 16];
+        words[..2].copy_from_slice(&[number, arch]);
+        words[4..6].copy_from_slice(&[argument as u32, (argument >> 32) as u32]);
+        words
+    }
+
+    /// Runs a program as the kernel does, with those instructions that filters are made of.
+    fn verdict(program: &[sock_filter], seen: &[u32; 16]) -> u32 {
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            let jump = |is: bool| usize::from(if is { jt } else { jf });
+            match u32::from(code) {
+                c if c == BPF_LD | BPF_W | BPF_ABS => accumulator = seen[k as usize / 4],
+                c if c == BPF_ALU | BPF_AND | BPF_K => accumulator &= k,
+                c if c == BPF_JMP | BPF_JA => at += k as usize,
+                c if c == BPF_JMP | BPF_JEQ | BPF_K => at += jump(accumulator == k),
+                c if c == BPF_JMP | BPF_JGE | BPF_K => at += jump(accumulator >= k),
+                c if c == BPF_JMP | BPF_JGT | BPF_K => at += jump(accumulator > k),
+                c if c == BPF_JMP | BPF_JSET | BPF_K => at += jump(accumulator & k != 0),
+                c if c == BPF_RET | BPF_K => return k,
+                _ => panic!("instruction {code:#x}"),
+            }
+        }
+    }
+
+    /// The strictest verdict of all programs counts: as signed numbers, the smallest (seccomp(2)).
+    fn judged(filter: &Filter, number: i64, argument: u64) -> u32 {
+        let programs = filter.programs().unwrap();
+        let seen = seen(number as u32, argument);
+        programs.iter().map(|one| verdict(one, &seen)).min_by_key(|v| *v as i32).unwrap()
+    }
+
+    const KILLED: u32 = libc::SECCOMP_RET_KILL_PROCESS;
+    const MADE: u32 = libc::SECCOMP_RET_ALLOW;
+    const NOT_THERE: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+
+    #[test]
+    fn a_list_of_what_is_forbidden_has_no_way_around_it() {
+        let user = libc::CLONE_NEWUSER as u64;
+        const NEVER: &[Call] = &[
+            any("execve", libc::SYS_execve),
+            only("clone", libc::SYS_clone, When::With(0, libc::CLONE_NEWUSER as u64)),
+        ];
+        const ABSENT: &[Call] = &[any("clone3", libc::SYS_clone3)];
+        let filter = Filter::Without { never: NEVER, absent: ABSENT };
+        assert_eq!(judged(&filter, libc::SYS_execve, 0), KILLED);
+        assert_eq!(judged(&filter, libc::SYS_clone, user), KILLED);
+        assert_eq!(judged(&filter, libc::SYS_clone, libc::CLONE_THREAD as u64), MADE);
+        assert_eq!(judged(&filter, libc::SYS_getpid, 0), MADE);
+        // Its flags are in memory: the C library takes the other one.
+        assert_eq!(judged(&filter, libc::SYS_clone3, 0), NOT_THERE);
+        // x32: execve is 520 there, getpid the same with the bit.
+        for other in [520, libc::SYS_execve, libc::SYS_getpid] {
+            assert_eq!(judged(&filter, i64::from(X32) | other, 0), KILLED, "{other}");
+        }
+        assert_eq!(judged(&filter, -1, 0), KILLED);
     }
 }

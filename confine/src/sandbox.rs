@@ -38,9 +38,9 @@ pub enum SandboxError {
 }
 
 /// A sandbox in the making. Its parts are entered in the order of its functions: namespaces first, where a right to
-/// them is there; then the user, as a change of user undoes what comes next; paths before there are threads, as
-/// Landlock is a thread's own, and inherited (Linux has a call for all threads only since 7.0); system calls last, on
-/// all threads at once.
+/// them is there (who has to be the user before, as keyd has for its files and its doors, has none); then the user,
+/// as a change of user undoes what comes next; paths before there are threads, as Landlock is a thread's own, and
+/// inherited (Linux has a call for all threads only since 7.0); system calls last, on all threads at once.
 #[derive(Debug)]
 pub struct Sandbox {
     required: bool,
@@ -71,12 +71,14 @@ impl Sandbox {
         });
     }
 
-    /// Becomes somebody else, who gets what was `made` for them.
+    /// Becomes somebody else, who gets what was `made` for them. A change of user lets a process be dumped and traced
+    /// as fs.suid_dumpable says (prctl(2), PR_SET_DUMPABLE): that is given up anew before anything secret is read.
     ///
     /// # Errors
-    /// [`SandboxError::User`].
+    /// [`SandboxError::User`], [`SandboxError::System`].
     pub fn become_user(&mut self, account: &Account, made: &[&Path]) -> Result<(), SandboxError> {
         account.take_over(made).map_err(SandboxError::User)?;
+        harden()?;
         self.has.push(account.to_string());
         Ok(())
     }

@@ -5,6 +5,9 @@ use std::{ffi::CString, fmt, io, os::unix::fs::lchown, path::Path, str::FromStr}
 use nix::unistd::{Gid, Uid, User, initgroups, setgroups, setresgid, setresuid};
 use thiserror::Error;
 
+/// setresuid(2) and its like take it for "leave as it is": who becomes this stays root.
+const UNCHANGED: u32 = u32::MAX;
+
 /// Why nobody else can be become.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum UserError {
@@ -56,8 +59,14 @@ impl FromStr for Account {
         if uid.is_root() {
             return Err(UserError::Root);
         }
+        if uid.as_raw() == UNCHANGED {
+            return Err(UserError::Unknown(user.to_owned()));
+        }
         let gid = group.or(entry.as_ref().map(|entry| entry.gid));
         let gid = gid.ok_or(UserError::NoGroup(uid.as_raw()))?;
+        if gid.as_raw() == UNCHANGED {
+            return Err(UserError::Group(gid.to_string()));
+        }
         Ok(Self { uid, gid, name: entry.and_then(|entry| CString::new(entry.name).ok()) })
     }
 }
@@ -110,5 +119,7 @@ mod tests {
         assert_eq!(account("nobody:x"), Err(UserError::Group("x".to_owned())));
         assert_eq!(account("root"), Err(UserError::Root));
         assert_eq!(account("0:7"), Err(UserError::Root));
+        assert_eq!(account("4294967295:7"), Err(UserError::Unknown("4294967295".to_owned())));
+        assert_eq!(account("nobody:4294967295"), Err(UserError::Group("4294967295".to_owned())));
     }
 }

@@ -1,5 +1,6 @@
 //! Who may do what. [`Auth::authorize`] is the only maker of a [`Permit`], and every operation takes the permit for
-//! itself: an operation that nobody checked cannot be written down.
+//! itself: an operation that nobody checked cannot be written down. A permit is of the moment at which it was asked
+//! for; [`crate::core::Core::commit`] asks again in the transaction, as what was permitted may have waited for it.
 
 pub mod credentials;
 pub mod grants;
@@ -59,6 +60,7 @@ impl fmt::Display for Caller {
 #[derive(Debug)]
 pub struct Permit<O: Op> {
     caller: Caller,
+    vault: Option<VaultName>,
     administrator: bool,
     op: PhantomData<O>,
 }
@@ -115,7 +117,10 @@ impl Auth {
     ) -> Result<Permit<O>, Failure> {
         let who = &caller.principal;
         let administrator = self.has(who, Permission::Administer, view)?;
-        let permit = || Permit { caller: caller.clone(), administrator, op: PhantomData };
+        let permit = || {
+            let (caller, vault) = (caller.clone(), vault.cloned());
+            Permit { caller, vault, administrator, op: PhantomData }
+        };
         match (O::NEEDS, vault) {
             (Needs::Lease | Needs::Identity, _) => Ok(permit()),
             _ if administrator => Ok(permit()),
@@ -137,6 +142,19 @@ impl Auth {
                 Err(Refused::Forbidden { who: who.clone(), permission }.into())
             }
         }
+    }
+
+    /// Whether what was permitted still is, with all that it was permitted with.
+    ///
+    /// # Errors
+    /// As [`Auth::authorize`].
+    pub fn still<O: Op>(&self, permit: &Permit<O>, view: &impl View) -> Result<(), Failure> {
+        let again = self.authorize::<O>(&permit.caller, permit.vault.as_ref(), view)?;
+        if permit.administrator && !again.administrator {
+            let (who, permission) = (again.caller.principal, Permission::Administer);
+            return Err(Refused::Forbidden { who, permission }.into());
+        }
+        Ok(())
     }
 
     /// What holds without the store's saying so.

@@ -11,15 +11,16 @@ use std::{
 use keyd_client::{DesName, KeyId, KeyVersion, message::UnixMillis};
 
 use crate::{
-    auth::Auth,
+    audit::Entry,
+    auth::{Auth, Op, Permit},
     clock,
-    error::Fault,
+    error::{Failure, Fault},
     kek::{KeyBits, Provider},
     keyring::Keyring,
     leases::Leases,
     lock::lock,
     model::version::Version,
-    store::Store,
+    store::{Store, Txn},
 };
 
 /// The daemon's parts.
@@ -58,6 +59,30 @@ impl Core {
             rewrapped: Condvar::new(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// [`Store::commit`] of what somebody was permitted, if they still are: between the permit and the transaction lies
+    /// the wait for other commits, and one of them may have taken the permission away and told all holders already.
+    ///
+    /// # Errors
+    /// As [`Auth::authorize`] and [`Store::commit`].
+    pub fn commit<O: Op, T>(
+        &self,
+        permit: &Permit<O>,
+        change: impl FnOnce(&Txn<'_>) -> Result<(T, Entry), Failure>,
+    ) -> Result<T, Failure> {
+        self.store.commit(|txn| {
+            self.auth.still(permit, txn)?;
+            change(txn)
+        })
+    }
+
+    /// [`Store::record`] of the same.
+    ///
+    /// # Errors
+    /// As [`Core::commit`].
+    pub fn record<O: Op>(&self, permit: &Permit<O>, entry: Entry) -> Result<(), Failure> {
+        self.commit(permit, |_| Ok(((), entry)))
     }
 
     /// Makes a version of a key, enabled. It takes from tenths of a second to seconds: no lock is held.

@@ -1,6 +1,9 @@
-//! The threads that do what is due by the clock: see [`crate::ops::due`].
+//! The threads that do what is due by the clock: see [`crate::ops::due`]. They also end a daemon whose store cannot be
+//! written any more: it can neither hand out a key nor take one away, and another may find the disk well again.
 
 use std::{
+    io::Write,
+    os::unix::net::UnixStream,
     sync::{Arc, mpsc},
     thread::{self, JoinHandle},
 };
@@ -37,13 +40,13 @@ struct Worker {
 }
 
 impl Keeper {
-    /// Starts it.
+    /// Starts it. A byte on `end` asks for the daemon's end.
     #[must_use]
-    pub fn start(core: &Arc<Core>) -> Self {
+    pub fn start(core: &Arc<Core>, end: &Arc<UnixStream>) -> Self {
         let start = |duties: &'static [Duty]| {
             let (stop, stopped) = mpsc::channel();
-            let core = core.clone();
-            let thread = thread::spawn(move || run(&core, duties, &stopped));
+            let (core, end) = (core.clone(), end.clone());
+            let thread = thread::spawn(move || run(&core, duties, &stopped, &end));
             Worker { stop: Some(stop), thread: Some(thread) }
         };
         Self([PROMPT, LONG].into_iter().map(start).collect())
@@ -54,14 +57,14 @@ impl Drop for Keeper {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(|worker| drop(worker.stop.take()));
         for thread in self.0.iter_mut().filter_map(|worker| worker.thread.take()) {
-            // A keeper that panicked has said so on standard error.
+            // It fails only after a panic, which ends the process as it is built for use.
             let _ = thread.join();
         }
     }
 }
 
 /// One duty after the other, until it is told to stop; what fails is told once, not every second.
-fn run(core: &Core, duties: &[Duty], stopped: &mpsc::Receiver<()>) {
+fn run(core: &Core, duties: &[Duty], stopped: &mpsc::Receiver<()>, mut end: &UnixStream) {
     let mut before = None;
     while stopped.recv_timeout(TICK) == Err(mpsc::RecvTimeoutError::Timeout) {
         let failed = duties
@@ -75,5 +78,11 @@ fn run(core: &Core, duties: &[Duty], stopped: &mpsc::Receiver<()>) {
             log::line(format_args!("what is due by the clock failed: {failed}"));
         }
         before = failed;
+        if let Err(fault) = core.store.well() {
+            log::line(format_args!("keyd ends, no key can be taken away any more: {fault}"));
+            // It fails only if the daemon is ending already.
+            let _ = end.write_all(b"!");
+            return;
+        }
     }
 }

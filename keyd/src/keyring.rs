@@ -50,11 +50,11 @@ impl Keyring {
         match provider {
             Provider::Software => {
                 let (kek, der) = Kek::generate(bits)?;
-                self.keep_sealed(id, version, kek, &der)
+                self.sealed(id, version, &kek, &der)
             }
             Provider::Hsm => {
                 let key = HsmKey::generate(self.hsm()?, bits, &label(id, version))?;
-                self.keep_in_hsm(version, key)
+                in_hsm(key)
             }
         }
     }
@@ -73,33 +73,24 @@ impl Keyring {
         match provider {
             Provider::Software => {
                 let (kek, der) = key.into_parts();
-                self.keep_sealed(id, version, kek, &der)
+                self.sealed(id, version, &kek, &der)
             }
             Provider::Hsm => {
                 let key = HsmKey::import(self.hsm()?, key.numbers(), &label(id, version))?;
-                self.keep_in_hsm(version, key)
+                in_hsm(key)
             }
         }
     }
 
-    fn keep_sealed(
+    /// What is made is opened anew at its first use: its commit may be refused, and then nothing would take it away.
+    fn sealed(
         &self,
         id: &impl fmt::Display,
         version: KeyVersion,
-        kek: Kek,
+        kek: &Kek,
         der: &PrivateDer,
     ) -> Result<(Material, PublicKey), Fault> {
         let material = Material::Sealed(self.root.seal(id, version, der)?);
-        Ok((material, self.keep(version, kek).public().clone()))
-    }
-
-    fn keep_in_hsm(
-        &self,
-        version: KeyVersion,
-        key: HsmKey,
-    ) -> Result<(Material, PublicKey), Fault> {
-        let material = Material::Hsm(key.object().clone());
-        let kek = self.keep(version, Kek::in_hsm(key)?);
         Ok((material, kek.public().clone()))
     }
 
@@ -219,7 +210,35 @@ impl Keyring {
     }
 }
 
+fn in_hsm(key: HsmKey) -> Result<(Material, PublicKey), Fault> {
+    let material = Material::Hsm(key.object().clone());
+    Ok((material, Kek::in_hsm(key)?.public().clone()))
+}
+
 /// What an administrator of the token sees.
 fn label(id: &impl fmt::Display, version: KeyVersion) -> String {
     format!("keyd {id} {version}")
+}
+
+#[cfg(test)]
+mod tests {
+    use keyd_client::dek::page::PageError;
+
+    use super::*;
+    use crate::clock;
+
+    /// What was made for a commit that is then refused is not there any more.
+    #[test]
+    fn a_key_pair_that_was_made_is_open_from_its_first_use_on() {
+        let root = RootKey::fill_with(|bytes: &mut [u8; 32]| {
+            bytes.fill(7);
+            Ok::<_, PageError>(())
+        });
+        let keyring = Keyring::new(root.unwrap(), None);
+        let version = KeyVersion::random();
+        let made = keyring.make(&"k", version, KeyBits::Rsa2048, Provider::Software).unwrap();
+        assert!(lock(&keyring.opened).is_empty());
+        keyring.kek(&"k", &Version::new(version, made, clock::now())).unwrap();
+        assert!(lock(&keyring.opened).contains_key(&version));
+    }
 }

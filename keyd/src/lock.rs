@@ -1,9 +1,9 @@
-//! Mutexes whose holders never leave half-made state behind.
+//! Mutexes, taken without a word about their poison.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Takes a mutex, also after a thread panicked with it: what the mutexes here guard is changed in single steps, so it
-/// is whole at every moment.
+/// Takes a mutex. A thread that panics with one ends the process as it is built for use (`panic = "abort"`); in tests
+/// the others go on.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,7 @@
 //!
 //! 1. *The user*, before anything of the state directory is opened: what is made there is that user's.
 //! 2. *Namespaces*, where that is allowed, and no PKCS#11 module wants the network: its own doors are open by then.
+//!    Behind a change of user it is not allowed.
 //! 3. *Capabilities and new privileges*.
 //! 4. *Landlock*, before the first thread is made.
 //! 5. *seccomp* ([`calls`]), before the first connection is taken. Connections have threads, so threads can be made.
@@ -119,7 +120,7 @@ fn certificate_directories((chain, key): &(PathBuf, PathBuf)) -> Vec<PathBuf> {
 #[must_use]
 pub fn filter(allowed: &[Call], module: bool) -> Filter {
     match module {
-        true => Filter::Without(NEVER),
+        true => Filter::Without { never: NEVER, absent: ABSENT },
         false => Filter::Only { allowed: allowed.to_vec(), probed: PROBED, absent: ABSENT },
     }
 }

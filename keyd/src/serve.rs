@@ -95,13 +95,14 @@ pub enum ServeError {
     Signals(#[source] io::Error),
 }
 
-/// Runs until SIGTERM or SIGINT; from the first client on with no other system calls than those `allowed`.
+/// Runs until SIGTERM or SIGINT, or until its store cannot be written any more; from the first client on with no
+/// other system calls than those `allowed`.
 ///
 /// # Errors
-/// [`ServeError`], before the first request or if the listener fails.
+/// [`ServeError`], before the first request, or if the listener or the store fails.
 pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), ServeError> {
     harden::process();
-    let stop = stop_signals().map_err(ServeError::Signals)?;
+    let (stop, end) = stop_signals().map_err(ServeError::Signals)?;
     config.sandbox.check()?;
     let mut sandbox = Sandbox::begin(config.sandbox.required)?;
     become_user(&mut sandbox, config)?;
@@ -125,13 +126,14 @@ pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), S
         std::process::id()
     ));
     notify_ready();
-    let keeper = Keeper::start(&core);
+    let keeper = Keeper::start(&core, &end);
     let served = native::serve(&listener, &stop, &service, &http.adopter());
     core.stop();
     http.stop(STOP_PATIENCE);
     drop(keeper);
     finish(&core, &config.socket);
-    served.map_err(ServeError::Listen)
+    served.map_err(ServeError::Listen)?;
+    Ok(core.store.well()?)
 }
 
 /// Directories that are missing are made, and are the user's that root is to become.
@@ -210,11 +212,12 @@ fn finish(core: &Core, socket: &Path) {
     log::line(format_args!("ended"));
 }
 
-fn stop_signals() -> io::Result<UnixStream> {
+/// Where an end is heard of, and where one is asked for.
+fn stop_signals() -> io::Result<(UnixStream, Arc<UnixStream>)> {
     let (reader, writer) = UnixStream::pair()?;
     pipe::register(SIGTERM, writer.try_clone()?)?;
-    pipe::register(SIGINT, writer)?;
-    Ok(reader)
+    pipe::register(SIGINT, writer.try_clone()?)?;
+    Ok((reader, Arc::new(writer)))
 }
 
 /// `Type=notify` of systemd (sd_notify(3)): one datagram. Without a service manager there is nobody to tell.

@@ -134,6 +134,8 @@ impl Service {
         let core = &self.core;
         match message {
             HolderMessage::Renew => {
+                // Beside a store that cannot be written no key can be taken away: nobody is promised more time.
+                core.store.well()?;
                 core.leases.renew(lease);
                 Ok(())
             }

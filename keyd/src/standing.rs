@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use keyd_client::{DesName, DiskId, KeyVersion, message::UnixMillis};
+use keyd_client::{DesName, DiskId, message::UnixMillis};
 
 use crate::{
     error::{Failure, Fault, Refused},
@@ -11,7 +11,7 @@ use crate::{
         des::Des,
         disk::{Disk, Wrap},
         right::{Use, right},
-        version::Version,
+        version::{Version, VersionId},
     },
     store::View,
 };
@@ -59,7 +59,7 @@ pub struct Standing<'view, V> {
     view: &'view V,
     now: UnixMillis,
     sets: HashMap<DesName, Des>,
-    judged: HashMap<(DesName, KeyVersion), Option<String>>,
+    judged: HashMap<(DesName, VersionId), Option<String>>,
 }
 
 impl<'view, V: View> Standing<'view, V> {
@@ -90,12 +90,12 @@ impl<'view, V: View> Standing<'view, V> {
         let lost = disk
             .wraps
             .iter()
-            .find_map(|wrap| self.judged.get(&(disk.des.clone(), wrap.version))?.as_deref());
+            .find_map(|wrap| self.judged.get(&(disk.des.clone(), wrap.under()))?.as_deref());
         Ok(lost.map_or(Verdict::Usable(set), |why| Verdict::Lost(set, why)))
     }
 
     fn judge(&mut self, set: &DesName, wrap: &Wrap) -> Result<(), Fault> {
-        let case = (set.clone(), wrap.version);
+        let case = (set.clone(), wrap.under());
         if self.judged.contains_key(&case) {
             return Ok(());
         }
@@ -115,13 +115,13 @@ impl<'view, V: View> Standing<'view, V> {
 /// [`Fault`].
 pub fn set_lost(view: &impl View, set: &Des, now: UnixMillis) -> Result<Option<Refused>, Fault> {
     let mut versions = view.versions_in(set)?;
-    versions.push(set.active_version);
+    versions.push(set.active());
     for id in versions {
-        let Some(key) = view.key_of(set, id)? else {
-            return Ok(Some(Refused::NoKey(set.key.clone())));
+        let Some(key) = view.key_with(&id)? else {
+            return Ok(Some(Refused::NoKey(id.key)));
         };
         let judged = view.vault(&key.id.vault).and_then(|vault| {
-            right(&vault, set, &key, id, Use::Keep, now).map(drop).map_err(Failure::from)
+            right(&vault, set, &key, id.version, Use::Keep, now).map(drop).map_err(Failure::from)
         });
         match judged {
             Ok(()) => {}
@@ -135,7 +135,7 @@ pub fn set_lost(view: &impl View, set: &Des, now: UnixMillis) -> Result<Option<R
 #[cfg(test)]
 mod tests {
     use keyd_client::{
-        KeyId, VaultName,
+        KeyId, KeyVersion, VaultName,
         message::{
             DiskKind, EncryptionType, Geometry, Holes, KeyChange, OnExpiry, OnRevoke, Terms,
             VolumeKeyDigest,

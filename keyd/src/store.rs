@@ -4,9 +4,10 @@
 //! Order of a commit: the change is made inside a transaction; whether its record may be written is asked of the
 //! [`health`] of the store, of the [`space`] on the disk, and of the copies; its record is appended to the log and
 //! synced; the log's new head goes into the same transaction; the transaction is committed and synced; the copies
-//! follow. A crash at any point leaves either both or neither, and [`crate::audit::recover`] says which. After a write
-//! error nothing on disk is trusted any more: the store refuses everything until the daemon is started again (as
-//! databases do since the fsync findings of 2018). Want of space is no such error: it is seen before.
+//! follow. A crash at any point leaves either both or neither, and [`crate::audit::recover`] says which. After a
+//! write error nothing on disk is trusted any more: the store refuses everything until the daemon is started again
+//! (as databases do since the fsync findings of 2018), and [`crate::keeper`] ends it for that. Want of space is no
+//! such error: it is seen before.
 
 mod apps;
 mod backend;
@@ -285,9 +286,18 @@ impl Store {
     /// # Errors
     /// [`Fault`].
     pub fn snapshot(&self) -> Result<Snapshot, Fault> {
+        self.well()?;
+        Ok(Snapshot::new(self.db.begin_read()?))
+    }
+
+    /// Whether anything can still be written, or read for what it is.
+    ///
+    /// # Errors
+    /// [`Fault::Poisoned`].
+    pub fn well(&self) -> Result<(), Fault> {
         match &*lock(&self.health) {
             Health::Poisoned => Err(Fault::Poisoned),
-            Health::Sound | Health::Broken(_) => Ok(Snapshot::new(self.db.begin_read()?)),
+            Health::Sound | Health::Broken(_) => Ok(()),
         }
     }
 

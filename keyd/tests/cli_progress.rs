@@ -6,6 +6,7 @@ use std::{
     os::unix::net::UnixListener,
     path::Path,
     process::{Command, Output},
+    sync::{Condvar, Mutex},
     time::Duration,
 };
 
@@ -29,6 +30,17 @@ fn contains(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "no '{word}' in: {text}");
     }
+}
+
+/// How often the newest command has looked how far its rotation is.
+static LOOKS: (Mutex<u64>, Condvar) = (Mutex::new(0), Condvar::new());
+
+/// Waits until it was told of two disks, and a look more for a bar that does not draw each.
+fn wait_for_looks() {
+    let looks = LOOKS.0.lock().unwrap();
+    let patience = Duration::from_secs(60);
+    let waited = LOOKS.1.wait_timeout_while(looks, patience, |looks| *looks < 4).unwrap().1;
+    assert!(!waited.timed_out(), "nobody looks how far it is");
 }
 
 /// A daemon that takes its time with a rotation of four disks.
@@ -56,13 +68,15 @@ fn slow_daemon(socket: &Path) {
                 while let Ok((request, _)) = wire::receive::<Request>(&mut stream) {
                     let reply = match request {
                         Request::Key(KeyRequest::Rotate { .. }) => {
-                            std::thread::sleep(Duration::from_millis(1800));
+                            wait_for_looks();
                             Reply::Rotated { key: answer([4, 0]), rewrapped: 4 }
                         }
                         _ => {
                             let at = done;
                             done += 1;
-                            Reply::Key(answer([at, 4 - at]))
+                            *LOOKS.0.lock().unwrap() = done;
+                            LOOKS.1.notify_all();
+                            Reply::Key(answer([at.min(4), 4 - at.min(4)]))
                         }
                     };
                     wire::send(&mut stream, &reply, None).unwrap();

@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     os::unix::fs::FileExt,
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -71,7 +71,6 @@ fn a_dek_stays_nowhere() {
     let held: Vec<_> = disks.iter().map(|id| attach(&keyd, *id, false).unwrap()).collect();
     keyd.ask(KeyRequest::Rotate { name: "k".parse().unwrap() });
     let released: Vec<_> = disks.iter().map(|id| keyd.release(*id)).collect();
-    std::thread::sleep(Duration::from_millis(200));
 
     let state = files(&keyd.state());
     assert!(state.len() >= 3);
@@ -92,8 +91,11 @@ fn a_dek_stays_nowhere() {
     let root = fs::read(keyd.state().join("root.key")).unwrap();
     assert!(in_memory(keyd.pid(), &root) >= 2, "the search is blind");
     for (n, held) in held.iter().enumerate() {
-        let found = in_memory(keyd.pid(), held.dek.as_ref().unwrap().expose());
-        assert_eq!(found, 0, "DEK {n} is in the daemon's memory after its reply");
+        // The thread that answered wipes its copies behind the answer.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while in_memory(keyd.pid(), held.dek.as_ref().unwrap().expose()) > 0 {
+            assert!(Instant::now() < deadline, "DEK {n} stays in the daemon's memory");
+        }
     }
 }
 

@@ -31,7 +31,7 @@ use nix::{
 };
 use rustix::{
     fs::ftruncate,
-    process::{Signal, kill_process},
+    process::{PidfdFlags, Signal, kill_process},
 };
 use vm_memory::{Bytes, FileOffset, GuestAddress, GuestMemoryMmap};
 
@@ -115,6 +115,10 @@ fn act(this: Attempt<'_>, memory: &GuestMemoryMmap) -> io::Result<()> {
         "thread" => thread::Builder::new().spawn(|| ()).map(drop),
         "ring" => IoUring::new(8).map(drop),
         "ptrace" => Ok(ptrace::attach(pid())?),
+        "pidfd" => {
+            let pid = rustix::process::Pid::from_raw(pid().as_raw()).unwrap();
+            Ok(rustix::process::pidfd_open(pid, PidfdFlags::empty()).map(drop)?)
+        }
         "signal" => {
             Ok(kill_process(rustix::process::Pid::from_raw(pid().as_raw()).unwrap(), Signal::CONT)?)
         }

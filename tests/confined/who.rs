@@ -1,4 +1,4 @@
-//! The two programs that have a sandbox, as who takes one of them over finds it.
+//! The programs that have a sandbox, as who takes one of them over finds it.
 
 use std::{path::Path, str::FromStr};
 
@@ -17,6 +17,8 @@ pub enum Who {
     Backend,
     /// One without a token.
     Keyd,
+    /// One with a PKCS#11 module.
+    Module,
 }
 
 impl FromStr for Who {
@@ -26,6 +28,7 @@ impl FromStr for Who {
         match text {
             "backend" => Ok(Self::Backend),
             "keyd" => Ok(Self::Keyd),
+            "module" => Ok(Self::Module),
             _ => Err(format!("{text} is nobody here")),
         }
     }
@@ -41,11 +44,11 @@ impl Who {
                 socket: Some(&socket),
                 required: true,
             }),
-            Self::Keyd => {
+            Self::Keyd | Self::Module => {
                 let mut sandbox = Sandbox::begin(true)?;
                 let state = directory.join("own");
                 let wishes = keyd::Wishes { required: true, ..keyd::Wishes::default() };
-                keyd::enter(&mut sandbox, &wishes, places(&state, &socket))?;
+                keyd::enter(&mut sandbox, &wishes, self.places(&state, &socket))?;
                 Ok(sandbox)
             }
         }
@@ -56,9 +59,9 @@ impl Who {
         let socket = directory.join("own.sock");
         match self {
             Self::Backend => backend::rules(Some(&socket)),
-            Self::Keyd => {
+            Self::Keyd | Self::Module => {
                 let state = directory.join("own");
-                keyd::rules(&keyd::Wishes::default(), places(&state, &socket))
+                keyd::rules(&keyd::Wishes::default(), self.places(&state, &socket))
             }
         }
     }
@@ -74,12 +77,14 @@ impl Who {
                 let allowed = keyd::calls::allowed(without.is_some());
                 keyd::filter(&less(allowed, without), false)
             }
+            Self::Module => keyd::filter(&[], true),
         }
     }
-}
 
-fn places<'a>(state: &'a Path, socket: &'a Path) -> keyd::Places<'a> {
-    keyd::Places { state, socket, copy: None, certificate: None, module: false }
+    fn places<'a>(self, state: &'a Path, socket: &'a Path) -> keyd::Places<'a> {
+        let module = matches!(self, Self::Module);
+        keyd::Places { state, socket, copy: None, certificate: None, module }
+    }
 }
 
 /// A list without one of its entries.

@@ -68,6 +68,38 @@ fn who_takes_the_daemon_over_gets_nowhere() {
     judge("keyd", &directory, &table, &fresh);
 }
 
+/// With a module its calls are not known: what no module has a reason for.
+#[test]
+fn a_module_of_somebody_elses_neither_runs_programs_nor_looks_into_processes() {
+    if is_old_kernel() {
+        return;
+    }
+    if !geteuid().is_root() {
+        eprintln!("SKIPPED: to look into other processes takes root");
+        return;
+    }
+    let world = World::new();
+    let directory = world.path("run");
+    fs::create_dir_all(directory.join("own")).unwrap();
+    let strangers = Strangers::new(&world);
+    let Strangers { pid, address, .. } = &strangers;
+    let table = vec![
+        ("nothing".into(), [Done; 4]),
+        ("thread".into(), [Done; 4]),
+        ("read-file /etc/passwd".into(), [Done; 4]),
+        (
+            format!("write-file {}", world.path("keyd.log").display()),
+            [Done, Refused, Done, Refused],
+        ),
+        ("exec".into(), [Done, Refused, Killed, Killed]),
+        ("ring".into(), [Done, Done, Killed, Killed]),
+        (format!("ptrace {pid}"), [Done, Refused, Killed, Killed]),
+        (format!("pidfd {pid}"), [Done, Done, Killed, Killed]),
+        (format!("read-memory {pid} {address}"), [Done, Refused, Killed, Killed]),
+    ];
+    judge("module", &directory, &table, &|| ());
+}
+
 #[test]
 fn every_thread_of_the_daemon_is_in_it_and_the_start_says_so() {
     if is_old_kernel() {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Refused,
     limits::{AZURE_GRACE_MS, GRACE_MS_MAX},
-    model::key::Key,
+    model::{key::Key, version::VersionId},
 };
 
 /// A set as it is stored.
@@ -131,8 +131,15 @@ impl Des {
 
     /// Whether a version of a key wraps what is wrapped now.
     #[must_use]
-    pub fn is_active(&self, version: KeyVersion) -> bool {
-        version == self.active_version || Some(version) == self.platform_version
+    pub fn is_active(&self, id: &VersionId) -> bool {
+        let platform = id.key == KeyId::platform() && Some(id.version) == self.platform_version;
+        platform || *id == self.active()
+    }
+
+    /// The version of its key that wraps new DEKs.
+    #[must_use]
+    pub fn active(&self) -> VersionId {
+        VersionId { key: self.key.clone(), version: self.active_version }
     }
 
     /// New DEKs are wrapped under another version, maybe of another key, from now on; older wrapped DEKs are to follow.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::Refused,
     limits::{DATA_OFFSET_ALIGN, DATA_OFFSET_MAX, DATA_OFFSET_MIN, DISK_SIZE_MAX},
-    model::des::Des,
+    model::{des::Des, version::VersionId},
 };
 
 /// A disk, snapshot or image as it is stored.
@@ -48,6 +48,14 @@ pub struct Wrap {
     pub version: KeyVersion,
     /// The wrapped bytes.
     pub blob: WrappedDek,
+}
+
+impl Wrap {
+    /// What wraps it.
+    #[must_use]
+    pub fn under(&self) -> VersionId {
+        VersionId { key: self.key.clone(), version: self.version }
+    }
 }
 
 impl Disk {

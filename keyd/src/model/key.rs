@@ -6,7 +6,7 @@ use keyd_client::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::version::{Version, check_tags};
+use super::version::{Version, VersionId, check_tags};
 use crate::{error::Refused, kek::Material, limits::VERSIONS_MAX};
 
 /// A key as it is stored.
@@ -71,6 +71,13 @@ impl Key {
     #[must_use]
     pub fn versions(&self) -> &[Version] {
         &self.versions
+    }
+
+    /// The same as others name them.
+    pub fn version_ids(&self) -> impl Iterator<Item = VersionId> {
+        let named =
+            |version: &Version| VersionId { key: self.id.clone(), version: version.version };
+        self.versions.iter().map(named)
     }
 
     /// Whether its newest version is enabled.

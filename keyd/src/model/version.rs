@@ -14,6 +14,16 @@ use crate::{
     limits::{TAG_LEN_MAX, TAGS_MAX},
 };
 
+/// Which version of which key. A key that was restored in another vault has the versions of the first, and is another
+/// key: a version alone says nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct VersionId {
+    /// The key.
+    pub key: KeyId,
+    /// The version.
+    pub version: KeyVersion,
+}
+
 /// A version as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {

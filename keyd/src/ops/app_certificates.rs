@@ -22,7 +22,7 @@ pub fn run(
     name: &AppName,
     certificates: &BTreeSet<Fingerprint>,
 ) -> Result<AppStatus, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let mut app = txn.app(name)?;
         app.trust(certificates.clone())?;
         txn.put_app(&app)?;

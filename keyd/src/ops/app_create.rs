@@ -25,7 +25,7 @@ pub fn run(
     certificates: BTreeSet<Fingerprint>,
 ) -> Result<AppStatus, Failure> {
     let app = App::new(name.clone(), certificates, clock::now())?;
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         if txn.find_app(name)?.is_some() {
             return Err(Refused::AppExists(name.clone()).into());
         }

@@ -21,7 +21,7 @@ pub fn create(
     name: &AppName,
 ) -> Result<OneTimeSecret, Failure> {
     let secret = token::make_secret()?;
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let mut app = txn.app(name)?;
         let before = app.identity.replace(SecretHash::of(secret.expose()));
         txn.put_app(&app)?;
@@ -36,7 +36,7 @@ pub fn create(
 /// # Errors
 /// [`crate::error::Refused::NoApp`].
 pub fn remove(core: &Core, permit: Permit<op::AppIdentity>, name: &AppName) -> Result<(), Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let mut app = txn.app(name)?;
         app.identity = None;
         txn.put_app(&app)?;

@@ -17,7 +17,7 @@ use crate::{
 /// # Errors
 /// [`crate::error::Refused::NoApp`].
 pub fn run(core: &Core, permit: Permit<op::AppRemove>, name: &AppName) -> Result<(), Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let (app, who) = (txn.app(name)?, Principal::App(name.clone()));
         let tokens = txn.count_tokens(name)?;
         txn.remove_app(&app)?;

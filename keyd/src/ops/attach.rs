@@ -87,7 +87,7 @@ fn enter(
     ask: Ask,
     lease: LeaseId,
 ) -> Result<(), Failure> {
-    let seen = core.store.commit(|txn| look(core, txn, permit, ask, lease))?;
+    let seen = core.commit(permit, |txn| look(core, txn, permit, ask, lease))?;
     let attached = Reply::Attached(Box::new(Attached {
         lease,
         record: seen.disk.record(&seen.set),

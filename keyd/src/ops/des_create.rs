@@ -39,7 +39,7 @@ pub fn run(
     on: &On<'_>,
     choice: Choice,
 ) -> Result<DesStatus, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         if txn.find_set(name)?.is_some() {
             return Err(Refused::SetExists(name.clone()).into());
         }

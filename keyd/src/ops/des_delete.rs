@@ -15,7 +15,7 @@ use crate::{
 /// # Errors
 /// [`Refused::NoSet`], [`Refused::OwnSet`], [`Refused::SetInUse`].
 pub fn run(core: &Core, permit: Permit<op::DesDelete>, name: &DesName) -> Result<(), Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let set = txn.set(name)?;
         if set.key.vault.is_platform() {
             return Err(Refused::OwnSet(name.clone()).into());

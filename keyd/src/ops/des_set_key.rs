@@ -26,7 +26,7 @@ pub fn run(
     name: &DesName,
     on: &On<'_>,
 ) -> Result<Reply, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let (mut set, key) = (txn.set(name)?, txn.key(on.key)?);
         let version = on.version.unwrap_or(key.newest().version);
         if key.platform {

@@ -14,7 +14,7 @@ use crate::{
 /// # Errors
 /// [`Refused::NoDisk`], [`Refused::NotYours`], [`Refused::Confirmed`], [`Refused::InUse`].
 pub fn run(core: &Core, permit: Permit<op::DiskAbandon>, id: DiskId) -> Result<Reply, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let disk = txn.disk(id)?;
         if disk.maker != permit.caller().principal && !permit.administrator() {
             return Err(Refused::NotYours(id).into());

@@ -14,7 +14,7 @@ use crate::{
 /// # Errors
 /// [`Refused::NoDisk`], [`Refused::NotYours`].
 pub fn run(core: &Core, permit: Permit<op::DiskConfirm>, id: DiskId) -> Result<Reply, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let mut disk = txn.disk(id)?;
         if disk.maker != permit.caller().principal && !permit.administrator() {
             return Err(Refused::NotYours(id).into());

@@ -31,7 +31,7 @@ pub fn run(
     let des = des.unwrap_or_else(first_start::platform_set);
     let dek = volume_key::generate()?;
     let digest = volume_key::digest(&dek)?;
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         // Wrapped inside the transaction: a rotation that begins meanwhile must not leave this DEK behind.
         let (set, now) = (txn.set(&des)?, clock::now());
         let wrappers = rewrap::wrappers(txn, &set, now)?;

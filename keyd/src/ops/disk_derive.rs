@@ -30,7 +30,7 @@ pub fn run(
     kind: DiskKind,
     des: Option<&DesName>,
 ) -> Result<DiskStatus, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let (from, set) = txn.disk_and_set(source)?;
         from.derivable(kind)?;
         if des.is_some_and(|wished| *wished != set.name) {

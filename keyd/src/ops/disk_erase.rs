@@ -5,8 +5,8 @@ use std::time::Duration;
 use keyd_client::DiskId;
 
 use super::{
-    enforce, impact,
-    taking::{Ask, Taken},
+    impact,
+    taking::{self, Ask, Taken},
 };
 use crate::{
     auth::{Permit, op},
@@ -28,10 +28,10 @@ pub fn run(
     if ask.is_dry_run() {
         let weighed = impact::of_erasing(core, &core.store.snapshot()?, ask.verb, id)?;
         let detail = format!("would hit {}", impact::summary(&weighed));
-        core.store.record(permit.entry(id).outcome("dry run").detail(detail))?;
+        core.record(&permit, permit.entry(id).outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
-    core.store.commit(|txn| {
+    let ((), enforced, _) = taking::commit(core, &permit, |txn| {
         let weighed = impact::of_erasing(core, txn, ask.verb, id)?;
         impact::check(ask.consent, ask, &weighed)?;
         let wrap = txn.disk(id)?.first_wrap().clone();
@@ -39,6 +39,6 @@ pub fn run(
         let detail = format!("key={} version={}", wrap.key, wrap.version);
         Ok(((), permit.entry(id).detail(detail)))
     })?;
-    let told = enforce::run(core)?.told;
+    let told = enforced.told;
     Ok(Taken::Done { revocation: told.wait(Duration::from_millis(ask.wait_ms)), granted: 0 })
 }

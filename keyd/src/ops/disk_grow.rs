@@ -22,7 +22,7 @@ pub fn run(
     id: DiskId,
     size: u64,
 ) -> Result<DiskStatus, Failure> {
-    let grown = core.store.commit(|txn| {
+    let grown = core.commit(&permit, |txn| {
         let (before, disk) = grown(txn, &permit, id, size)?;
         txn.replace_disk(&disk)?;
         let detail = format!("from={} to={size}", before.geometry.size);

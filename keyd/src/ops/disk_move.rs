@@ -5,7 +5,7 @@ use keyd_client::{
     message::{DiskKind, Reply},
 };
 
-use super::{enforce, rewrap};
+use super::{rewrap, taking};
 use crate::{
     auth::{Permit, op},
     clock,
@@ -29,7 +29,7 @@ pub fn run(
     id: DiskId,
     des: &DesName,
 ) -> Result<Reply, Failure> {
-    core.store.commit(|txn| {
+    taking::commit(core, &permit, |txn| {
         let (disk, from) = txn.disk_and_set(id)?;
         let (to, now) = (txn.set(des)?, clock::now());
         movable(txn, &disk)?;
@@ -43,7 +43,6 @@ pub fn run(
             format!("from={} to={des} key={} version={}", from.name, wrap.key, wrap.version);
         Ok(((), permit.entry(id).detail(detail)))
     })?;
-    enforce::run(core)?;
     Ok(Reply::Rewrapped { rewrapped: 1 })
 }
 

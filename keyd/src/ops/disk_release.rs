@@ -18,7 +18,7 @@ use crate::{
 /// # Errors
 /// [`crate::error::Refused::NoDisk`], and those of [`standing::opening`].
 pub fn run(core: &Core, permit: Permit<op::DiskReleaseKey>, id: DiskId) -> Result<Dek, Failure> {
-    let (disk, set, versions) = core.store.commit(|txn| {
+    let (disk, set, versions) = core.commit(&permit, |txn| {
         let (disk, set) = txn.disk_and_set(id)?;
         let versions = standing::opening(txn, &disk, &set, Use::Attach, clock::now())?;
         let wrap = disk.first_wrap();

@@ -15,7 +15,7 @@ use crate::{
     limits::{MILLIS_PER_DAY, NOTICE_DAYS, ROTATION_RETRY_MS},
     log,
     model::{des::Des, key::Key, version::Version},
-    store::View,
+    store::{Txn, View},
 };
 
 /// Destroys deleted keys whose vault's retention is over (Key Vault: automatic purge).
@@ -55,7 +55,8 @@ pub fn rotate(core: &Core) -> Result<(), Failure> {
             continue;
         }
         if rotation_due(&key, now) {
-            let entry = |detail| Entry::by_daemon("key-rotate-if-due", &id).detail(detail);
+            let entry =
+                |_: &Txn<'_>, detail| Ok(Entry::by_daemon("key-rotate-if-due", &id).detail(detail));
             // The sets' own catching up wraps the DEKs anew.
             match key_rotate::new_version(core, &id, entry) {
                 Ok(_) => log::line(format_args!("key {id} rotated by its policy")),

@@ -13,9 +13,10 @@ use crate::{
     audit::{Class, Entry},
     clock,
     core::Core,
-    error::Failure,
+    error::{Failure, Refused},
     leases::{Claim, Loss, Spared, Told},
     lock::lock,
+    log,
     model::des::Des,
     standing::{self, Standing, Verdict},
     store::{Txn, View},
@@ -40,17 +41,25 @@ pub fn run(core: &Core) -> Result<Enforced<'_>, Failure> {
 }
 
 /// Makes a change, and tells all holders before anybody else can: so who lost its DEK by it was told now, or is among
-/// the others.
+/// the others. A change whose record did not reach a required copy is told as failed, and is made all the same: then
+/// holders are told, whatever its asker is.
 ///
 /// # Errors
-/// Those of `change`; [`crate::error::Fault`].
-pub fn commit(
+/// Those of `change`; [`Refused::AuditCopy`]; [`crate::error::Fault`].
+pub fn commit<T>(
     core: &Core,
-    change: impl FnOnce(&Txn<'_>) -> Result<((), Entry), Failure>,
-) -> Result<(Enforced<'_>, Others), Failure> {
+    change: impl FnOnce(&Txn<'_>) -> Result<(T, Entry), Failure>,
+) -> Result<(T, Enforced<'_>, Others), Failure> {
     let _in_order = lock(&core.enforcing);
-    core.store.commit(change)?;
-    tell(core)
+    let made = core.store.commit(change);
+    match made {
+        Ok(value) => tell(core).map(|(enforced, others)| (value, enforced, others)),
+        Err(Failure::Refused(why @ Refused::AuditCopy(..))) => {
+            tell(core)?;
+            Err(why.into())
+        }
+        Err(nothing_made) => Err(nothing_made),
+    }
 }
 
 /// Holders whose key is lost and who were not told now: they are spared, or they had been told before, or they hold
@@ -59,7 +68,11 @@ pub type Others = Vec<(Spared, Claim)>;
 
 fn tell(core: &Core) -> Result<(Enforced<'_>, Others), Failure> {
     let now = clock::now();
-    date_losses(core, now)?;
+    // What cannot be written down about some sets is no reason to leave the holders of all untold.
+    if let Err(failure) = date_losses(core, now) {
+        let why = log::chain(&failure);
+        log::line(format_args!("since when a set has lost its key could not be recorded: {why}"));
+    }
     let view = core.store.snapshot()?;
     let mut standing = Standing::new(&view, now);
     let (mut losses, mut usable, mut others) = (Vec::new(), Vec::new(), Vec::new());

@@ -8,7 +8,7 @@ use keyd_client::{
     permission::Permission,
 };
 
-use super::enforce;
+use super::taking;
 use crate::{
     audit::Class,
     auth::{Permit, op},
@@ -54,7 +54,7 @@ fn change(
     who: &Principal,
     after: impl FnOnce(&BTreeSet<Permission>) -> BTreeSet<Permission>,
 ) -> Result<(), Failure> {
-    core.store.commit(|txn| {
+    taking::commit(core, permit, |txn| {
         let before = txn.grants_to(who)?;
         if before.is_empty() && txn.grants()?.len() >= GRANTS_MAX {
             return Err(Refused::TooManyGrants.into());
@@ -64,7 +64,6 @@ fn change(
         let names: Vec<&str> = after.iter().map(|permission| permission.name()).collect();
         Ok(((), permit.entry(who).class(class).detail(names.join(","))))
     })?;
-    enforce::run(core)?;
     Ok(())
 }
 

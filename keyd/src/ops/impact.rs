@@ -4,7 +4,7 @@
 use std::{cmp::Reverse, collections::BTreeMap};
 
 use keyd_client::{
-    DesName, DiskId, KeyVersion,
+    DesName, DiskId,
     limits::IMPACT_LISTED_MAX,
     message::{Affected, Consent, DiskKind, HolderState, Impact, UnixMillis},
 };
@@ -18,6 +18,7 @@ use crate::{
     model::{
         des::Des,
         right::{Use, right},
+        version::VersionId,
     },
     store::{Txn, View},
 };
@@ -34,7 +35,7 @@ enum Level {
 }
 
 /// Levels of every set under every key version that wraps in it.
-type Levels = BTreeMap<(DesName, KeyVersion), Level>;
+type Levels = BTreeMap<(DesName, VersionId), Level>;
 
 /// Makes a change and says what it hits. What is hit is worse off after it: a key that is purged after it was deleted
 /// hits its disks a second time, and so do shorter terms of a set whose key is lost.
@@ -54,9 +55,9 @@ pub fn weigh(
     let after = levels(txn, now)?;
     let mut tally = Tally::default();
     for ((set, version), level) in &after {
-        let was = before.get(&(set.clone(), *version));
+        let was = before.get(&(set.clone(), version.clone()));
         if was.is_none_or(|was| level > was) && *level > Level::Usable {
-            for id in txn.disks_under(*version, None, usize::MAX)? {
+            for id in txn.disks_under(version, None, usize::MAX)? {
                 tally.add(txn, set, id, *level)?;
             }
         }
@@ -84,23 +85,19 @@ fn levels(view: &impl View, now: UnixMillis) -> Result<Levels, Failure> {
     let mut levels = Levels::new();
     for set in view.sets()? {
         for version in view.versions_in(&set)? {
-            levels.insert((set.name.clone(), version), level(view, &set, version, now)?);
+            let level = level(view, &set, &version, now)?;
+            levels.insert((set.name.clone(), version), level);
         }
     }
     Ok(levels)
 }
 
-fn level(
-    view: &impl View,
-    set: &Des,
-    version: KeyVersion,
-    now: UnixMillis,
-) -> Result<Level, Failure> {
-    let Some(key) = view.key_of(set, version)? else {
+fn level(view: &impl View, set: &Des, id: &VersionId, now: UnixMillis) -> Result<Level, Failure> {
+    let Some(key) = view.key_with(id)? else {
         return Ok(Level::Gone);
     };
     let vault = view.vault(&key.id.vault)?;
-    let usable = right(&vault, set, &key, version, Use::Keep, now).is_ok();
+    let usable = right(&vault, set, &key, id.version, Use::Keep, now).is_ok();
     // Who is spared until the next attach is spared longest.
     let spared = Reverse(set.halts_after().unwrap_or(u64::MAX));
     Ok(if usable { Level::Usable } else { Level::Lost(spared) })

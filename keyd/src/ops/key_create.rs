@@ -29,7 +29,7 @@ pub fn run(
     // Before the costly part, and again inside the transaction.
     creatable(&core.store.snapshot()?, id)?;
     let version = core.make_version(id, bits, provider)?;
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         creatable(txn, id)?;
         let detail = format!("version={} bits={}", version.version, bits.count());
         let key = Key::new(id.clone(), false, version);

@@ -80,7 +80,7 @@ fn consented(
         impact::weigh(core, txn, ask.verb, &ask.subject, |txn| destroy(txn, &key).map(drop))
     })?;
     impact::check(ask.consent, ask, &weighed)?;
-    core.store.commit(|txn| {
+    core.commit(permit, |txn| {
         let mut key = txn.key(id)?;
         key.ask_purge(who, true)?;
         txn.put_key(&key)?;
@@ -130,7 +130,7 @@ fn destroy_object(core: &Core, object: &HsmObject) -> Result<(), Failure> {
 
 /// DEKs, or shares of them, under any version of a key.
 fn wrapped(view: &impl View, key: &Key) -> Result<u64, Failure> {
-    let counts = key.versions().iter().map(|version| view.count_under(version.version));
+    let counts = key.version_ids().map(|id| view.count_under(&id));
     Ok(counts.sum::<Result<u64, _>>()?)
 }
 

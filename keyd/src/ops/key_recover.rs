@@ -6,8 +6,8 @@ use keyd_client::{
 };
 
 use super::{
-    enforce,
     status::{self, Versions},
+    taking,
 };
 use crate::{
     auth::{Permit, op},
@@ -21,12 +21,12 @@ use crate::{
 /// # Errors
 /// [`crate::error::Refused::NoKey`], [`crate::error::Refused::NotDeleted`].
 pub fn run(core: &Core, permit: Permit<op::KeyRecover>, id: &KeyId) -> Result<Reply, Failure> {
-    let key = core.store.commit(|txn| {
+    let (key, enforced, _) = taking::commit(core, &permit, |txn| {
         let mut key = txn.key(id)?;
         key.recover()?;
         txn.put_key(&key)?;
         Ok((status::key(txn, &key, Versions::All)?, permit.entry(id)))
     })?;
-    let granted = enforce::run(core)?.granted;
+    let granted = enforced.granted;
     Ok(Reply::KeyChanged { key, revocation: Revocation::default(), granted })
 }

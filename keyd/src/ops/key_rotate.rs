@@ -17,7 +17,7 @@ use crate::{
     kek::KeyBits,
     limits::MILLIS_PER_DAY,
     model::{key::Key, version::Version},
-    store::View,
+    store::{Txn, View},
 };
 
 /// Rotates, and returns when every DEK is under the new version. Older versions stay enabled; holders notice nothing.
@@ -26,7 +26,7 @@ use crate::{
 /// # Errors
 /// Those of [`new_version`] and [`rewrap::set`].
 pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<Reply, Failure> {
-    let followers = new_version(core, id, |detail| permit.entry(id).detail(detail))?;
+    let followers = permitted(core, &permit, id)?;
     let mut rewrapped = 0;
     for set in &followers {
         rewrapped += rewrap::set(core, set)?;
@@ -34,6 +34,21 @@ pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<Rep
     let view = core.store.snapshot()?;
     let key = status::key(&view, &view.key(id)?, Versions::All)?;
     Ok(Reply::Rotated { key, rewrapped })
+}
+
+/// [`new_version`], if who asked for it may still have it.
+///
+/// # Errors
+/// As [`crate::auth::Auth::still`] and [`new_version`].
+pub(super) fn permitted(
+    core: &Core,
+    permit: &Permit<op::KeyRotate>,
+    id: &KeyId,
+) -> Result<Vec<DesName>, Failure> {
+    new_version(core, id, |txn, detail| {
+        core.auth.still(permit, txn)?;
+        Ok(permit.entry(id).detail(detail))
+    })
 }
 
 /// Makes a version with fresh material and the newest one's attributes, puts it in front, and lets the sets that follow
@@ -45,7 +60,7 @@ pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<Rep
 pub fn new_version(
     core: &Core,
     id: &KeyId,
-    entry: impl Fn(String) -> Entry,
+    entry: impl Fn(&Txn<'_>, String) -> Result<Entry, Failure>,
 ) -> Result<Vec<DesName>, Failure> {
     let key = core.store.snapshot()?.key(id)?;
     key.rotatable()?;
@@ -59,7 +74,7 @@ pub fn new_version(
         let detail = format!("from={} to={}", key.newest().version, version.version);
         key.push(version)?;
         txn.put_key(&key)?;
-        Ok(((), entry(detail)))
+        Ok(((), entry(txn, detail)?))
     })?;
     des_follow::all_on(core, id)
 }

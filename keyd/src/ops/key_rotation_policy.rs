@@ -28,7 +28,7 @@ pub fn set(
     if let Some(policy) = &policy {
         check(policy)?;
     }
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let mut key = txn.key(id)?;
         key.alive()?;
         let now = clock::now();

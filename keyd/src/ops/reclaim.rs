@@ -28,7 +28,7 @@ pub fn run(core: &Core, permit: Permit<op::Reclaim>, lease: LeaseId) -> Result<(
     if core.leases.stage(lease) != Some(Stage::Parked) {
         return Err(Refused::NotParked.into());
     }
-    let (disk, set, versions, epoch) = core.store.commit(|txn| {
+    let (disk, set, versions, epoch) = core.commit(&permit, |txn| {
         let (disk, set) = txn.disk_and_set(claim.disk)?;
         let epoch = core.leases.epoch(lease);
         let versions = standing::opening(txn, &disk, &set, Use::Keep, clock::now())?;

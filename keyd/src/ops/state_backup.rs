@@ -32,7 +32,7 @@ pub fn run(
     let recipients = parse(recipients)?;
     // Before anything leaves: it holds every key.
     let detail = format!("to={}", recovery::names(&recipients));
-    core.store.record(permit.entry(to.display()).detail(detail))?;
+    core.record(&permit, permit.entry(to.display()).detail(detail))?;
     let whole = core.store.whole()?;
     let manifest = recovery::write(&whole, core.keyring.root(), &recipients, to).map_err(told)?;
     Ok(Reply::BackedUp(manifest.told(to)))

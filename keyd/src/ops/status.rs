@@ -44,11 +44,11 @@ pub fn key_among(
     sets: &[Des],
 ) -> Result<KeyStatus, Fault> {
     let newest = key.newest().version;
-    let told = key
-        .versions()
-        .iter()
-        .map(|v| version(view, v, sets.iter().any(|set| set.is_active(v.version))));
-    let told = told.collect::<Result<Vec<_>, _>>()?;
+    let told = key.versions().iter().zip(key.version_ids()).map(|(v, id)| {
+        let active = sets.iter().any(|set| set.is_active(&id));
+        Ok(version(v, view.count_under(&id)?, active))
+    });
+    let told = told.collect::<Result<Vec<_>, Fault>>()?;
     let wanted = |v: &KeyVersionStatus| {
         versions == Versions::All || v.version == newest || v.wrapped_deks > 0
     };
@@ -68,9 +68,8 @@ pub fn key_among(
     })
 }
 
-fn version(view: &impl View, version: &Version, active: bool) -> Result<KeyVersionStatus, Fault> {
-    let wrapped_deks = view.count_under(version.version)?;
-    Ok(KeyVersionStatus {
+fn version(version: &Version, wrapped_deks: u64, active: bool) -> KeyVersionStatus {
+    KeyVersionStatus {
         version: version.version,
         bits: version.bits,
         hsm: version.material.provider() == Provider::Hsm,
@@ -81,7 +80,7 @@ fn version(view: &impl View, version: &Version, active: bool) -> Result<KeyVersi
         created: version.created,
         wrapped_deks,
         retirable: wrapped_deks == 0 && !active,
-    })
+    }
 }
 
 /// A set.
@@ -110,11 +109,10 @@ pub fn set(view: &impl View, set: &Des) -> Result<DesStatus, Failure> {
 /// What still wraps DEKs of a set beside its active versions (Azure: `previousKeys`, empty when no rotation runs).
 fn previous_keys(view: &impl View, set: &Des) -> Result<Vec<PreviousKey>, Fault> {
     let mut previous = Vec::new();
-    for version in view.versions_in(set)? {
-        if !set.is_active(version) {
-            let key = view.key_of(set, version)?.map_or_else(|| set.key.clone(), |key| key.id);
-            let wrapped_deks = view.count_in_under(set.id, version)?;
-            previous.push(PreviousKey { key, version, wrapped_deks });
+    for id in view.versions_in(set)? {
+        if !set.is_active(&id) {
+            let wrapped_deks = view.count_in_under(set.id, &id)?;
+            previous.push(PreviousKey { key: id.key, version: id.version, wrapped_deks });
         }
     }
     Ok(previous)

@@ -12,7 +12,7 @@ use super::{
     impact,
 };
 use crate::{
-    audit::Class,
+    audit::{Class, Entry},
     auth::{Op, Permit},
     core::Core,
     error::Failure,
@@ -113,6 +113,21 @@ fn made(
     Ok(if hit.is_empty() { said } else { format!("{said} hit={hit}") })
 }
 
+/// Makes a change that somebody is permitted, if they still are, and tells all holders what follows.
+///
+/// # Errors
+/// As [`Core::commit`] and [`enforce::commit`].
+pub(super) fn commit<'a, O: Op, T>(
+    core: &'a Core,
+    permit: &Permit<O>,
+    change: impl FnOnce(&Txn<'_>) -> Result<(T, Entry), Failure>,
+) -> Result<(T, Enforced<'a>, Others), Failure> {
+    enforce::commit(core, |txn| {
+        core.auth.still(permit, txn)?;
+        change(txn)
+    })
+}
+
 /// Makes `change`, which may take keys away. From the commit on no unwrap succeeds; then every holder is told.
 ///
 /// # Errors
@@ -145,10 +160,10 @@ pub fn run_as<O: Op>(
             impact::weigh(core, txn, ask.verb, &ask.subject, |txn| change(txn).map(drop))
         })?;
         let detail = format!("would hit {}", impact::summary(&weighed));
-        core.store.record(entry.outcome("dry run").detail(detail))?;
+        core.record(&permit, entry.outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
-    let (Enforced { told, granted }, others) = enforce::commit(core, |txn| {
+    let ((), Enforced { told, granted }, others) = commit(core, &permit, |txn| {
         let detail = made(core, txn, ask, &change)?;
         Ok(((), entry.detail(detail)))
     })?;

@@ -6,10 +6,13 @@ mod by_clock;
 mod consent;
 mod follow;
 mod losses;
+mod permits;
 mod reactions;
 mod records;
+mod restored;
 mod revocation;
 mod rewrapping;
+mod untold;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -116,8 +119,12 @@ fn update_of(name: &str, version: Option<KeyVersion>, change: KeyChange) -> KeyR
 }
 
 fn policy(principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest {
+    policy_in(VaultName::default_vault().as_str(), principal, permissions)
+}
+
+fn policy_in(vault: &str, principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest {
     VaultRequest::Policy {
-        name: VaultName::default_vault(),
+        name: vault.parse().unwrap(),
         principal: principal.clone(),
         permissions: all(permissions),
         consent: Consent::Force,
@@ -141,7 +148,12 @@ impl Daemon {
     }
 
     fn with(terms: Terms) -> Self {
-        let daemon = Self::open(Twin::new(1));
+        Self::open(Twin::new(1)).filled(terms)
+    }
+
+    /// With what a first start makes, and key `k` and set `s`.
+    fn filled(self, terms: Terms) -> Self {
+        let daemon = self;
         let platform = Key::new(KeyId::platform(), true, first_version(&KeyId::platform()));
         let now = clock::now();
         daemon.change(|txn| {
@@ -158,6 +170,10 @@ impl Daemon {
 
     fn open(twin: Twin) -> Self {
         let store = Store::open(twin.dir(), &Options::default(), None).unwrap();
+        Self::on(store, twin)
+    }
+
+    fn on(store: Store, twin: Twin) -> Self {
         let auth = Auth::new(OWNER, vec!["50=attach".parse().unwrap()]);
         let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
         Self { service: Service::new(core, Reach::default()), twin }

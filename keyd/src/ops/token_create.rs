@@ -36,7 +36,7 @@ pub fn run(
         return Err(Refused::TokenLabel.into());
     }
     let (token, secret) = make(app, label, lifetime_ms)?;
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         add(txn, &token, &secret)?;
         let until = clock::text(token.expires).replace(' ', "T");
         let detail = format!("token={} expires={until} label={label}", token.id);
@@ -55,7 +55,7 @@ pub fn for_identity(
     app: &AppName,
 ) -> Result<(TokenStatus, OneTimeSecret), Failure> {
     let (token, secret) = make(app, "identity", IDENTITY_TOKEN_MS)?;
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         add(txn, &token, &secret)?;
         Ok(((), permit.entry(app).detail(format!("token={}", token.id))))
     })?;

@@ -20,7 +20,7 @@ pub fn run(
     app: &AppName,
     id: TokenId,
 ) -> Result<(), Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let found = txn.tokens_of(app)?.into_iter().find(|(_, token)| token.id == id);
         let (hash, token) = found.ok_or_else(|| Refused::NoToken(app.clone(), id))?;
         txn.remove_token(&hash, &token)?;

@@ -23,7 +23,7 @@ pub fn run(
     retention_days: u16,
     purge_protection: bool,
 ) -> Result<VaultStatus, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         if txn.find_vault(name)?.is_some() {
             return Err(Refused::VaultExists(name.clone()).into());
         }

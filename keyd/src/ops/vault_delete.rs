@@ -14,7 +14,7 @@ use crate::{
 /// # Errors
 /// [`Refused::NoVault`], [`Refused::VaultInUse`], [`Refused::OwnVault`].
 pub fn run(core: &Core, permit: Permit<op::VaultDelete>, name: &VaultName) -> Result<(), Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         txn.vault(name)?;
         if *name == VaultName::default_vault() || name.is_platform() {
             return Err(Refused::OwnVault(name.clone()).into());

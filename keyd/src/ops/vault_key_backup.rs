@@ -27,6 +27,6 @@ pub fn run(core: &Core, permit: Permit<op::KeyBackup>, id: &KeyId) -> Result<Vec
     }
     let blob = core.keyring.seal_blob(PURPOSE, &serde_json::to_vec(&key)?)?;
     let detail = format!("versions={}", key.versions().len());
-    core.store.record(permit.entry(id).detail(detail))?;
+    core.record(&permit, permit.entry(id).detail(detail))?;
     Ok(blob)
 }

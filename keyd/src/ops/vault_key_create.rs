@@ -27,7 +27,7 @@ pub fn run(
     core.keyring.has(new.provider)?;
     let mut version = core.make_version(id, new.bits, new.provider)?;
     version.change(&new.settings, version.created);
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let detail = format!("version={} bits={}", version.version, version.bits);
         Ok((put(txn, id, version)?, permit.entry(id).detail(detail)))
     })

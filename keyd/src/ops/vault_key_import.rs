@@ -30,7 +30,7 @@ pub fn run(
     let mut version = Version::new(number, material, clock::now());
     version.imported = true;
     version.change(&new.settings, version.created);
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let detail = format!("version={number} bits={}", version.bits);
         Ok((vault_key_create::put(txn, id, version)?, permit.entry(id).detail(detail)))
     })

@@ -26,7 +26,7 @@ pub fn run(
     let key: Key = serde_json::from_slice(&opened)?;
     let (from, to) = (key.id.clone(), KeyId::new(vault.clone(), key.id.name.clone()));
     let key = key.moved(to.clone(), |version| core.keyring.reseal((&from, &to), version))?;
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         key_create::creatable(txn, &to)?;
         txn.put_key(&key)?;
         let detail = format!("from={from} versions={}", key.versions().len());

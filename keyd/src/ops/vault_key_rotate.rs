@@ -16,6 +16,6 @@ use crate::{
 /// # Errors
 /// Those of [`key_rotate::new_version`].
 pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<KeyView, Failure> {
-    key_rotate::new_version(core, id, |detail| permit.entry(id).detail(detail))?;
+    key_rotate::permitted(core, &permit, id)?;
     vault_key_get::alive(&core.store.snapshot()?, id, None)
 }

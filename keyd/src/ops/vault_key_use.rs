@@ -63,7 +63,7 @@ fn used<O: Op, T>(
     let version = key.usable(number, with.operation, clock::now())?;
     let kek = core.keyring.kek(with.key, version)?;
     let result = work(&kek).map_err(refusal)?;
-    core.store.commit(|txn| {
+    core.commit(permit, |txn| {
         txn.key(with.key)?.usable(number, with.operation, clock::now())?;
         let detail = format!("version={number} alg={}", ask.algorithm);
         Ok(((), permit.entry(with.key).detail(detail)))

@@ -8,7 +8,7 @@ use keyd_client::{
     permission::KeyPermission,
 };
 
-use super::enforce;
+use super::taking;
 use crate::{
     auth::{Permit, op},
     core::Core,
@@ -26,7 +26,7 @@ pub fn run(
     name: &VaultName,
     (principal, permissions): (&Principal, &BTreeSet<KeyPermission>),
 ) -> Result<Reply, Failure> {
-    let vault = core.store.commit(|txn| {
+    let (vault, enforced, _) = taking::commit(core, &permit, |txn| {
         if name.is_platform() {
             return Err(Refused::OwnVault(name.clone()).into());
         }
@@ -38,6 +38,6 @@ pub fn run(
         let detail = format!("{principal}={}", names.join(","));
         Ok((vault.status(txn.count_keys(name)?), permit.entry(name).detail(detail)))
     })?;
-    let granted = enforce::run(core)?.granted;
+    let granted = enforced.granted;
     Ok(Reply::PolicyChanged { vault, revocation: Revocation::default(), granted })
 }

@@ -18,7 +18,7 @@ pub fn run(
     permit: Permit<op::VaultProtect>,
     name: &VaultName,
 ) -> Result<VaultStatus, Failure> {
-    core.store.commit(|txn| {
+    core.commit(&permit, |txn| {
         let mut vault = txn.vault(name)?;
         vault.protect();
         txn.put_vault(&vault)?;

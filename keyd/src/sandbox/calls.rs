@@ -15,16 +15,18 @@ use libc::{
 #[cfg(target_arch = "x86_64")]
 mod arch {
     pub(super) use libc::{
-        SYS_epoll_wait as EPOLL_WAIT, SYS_rename as RENAME, SYS_unlink as UNLINK,
+        SYS_epoll_wait as EPOLL_WAIT, SYS_readlink as READLINK, SYS_rename as RENAME,
+        SYS_unlink as UNLINK,
     };
 }
 #[cfg(not(target_arch = "x86_64"))]
 mod arch {
     pub(super) use libc::{
-        SYS_epoll_pwait as EPOLL_WAIT, SYS_renameat as RENAME, SYS_unlinkat as UNLINK,
+        SYS_epoll_pwait as EPOLL_WAIT, SYS_readlinkat as READLINK, SYS_renameat as RENAME,
+        SYS_unlinkat as UNLINK,
     };
 }
-use arch::{EPOLL_WAIT, RENAME, UNLINK};
+use arch::{EPOLL_WAIT, READLINK, RENAME, UNLINK};
 
 /// What a daemon that serves does, by whether its audit log goes to the system's log, too.
 #[must_use]
@@ -112,11 +114,12 @@ const ALWAYS: &[Call] = &[
     only("fcntl(F_GETFD)", libc::SYS_fcntl, Is(1, libc::F_GETFD as u64)),
 ];
 
-/// What libraries try and go on without: a panic looks for the names of its frames.
-pub const PROBED: &[Call] = &[any("getcwd", libc::SYS_getcwd)];
+/// What libraries try and go on without: a panic that is to tell its frames looks for their names, in debug information
+/// that may lie beside the program.
+pub const PROBED: &[Call] = &[any("getcwd", libc::SYS_getcwd), any("readlink", READLINK)];
 
 /// A thread is made by this call with its flags in memory, which no filter reads, or by an older one with its flags in
-/// a register.
+/// a register. With a module, too: else a user namespace could be asked for by it.
 pub const ABSENT: &[Call] = &[any("clone3", libc::SYS_clone3)];
 
 /// What no code in this process has a reason for: to become or to make another program, to look into other processes,
@@ -128,6 +131,7 @@ pub const NEVER: &[Call] = &[
     any("process_vm_readv", libc::SYS_process_vm_readv),
     any("process_vm_writev", libc::SYS_process_vm_writev),
     any("process_madvise", libc::SYS_process_madvise),
+    any("pidfd_open", libc::SYS_pidfd_open),
     any("pidfd_getfd", libc::SYS_pidfd_getfd),
     any("kcmp", libc::SYS_kcmp),
     any("io_uring_setup", libc::SYS_io_uring_setup),
@@ -142,6 +146,9 @@ pub const NEVER: &[Call] = &[
     any("move_mount", libc::SYS_move_mount),
     any("open_tree", libc::SYS_open_tree),
     any("fsopen", libc::SYS_fsopen),
+    any("fsconfig", libc::SYS_fsconfig),
+    any("fsmount", libc::SYS_fsmount),
+    any("mount_setattr", libc::SYS_mount_setattr),
     any("pivot_root", libc::SYS_pivot_root),
     any("chroot", libc::SYS_chroot),
     any("unshare", libc::SYS_unshare),
@@ -157,4 +164,8 @@ pub const NEVER: &[Call] = &[
     any("swapon", libc::SYS_swapon),
     any("swapoff", libc::SYS_swapoff),
     any("personality", libc::SYS_personality),
+    any("settimeofday", libc::SYS_settimeofday),
+    any("clock_settime", libc::SYS_clock_settime),
+    any("clock_adjtime", libc::SYS_clock_adjtime),
+    any("adjtimex", libc::SYS_adjtimex),
 ];

@@ -61,7 +61,7 @@ impl Store {
         self.copies = copies;
     }
 
-    fn follower(&self, place: Place, sink: Box<dyn Sink>) -> Result<Follower, Fault> {
+    pub(super) fn follower(&self, place: Place, sink: Box<dyn Sink>) -> Result<Follower, Fault> {
         let head = lock(&self.writer).head().clone();
         Follower::start(self.dir.clone(), place, head, sink).map_err(Fault::AuditFile)
     }

@@ -9,8 +9,8 @@
 //! | keys-watched | vault, `/`, name | empty; it has a rotation policy or an end |
 //! | sets | name | [`crate::model::des::Des`] |
 //! | disks | disk UUID, 16 bytes | [`crate::model::disk::Disk`] |
-//! | disks-by-version | key version, 32 digits; disk UUID | empty |
-//! | disks-by-set | set UUID, 16 bytes; key version, 32 digits; disk UUID | empty |
+//! | disks-by-version | vault, `/`, key's name, `/`, version, 32 digits; disk UUID | empty |
+//! | disks-by-set | set UUID, 16 bytes; the same; disk UUID | empty |
 //! | disks-by-source | source's UUID, 16 bytes; disk UUID | empty |
 //! | grants | principal | permissions |
 //! | apps | name | [`crate::model::app::App`] |
@@ -19,15 +19,15 @@
 //! | tokens | hash, 32 bytes | [`crate::model::token::Token`] |
 //! | tokens-by-app | application, `/`, token UUID | hash |
 
-use keyd_client::{DiskId, KeyId, KeyVersion, VaultName, ids::DesId};
+use keyd_client::{DiskId, KeyId, VaultName, ids::DesId};
 use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
 
-use super::View;
-use crate::{audit::Head, error::Fault};
+use super::{Txn, View};
+use crate::{audit::Head, error::Fault, model::version::VersionId};
 
 pub(super) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
-const META: Table = TableDefinition::new("meta");
+pub(super) const META: Table = TableDefinition::new("meta");
 pub(super) const VAULTS: Table = TableDefinition::new("vaults");
 pub(super) const GRANTS: Table = TableDefinition::new("grants");
 pub(super) const DISKS_BY_SOURCE: Table = TableDefinition::new("disks-by-source");
@@ -64,9 +64,11 @@ const ALL: [Table; 15] = [
 ];
 
 const HEAD: &[u8] = b"audit-head";
-const FORMAT: &[u8] = b"format";
+pub(super) const FORMAT: &[u8] = b"format";
 /// Version of all this. Another one is not understood.
-const FORMAT_VERSION: &[u8] = b"2";
+const FORMAT_VERSION: &[u8] = b"3";
+/// The one before, whose indexes of disks named a version without its key.
+pub(super) const WITHOUT_KEYS: &[u8] = b"2";
 
 /// Makes the tables on the first start; tells the committed head of the audit log.
 pub(super) fn prepare(db: &Database) -> Result<Head, Fault> {
@@ -80,6 +82,10 @@ pub(super) fn prepare(db: &Database) -> Result<Head, Fault> {
         match format.as_deref() {
             None => drop(meta.insert(FORMAT, FORMAT_VERSION)?),
             Some(FORMAT_VERSION) => {}
+            Some(WITHOUT_KEYS) => {
+                reindex(&transaction)?;
+                meta.insert(FORMAT, FORMAT_VERSION)?;
+            }
             Some(_) => return Err(Fault::Format),
         }
         let stored = meta.get(HEAD)?;
@@ -90,6 +96,19 @@ pub(super) fn prepare(db: &Database) -> Result<Head, Fault> {
     };
     transaction.commit()?;
     Ok(head)
+}
+
+/// Makes the indexes of disks anew.
+fn reindex(transaction: &WriteTransaction) -> Result<(), Fault> {
+    for table in [DISKS_BY_VERSION, DISKS_BY_SET] {
+        transaction.delete_table(table)?;
+        transaction.open_table(table)?;
+    }
+    let txn = Txn::new(transaction);
+    for disk in txn.disks(None, usize::MAX)? {
+        txn.index(&disk, &txn.set_of(&disk)?)?;
+    }
+    Ok(())
 }
 
 /// The committed head of the audit log in a state.
@@ -115,16 +134,27 @@ pub(super) fn keys_of(vault: &VaultName) -> Vec<u8> {
     format!("{vault}/").into_bytes()
 }
 
-pub(super) fn by_version(version: KeyVersion, disk: DiskId) -> Vec<u8> {
-    [version.to_string().as_bytes(), disk.0.as_bytes()].concat()
+/// Versions have one length: none begins like another's.
+pub(super) fn version(id: &VersionId) -> Vec<u8> {
+    format!("{}/{}/{}", id.key.vault, id.key.name, id.version).into_bytes()
 }
 
-pub(super) fn by_set(set: DesId, version: KeyVersion, disk: DiskId) -> Vec<u8> {
-    [in_set(set, version).as_slice(), disk.0.as_bytes()].concat()
+/// The other way round.
+pub(super) fn version_id(row: &[u8]) -> Option<VersionId> {
+    let (key, version) = std::str::from_utf8(row).ok()?.rsplit_once('/')?;
+    Some(VersionId { key: key.parse().ok()?, version: version.parse().ok()? })
 }
 
-pub(super) fn in_set(set: DesId, version: KeyVersion) -> Vec<u8> {
-    [set.0.as_bytes(), version.to_string().as_bytes()].concat()
+pub(super) fn by_version(id: &VersionId, disk: DiskId) -> Vec<u8> {
+    [version(id).as_slice(), disk.0.as_bytes()].concat()
+}
+
+pub(super) fn by_set(set: DesId, id: &VersionId, disk: DiskId) -> Vec<u8> {
+    [in_set(set, id).as_slice(), disk.0.as_bytes()].concat()
+}
+
+pub(super) fn in_set(set: DesId, id: &VersionId) -> Vec<u8> {
+    [set.0.as_bytes().as_slice(), &version(id)].concat()
 }
 
 pub(super) fn by_source(source: DiskId, disk: DiskId) -> Vec<u8> {

@@ -147,18 +147,18 @@ impl<'a> Txn<'a> {
         Ok(self.remove(DISKS, id.0.as_bytes())?)
     }
 
-    fn index(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
+    pub(super) fn index(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
         for wrap in &disk.wraps {
-            self.put(DISKS_BY_VERSION, &tables::by_version(wrap.version, disk.id), &[])?;
-            self.put(DISKS_BY_SET, &tables::by_set(set.id, wrap.version, disk.id), &[])?;
+            self.put(DISKS_BY_VERSION, &tables::by_version(&wrap.under(), disk.id), &[])?;
+            self.put(DISKS_BY_SET, &tables::by_set(set.id, &wrap.under(), disk.id), &[])?;
         }
         Ok(())
     }
 
     fn unindex(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
         for wrap in &disk.wraps {
-            self.remove(DISKS_BY_VERSION, &tables::by_version(wrap.version, disk.id))?;
-            self.remove(DISKS_BY_SET, &tables::by_set(set.id, wrap.version, disk.id))?;
+            self.remove(DISKS_BY_VERSION, &tables::by_version(&wrap.under(), disk.id))?;
+            self.remove(DISKS_BY_SET, &tables::by_set(set.id, &wrap.under(), disk.id))?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use keyd_client::{
-    DesName, DiskId, KeyId, KeyVersion, Principal, VaultName, ids::DesId, message::UnixMillis,
+    DesName, DiskId, KeyId, Principal, VaultName, ids::DesId, message::UnixMillis,
     permission::Permission,
 };
 use redb::{ReadTransaction, ReadableTable};
@@ -16,7 +16,7 @@ use super::tables::{
 };
 use crate::{
     error::{Failure, Fault, Refused},
-    model::{des::Des, disk::Disk, key::Key, vault::Vault},
+    model::{des::Des, disk::Disk, key::Key, vault::Vault, version::VersionId},
 };
 
 /// Rows to look at: those with a prefix, after one of them, so many at most.
@@ -209,18 +209,12 @@ pub trait View {
         self.find_set(&disk.des)?.ok_or_else(|| Fault::Dangling(format!("disk {}", disk.id)))
     }
 
-    /// The key that a version which wraps DEKs of a set is of; none if it was destroyed.
+    /// The key that has a version; none if it was destroyed, also if another has its name now.
     ///
     /// # Errors
     /// [`Fault`].
-    fn key_of(&self, set: &Des, version: KeyVersion) -> Result<Option<Key>, Fault> {
-        let platform = KeyId::platform();
-        for id in std::iter::once(&set.key).chain(&set.previous_keys).chain([&platform]) {
-            if let Some(key) = self.find_key(id)?.filter(|key| key.version(version).is_ok()) {
-                return Ok(Some(key));
-            }
-        }
-        Ok(None)
+    fn key_with(&self, id: &VersionId) -> Result<Option<Key>, Fault> {
+        Ok(self.find_key(&id.key)?.filter(|key| key.version(id.version).is_ok()))
     }
 
     /// Sets that wrap, or still have wraps, under a key.
@@ -255,11 +249,11 @@ pub trait View {
     /// [`Fault`].
     fn disks_under(
         &self,
-        version: KeyVersion,
+        version: &VersionId,
         after: Option<DiskId>,
         limit: usize,
     ) -> Result<Vec<DiskId>, Fault> {
-        let prefix = version.to_string().into_bytes();
+        let prefix = tables::version(version);
         self.indexed(DISKS_BY_VERSION, &prefix, after, limit)
     }
 
@@ -267,8 +261,8 @@ pub trait View {
     ///
     /// # Errors
     /// [`Fault`].
-    fn count_under(&self, version: KeyVersion) -> Result<u64, Fault> {
-        self.count(DISKS_BY_VERSION, version.to_string().as_bytes())
+    fn count_under(&self, version: &VersionId) -> Result<u64, Fault> {
+        self.count(DISKS_BY_VERSION, &tables::version(version))
     }
 
     /// At most `limit` disks of a set that are not under its active versions.
@@ -278,8 +272,8 @@ pub trait View {
     fn disks_behind(&self, set: &Des, limit: usize) -> Result<Vec<DiskId>, Fault> {
         let mut found: Vec<DiskId> = Vec::new();
         for version in self.versions_in(set)? {
-            if !set.is_active(version) {
-                let prefix = tables::in_set(set.id, version);
+            if !set.is_active(&version) {
+                let prefix = tables::in_set(set.id, &version);
                 let wanted = limit.saturating_sub(found.len());
                 found.extend(self.indexed(DISKS_BY_SET, &prefix, None, wanted)?);
             }
@@ -294,21 +288,20 @@ pub trait View {
     ///
     /// # Errors
     /// [`Fault`].
-    fn versions_in(&self, set: &Des) -> Result<Vec<KeyVersion>, Fault> {
+    fn versions_in(&self, set: &Des) -> Result<Vec<VersionId>, Fault> {
         let prefix = set.id.0.as_bytes();
-        let mut versions: Vec<KeyVersion> = Vec::new();
+        let mut versions: Vec<VersionId> = Vec::new();
         loop {
             // Behind every disk under the version seen last.
-            let last = versions
-                .last()
-                .map(|version| tables::by_set(set.id, *version, DiskId(Uuid::max())));
+            let last =
+                versions.last().map(|version| tables::by_set(set.id, version, DiskId(Uuid::max())));
             let range = Range { prefix, after: last.as_deref(), limit: 1 };
             let Some((key, _)) = self.rows(DISKS_BY_SET, range)?.pop() else {
                 return Ok(versions);
             };
-            let text = String::from_utf8_lossy(&key[16..key.len() - 16]).into_owned();
-            let dangling = |_| Fault::Dangling(format!("set {}", set.name));
-            versions.push(text.parse().map_err(dangling)?);
+            let version = tables::version_id(&key[16..key.len() - 16]);
+            let dangling = || Fault::Dangling(format!("set {}", set.name));
+            versions.push(version.ok_or_else(dangling)?);
         }
     }
 
@@ -316,7 +309,7 @@ pub trait View {
     ///
     /// # Errors
     /// [`Fault`].
-    fn count_in_under(&self, set: DesId, version: KeyVersion) -> Result<u64, Fault> {
+    fn count_in_under(&self, set: DesId, version: &VersionId) -> Result<u64, Fault> {
         self.count(DISKS_BY_SET, &tables::in_set(set, version))
     }
 
@@ -350,7 +343,7 @@ pub trait View {
     ) -> Result<Vec<DiskId>, Fault> {
         let mut found = Vec::new();
         for version in self.versions_in(set)? {
-            let prefix = tables::in_set(set.id, version);
+            let prefix = tables::in_set(set.id, &version);
             found.extend(self.indexed(DISKS_BY_SET, &prefix, after, limit)?);
         }
         found.sort_unstable();

@@ -187,7 +187,7 @@ impl Keyd {
                 return record.clone();
             }
             assert!(
-                begun.elapsed() < Duration::from_secs(10),
+                begun.elapsed() < Duration::from_secs(30),
                 "{operation} {outcome}: {records:#?}"
             );
             std::thread::sleep(Duration::from_millis(20));

@@ -1,8 +1,9 @@
 //! Verbs on the audit log, and how the daemon keeps it.
 
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 
 use clap::{Args, Subcommand};
+use confine::paths::directory;
 
 use crate::{
     limits::{AUDIT_SEGMENT_LEN, AUDIT_SEGMENT_LEN_MIN},
@@ -66,7 +67,7 @@ Example:
 pub struct KeepAudit {
     /// A file to which every audit row is appended too, best on another host's disk; it also shows when an old state
     /// directory was put back
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = copy_path)]
     pub audit_copy: Option<PathBuf>,
     /// Send every audit row to the system's log too (RFC 5424), at this socket
     #[arg(long, value_name = "SOCKET", num_args = 0..=1, default_missing_value = "/dev/log")]
@@ -79,6 +80,17 @@ pub struct KeepAudit {
     pub audit_segment: u64,
 }
 
+/// Where a copy is, from `/` on. keyd goes on to write in its directory, and the sandbox lets it.
+fn copy_path(text: &str) -> Result<PathBuf, String> {
+    let path = path::absolute(text).map_err(|error| error.to_string())?;
+    let directory = directory(&path);
+    let lies = directory.canonicalize().unwrap_or(directory);
+    match lies.parent() {
+        Some(_) => Ok(path),
+        None => Err("keyd would have to write in '/': give the copy a directory of its own".into()),
+    }
+}
+
 impl From<KeepAudit> for AuditKeeping {
     fn from(keep: KeepAudit) -> Self {
         Self {
@@ -86,6 +98,21 @@ impl From<KeepAudit> for AuditKeeping {
             syslog: keep.audit_syslog,
             required: keep.audit_copy_required,
             segment: keep.audit_segment,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_has_a_directory_that_is_named_and_is_not_the_root() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(copy_path("copy.log"), Ok(here.join("copy.log")));
+        assert_eq!(copy_path("/srv/audit/copy.log"), Ok(PathBuf::from("/srv/audit/copy.log")));
+        for root in ["/copy.log", "/tmp/../copy.log", "/", ""] {
+            assert!(copy_path(root).is_err(), "{root}");
         }
     }
 }

@@ -64,8 +64,11 @@ fn only_a_set_on_both_keys_wraps_under_both() {
     assert_eq!(set(&key, TERMS).unwrap().platform_version, None);
     let both = set_with(&key, EncryptionType::PlatformAndCustomerKeys, TERMS).unwrap();
     let platform = both.platform_version.unwrap();
-    assert!(both.is_active(platform) && both.is_active(key.newest().version));
-    assert!(!both.is_active(KeyVersion::random()));
+    let of = |key: &KeyId, version| both.is_active(&VersionId { key: key.clone(), version });
+    assert!(of(&KeyId::platform(), platform) && of(&key.id, key.newest().version));
+    assert!(!of(&key.id, KeyVersion::random()));
+    // The same versions of other keys, as a restored backup has them.
+    assert!(!of(&key.id, platform) && !of(&KeyId::platform(), key.newest().version));
 }
 
 #[test]

@@ -224,8 +224,8 @@ fn indexes_agree(store: &Store, what: &str) {
         let set = view.set(&disk.des).unwrap();
         by_source.extend(disk.source.map(|source| tables::by_source(source, disk.id)));
         for wrap in &disk.wraps {
-            by_version.insert(tables::by_version(wrap.version, disk.id));
-            by_set.insert(tables::by_set(set.id, wrap.version, disk.id));
+            by_version.insert(tables::by_version(&wrap.under(), disk.id));
+            by_set.insert(tables::by_set(set.id, &wrap.under(), disk.id));
             let key = view.key(&wrap.key).unwrap();
             assert!(key.versions().iter().any(|v| v.version == wrap.version), "{what}");
         }

@@ -1,0 +1,86 @@
+//! A permission that is taken away while what it permitted waits for its turn: it is asked for again there.
+
+use std::fmt::Debug;
+
+use keyd_client::{message::GrantRequest, permission::Permission};
+
+use super::*;
+use crate::{
+    audit::Entry,
+    auth::{Op, Permit, op},
+    error::{Failure, Refused},
+    ops,
+};
+
+const USER: u32 = 60;
+
+fn grant(daemon: &Daemon, permissions: &[Permission]) {
+    let (principal, permissions) = (Principal::User(USER), all(permissions));
+    daemon.ask(GrantRequest::Set { principal, permissions });
+}
+
+/// As a request that is permitted now, and waits for a commit that is under way.
+fn permitted<O: Op>(daemon: &Daemon, vault: Option<&VaultName>) -> Permit<O> {
+    let view = daemon.core().store.snapshot().unwrap();
+    daemon.core().auth.authorize(&Caller::local(USER, 77), vault, &view).unwrap()
+}
+
+fn is_forbidden<T: Debug>(result: Result<T, Failure>) {
+    match result {
+        Err(Failure::Refused(Refused::Forbidden { .. } | Refused::ForbiddenIn { .. })) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_attach_that_waited_for_the_loss_of_its_permission_is_refused() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    grant(&daemon, &[Permission::Attach]);
+    let permit = permitted::<op::Attach>(&daemon, None);
+    grant(&daemon, &[Permission::Read]);
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    let ask = ops::attach::Ask { id: disk, read_only: false, wait: false };
+    is_forbidden(ops::attach::run(daemon.core(), permit, ask, &Arc::new(ours)));
+    let heard = wire::receive::<Reply>(&mut &theirs);
+    assert!(matches!(heard, Err(WireError::Io(_) | WireError::Closed)), "nothing was handed over");
+    assert_eq!(daemon.attachable(disk), Ok(()), "nobody holds it");
+}
+
+#[test]
+fn a_reclaim_that_waited_for_the_loss_of_its_permission_is_refused() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    grant(&daemon, &[Permission::Attach]);
+    let mut holder = daemon.try_attach_as(USER, disk).unwrap();
+    daemon.ask(switch(false));
+    holder.expect_revoked();
+    holder.fence();
+    daemon.ask(switch(true));
+    holder.expect(&Event::Granted);
+    let permit = permitted::<op::Reclaim>(&daemon, None);
+    grant(&daemon, &[Permission::Read]);
+    is_forbidden(ops::reclaim::run(daemon.core(), permit, holder.lease));
+    holder.expect_nothing();
+}
+
+/// Whatever the operation: in a vault, and with what only an administrator may do besides.
+#[test]
+fn nothing_is_committed_by_a_permission_that_is_gone() {
+    let daemon = Daemon::new();
+    let change = |_: &crate::store::Txn<'_>| Ok(((), Entry::by_daemon("late", "test")));
+    let vault = VaultName::default_vault();
+    daemon.ask(policy(&Principal::User(USER), &[KeyPermission::Rotate]));
+    let rotate = permitted::<op::KeyRotate>(&daemon, Some(&vault));
+    daemon.core().commit(&rotate, change).unwrap();
+    daemon.ask(policy(&Principal::User(USER), &[]));
+    is_forbidden(daemon.core().commit(&rotate, change));
+    is_forbidden(ops::key_rotate::run(daemon.core(), rotate, &id("k")));
+    assert_eq!(daemon.key("k").versions.len(), 1);
+    grant(&daemon, &[Permission::Administer]);
+    let confirm = permitted::<op::DiskConfirm>(&daemon, None);
+    grant(&daemon, &[Permission::CreateDisk]);
+    is_forbidden(daemon.core().commit(&confirm, change));
+    assert_eq!(daemon.records("late").len(), 1);
+}
