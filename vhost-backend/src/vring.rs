@@ -201,8 +201,8 @@ impl Vring {
     /// or a front end that keeps no track of what is in flight. `heads`: all that was taken and has no used element,
     /// in any order. What is used must have been shown.
     ///
-    /// Only the driver writes to the avail ring (virtio 1.2, 2.7.6); these entries it never reads, and it writes none of
-    /// them again before as many chains are used. The index stays as it is.
+    /// Only the driver writes to the avail ring (virtio 1.2, 2.7.6); these entries it never reads, and it writes none
+    /// of them again before as many chains are used. The index stays as it is.
     ///
     /// # Errors
     /// [`RingError`].

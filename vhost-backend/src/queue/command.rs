@@ -31,8 +31,8 @@ pub struct RingSetup {
 pub enum Command {
     /// Serve this ring.
     Start(Box<RingSetup>),
-    /// Stop serving: answer what was taken from the ring, put back what waits for a key or for space, then say where the
-    /// ring stands.
+    /// Stop serving: answer what was taken from the ring and can be answered now, put back the rest, then say where
+    /// the ring stands.
     Stop(mpsc::Sender<u16>),
     /// Serve the ring, or leave it alone for now.
     Enable(bool),
