@@ -1,5 +1,5 @@
-//! Rings that are stopped and go on, here or elsewhere: what waited for a key or for space is in the ring again, and the
-//! guest hears of nothing.
+//! Rings that are stopped and go on, here or elsewhere: what waited for a key or for space is in the ring again, and
+//! the guest hears of nothing.
 
 use vhost_backend::inflight::Region;
 
