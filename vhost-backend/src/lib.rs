@@ -3,7 +3,8 @@
 //! Four contexts. *Control* ([`server`], [`session`]): one thread, the vhost-user socket. *Queues* ([`queue`]):
 //! one thread each, and what waits for the disk ([`disk::engine`]); a request never leaves its queue. *Lease*
 //! ([`lease`]): one thread, the key daemon. *Survey* (`lease::survey`): one thread, which looks whether the image has
-//! room for a disk that grows, as the lease thread waits for no disk. They talk by commands and replies, never by locks.
+//! room for a disk that grows, as the lease thread waits for no disk. They talk by commands and replies, never by
+//! locks.
 
 #![deny(unsafe_code)]
 
