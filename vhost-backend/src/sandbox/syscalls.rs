@@ -8,7 +8,7 @@ use confine::calls::{
 };
 use libc::{
     AF_UNIX, F_ADD_SEALS, F_DUPFD_CLOEXEC, F_GET_SEALS, FIONREAD, PROT_EXEC, SO_DOMAIN,
-    SO_RCVTIMEO, SO_RCVTIMEO_NEW, SO_SNDTIMEO, SO_SNDTIMEO_NEW, SO_TYPE,
+    SO_SNDTIMEO, SO_SNDTIMEO_NEW, SO_TYPE,
 };
 
 use crate::disk::engine::Kind;
@@ -89,9 +89,7 @@ const ALWAYS: &[Call] = &[
     only("socket(AF_UNIX)", libc::SYS_socket, Is(0, AF_UNIX as u64)),
     any("connect", libc::SYS_connect),
     only("setsockopt(SO_SNDTIMEO)", libc::SYS_setsockopt, Is(2, SO_SNDTIMEO as u64)),
-    only("setsockopt(SO_RCVTIMEO)", libc::SYS_setsockopt, Is(2, SO_RCVTIMEO as u64)),
     only("setsockopt(SO_SNDTIMEO_NEW)", libc::SYS_setsockopt, Is(2, SO_SNDTIMEO_NEW as u64)),
-    only("setsockopt(SO_RCVTIMEO_NEW)", libc::SYS_setsockopt, Is(2, SO_RCVTIMEO_NEW as u64)),
     only("sendto", libc::SYS_sendto, Null(4)),
     // The pages of a key that comes back: locked, in no dump, in no child.
     any("mlock", libc::SYS_mlock),
