@@ -155,7 +155,7 @@ impl<D: Disk> Queue<D> {
 
     /// Tries the requests that found no space once more, if it is time; says so when there are none any more.
     pub(super) fn try_starved(&mut self) {
-        let may_try = self.space.is_short() && self.gate.is_open();
+        let may_try = self.space.is_short() && self.gate.is_open() && self.stop.is_none();
         if !may_try || !self.space.is_due(Instant::now()) {
             return;
         }
