@@ -77,7 +77,7 @@ fn on_files(name: &str, dir: &Path, batches: usize) {
         let bell = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
         let watched = bell.try_clone().expect("an eventfd");
         let pool = Pool::new().expect("a pool");
-        let ring = Uring::new([image.as_fd(); 2], (&pool, way.waits()), watched).expect("a ring");
+        let ring = Uring::new([image.as_fd(); 2], (&pool, way), watched).expect("a ring");
         let disk = (Engine::new(Box::new(ring), image, way), pool);
         Device::new((UNIT, FILE), shape, disk, cipher, |_| {
             rustix::io::write(&bell, &1u64.to_ne_bytes()).expect("an eventfd");

@@ -28,8 +28,10 @@ const FAULTS: Faults = Faults {
     sync_error: 0,
     slow: 90,
     at_once: 60,
+    late: 60,
     reorder: true,
     whole_sectors: true,
+    page_cache: false,
     full: 0,
     full_late: 0,
 };
@@ -179,9 +181,14 @@ fn a_power_cut_at_any_point_takes_nothing_that_was_flushed() {
 
 #[test]
 fn nor_after_a_flush_that_failed_and_lost_what_it_was_to_write() {
-    // So slow that flushes overlap.
-    let faults = Faults { sync_error: 100, error: 4, slow: 225, at_once: 10, ..FAULTS };
-    assert_all_good(faults, 0..4, 20_000);
+    // So slow that flushes would overlap, and the good one be told first.
+    let faults = Faults { sync_error: 100, error: 4, slow: 225, at_once: 10, late: 128, ..FAULTS };
+    assert_all_good(faults, 0..6, 20_000);
+}
+
+#[test]
+fn nor_through_a_page_cache_where_no_write_is_durable_by_itself() {
+    assert_all_good(Faults { page_cache: true, ..FAULTS }, 0..2, 10_000);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! One queue, in this process, on the disk's faulty twin: random tapes in every legal cut of descriptors, with
 //! short and reordered I/O below, fences in between, and a disk that hangs during one. Of a full one tells
-//! `queue_tape/space.rs`, of rings that stop and go on `queue_tape/stop.rs`.
+//! `queue_tape/space.rs`, of rings that stop and go on `queue_tape/stop.rs`, of flushes `queue_tape/commit.rs`.
 
+#[path = "queue_tape/commit.rs"]
+mod commit;
 #[path = "queue_tape/space.rs"]
 mod space;
 #[path = "queue_tape/stop.rs"]
@@ -16,6 +18,7 @@ use system_tests::{
 };
 use vhost_backend::{
     disk::{Disk, sim::Faults},
+    inflight::Region,
     limits::{BARE_OPERATIONS_MAX, BUFFERS},
     queue::command::Command,
 };
@@ -146,7 +149,10 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
     assert!(confirmed.try_recv().is_err(), "the drain has its time");
     std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
     bench.queue.turn();
-    assert_eq!(confirmed.try_recv().map(|fenced| (fenced.held, fenced.at_rest)), Ok((2, false)));
+    assert_eq!(
+        confirmed.try_recv().map(|fenced| (fenced.held, fenced.disk_is_idle)),
+        Ok((2, false))
+    );
     // The disk wakes up: the write was ciphertext and is answered; the read needs the key and waits for it.
     bench.queue.disk().set_stuck(false);
     (0..10).for_each(|_| {
@@ -161,7 +167,10 @@ fn a_disk_that_hangs_does_not_keep_the_key() {
     let confirmed = bench.fence(Reaction::Park);
     std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
     bench.queue.turn();
-    assert!(confirmed.try_recv().is_ok_and(|fenced| fenced.at_rest), "nothing is at the disk now");
+    assert!(
+        confirmed.try_recv().is_ok_and(|fenced| fenced.disk_is_idle),
+        "nothing is at the disk now"
+    );
     bench.give_key();
     (0..10).for_each(|_| {
         bench.queue.turn();
@@ -186,25 +195,30 @@ fn a_queue_that_is_to_end_takes_nothing_more_while_a_hung_disk_keeps_it() {
     assert_eq!(bench.driver.completions().len(), 1);
 }
 
-#[test]
-fn requests_that_a_hung_disk_left_half_done_go_on_with_the_key() {
+/// A ring with long requests that have begun, and cannot end without a key.
+fn half_done(region: Option<&Region>) -> Bench {
     const LEN: usize = 1 << 20;
     let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
+    bench.start(0, region);
     bench.queue.disk().set_stuck(true);
-    // More pieces than there are buffers: some requests have begun, some have not, none has ended.
     for number in 0..10u64 {
         let sector = number % 4 * (LEN as u64 / 512);
         bench.driver.submit(&BlkRequest { kind: 1, sector, out: vec![7; LEN], room: 0 });
     }
+    // More pieces than there are buffers: some requests have begun, some have not, none has ended.
     bench.queue.turn();
     let confirmed = bench.fence(Reaction::Park);
     std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
     bench.queue.turn();
     assert_eq!(confirmed.try_recv().map(|fenced| fenced.held), Ok(10));
     bench.queue.disk().set_stuck(false);
-    (0..100).for_each(|_| {
-        bench.queue.turn();
-    });
+    bench.turns(100);
+    bench
+}
+
+#[test]
+fn requests_that_a_hung_disk_left_half_done_go_on_with_the_key() {
+    let mut bench = half_done(None);
     assert_eq!(bench.queue.disk().in_flight(), 0);
     let before = bench.driver.completions();
     assert!(before.len() < 10, "some need the key to go on");

@@ -215,6 +215,7 @@ fn a_disk_below_that_hangs_while_it_grows_keeps_no_key_from_being_taken_away() {
     backend.wait_to_say("fenced in");
     assert_eq!(capacity(&mut front_end), 8 * MIB, "nobody knows yet");
     liar.set(Lies::default());
+    liar.wake();
     eventually("the new size", || (capacity(&mut front_end) == 12 * MIB).then_some(()));
     world.enable("d");
     assert_eq!(front_end.ask(0, &write(12 * MIB / 512 - 8, 2)).status, 0);

@@ -1,18 +1,9 @@
 //! The key is pulled: I/O halts, nothing is lost, the key is gone from memory, and everything goes on when the key
 //! comes back.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use system_tests::{audit, clock::millis, drill::Drill, memory_scan::Needles, world::World};
-
-/// The plaintext DEK of a disk.
-fn dek(world: &World, name: &str) -> Vec<u8> {
-    let file = world.path("vk");
-    let id = world.disk_id(&world.path(&format!("{name}.img")));
-    let release = format!("disk release-key {id} --to {}", file.display());
-    let _ = world.keyd(&release).success();
-    fs::read(file).unwrap()
-}
 
 #[test]
 fn a_disabled_key_halts_io_before_the_command_returns_and_an_enabled_one_lets_it_go_on() {
@@ -44,7 +35,7 @@ fn after_a_fence_no_key_is_in_memory_and_before_it_only_the_schedule() {
     let world = World::new();
     let mut drill = Drill::new(&world, "d", 2);
     drill.load_for(Duration::from_millis(300));
-    let dek = dek(&world, "d");
+    let dek = world.release_key(&world.disk_id(&world.path("d.img")));
     let pid = drill.backend.pid();
     let (key, rounds) = (Needles::of_dek(&dek), Needles::of_round_keys(&dek));
     assert_ne!(rounds.found_in(pid), Vec::<String>::new(), "the scan can find what is there");

@@ -96,6 +96,10 @@ impl Disk for GuardedDisk {
         self.kick = kick;
     }
 
+    fn has_durable_writes(&self) -> bool {
+        self.sim.has_durable_writes()
+    }
+
     fn in_flight(&self) -> usize {
         self.sim.in_flight()
     }

@@ -27,14 +27,15 @@ use vhost_backend::disk::sim::{Change, Happening};
 
 use crate::power::PoweredDisk;
 
-/// Requests that are at the disk at one time, and so can overtake each other.
-const WORKERS: usize = 8;
+/// Requests that are at the disk at one time, and so can overtake each other. More than fuser has the kernel keep in
+/// the background (16): when those hang, others still find a worker.
+const WORKERS: usize = 24;
 
 /// FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE: the one kind of fallocate that is served.
 const PUNCH: i32 = 3;
 
-/// How long a read that hangs does: longer than a test waits, but a test that fails waits for its programs to end, and
-/// they for their reads.
+/// How long what hangs does: longer than a test waits, but a test that fails waits for its programs to end, and they
+/// for the disk.
 const HANGING: Duration = Duration::from_secs(60);
 
 /// What goes wrong, in how many of 256 operations.
@@ -53,7 +54,7 @@ pub struct Lies {
     pub loss: u8,
     /// Flushes that do nothing, and say that they did.
     pub no_sync: u8,
-    /// Reads do not end while this is so.
+    /// Operations that never end, if nobody [wakes](Liar::wake) them.
     pub hung: bool,
     /// Longest time until an operation takes effect, and again until that is said.
     pub late: Duration,
@@ -83,8 +84,9 @@ struct State {
     heard: Vec<u64>,
     /// Open files that were flushed.
     flushed: BTreeSet<usize>,
-    /// Reads that do not end.
+    /// Operations that hang, and how often the disk was woken.
     hung: usize,
+    woken: u64,
 }
 
 /// What is to become of an operation.
@@ -126,6 +128,7 @@ impl Liar {
             heard: Vec::new(),
             flushed: BTreeSet::new(),
             hung: 0,
+            woken: 0,
         };
         let shim = Shim(Arc::new(Mutex::new(state)));
         let mut config = Config::default();
@@ -152,10 +155,15 @@ impl Liar {
         self.shim.state().flushed.len()
     }
 
-    /// How many reads do not end now.
+    /// How many operations do not end now.
     #[must_use]
     pub fn hung(&self) -> usize {
         self.shim.state().hung
+    }
+
+    /// Has what hangs go on.
+    pub fn wake(&self) {
+        self.shim.state().woken += 1;
     }
 
     /// Cuts the power: from here on nothing is done and all fails. What may have survived is on the disk when the power
@@ -176,7 +184,7 @@ impl Liar {
 impl Drop for Liar {
     /// The kernel may hold the file for some milliseconds more than the process that was killed: it is let go then.
     fn drop(&mut self) {
-        self.shim.state().lies.hung = false;
+        self.wake();
         if let Err(error) = umount2(&self.image, MntFlags::MNT_DETACH) {
             eprintln!("{} stays mounted: {error}", self.image.display());
         }
@@ -192,15 +200,23 @@ impl Shim {
     fn perform(&self, file: FileHandle, change: &Change) -> Result<usize, Errno> {
         let begun = self.state().begin(file, change)?;
         thread::sleep(begun.pauses[0]);
+        self.hang();
         let result = self.state().end(&begun, change);
         thread::sleep(begun.pauses[1]);
         result
     }
 
     fn hang(&self) {
-        self.state().hung += 1;
+        let woken = {
+            let mut state = self.state();
+            if !state.lies.hung {
+                return;
+            }
+            state.hung += 1;
+            state.woken
+        };
         let began = Instant::now();
-        while self.state().lies.hung && began.elapsed() < HANGING {
+        while self.state().woken == woken && began.elapsed() < HANGING {
             thread::sleep(Duration::from_millis(1));
         }
         self.state().hung -= 1;

@@ -242,6 +242,17 @@ impl World {
         String::from_utf8_lossy(&bytes[168..204]).into_owned()
     }
 
+    /// The plaintext DEK of a disk.
+    ///
+    /// # Panics
+    /// If it is not given out.
+    #[must_use]
+    pub fn release_key(&self, id: &str) -> Vec<u8> {
+        let file = self.path("vk");
+        let _ = self.keyd(&format!("disk release-key {id} --to {}", file.display())).success();
+        fs::read(file).expect("a key")
+    }
+
     /// A command that serves `name.img` on `name.sock`.
     #[must_use]
     pub fn backend_command(&self, name: &str, more: &str) -> Command {

@@ -25,30 +25,10 @@ fn regions() -> [Option<Region>; 2] {
     [None, Some(Bench::inflight())]
 }
 
-/// A ring with long requests that have begun, and cannot end without a key.
-fn begun_without_a_key(region: Option<&Region>) -> Bench {
-    const LEN: usize = 1 << 20;
-    let mut bench = Bench::new(SectorSize::B4096, SIZE, Cut::Plain, Faults::default(), 1);
-    bench.start(0, region);
-    bench.queue.disk().set_stuck(true);
-    for number in 0..10u64 {
-        let sector = number % 4 * (LEN as u64 / 512);
-        bench.driver.submit(&BlkRequest { kind: 1, sector, out: vec![7; LEN], room: 0 });
-    }
-    bench.queue.turn();
-    let confirmed = bench.fence(Reaction::Park);
-    std::thread::sleep(vhost_backend::limits::DRAIN_TIME);
-    bench.queue.turn();
-    assert!(confirmed.try_recv().is_ok());
-    bench.queue.disk().set_stuck(false);
-    bench.turns(100);
-    bench
-}
-
 #[test]
 fn what_has_begun_and_cannot_end_without_a_key_begins_again_with_it() {
     for region in regions() {
-        let mut bench = begun_without_a_key(region.as_ref());
+        let mut bench = half_done(region.as_ref());
         let stands = stop(&mut bench);
         let before = statuses(&mut bench);
         assert!(!before.is_empty() && before.len() < 10, "{before:?}");
@@ -134,7 +114,7 @@ fn a_long_request_keeps_its_queue_from_nothing() {
 
 #[test]
 fn with_the_reaction_fail_a_stop_finds_nothing_that_waits() {
-    let mut bench = begun_without_a_key(None);
+    let mut bench = half_done(None);
     assert!(bench.fence(Reaction::Fail).try_recv().is_ok());
     bench.turns(10);
     let stands = stop(&mut bench);

@@ -17,22 +17,13 @@ use system_tests::{
 
 use super::{
     Fate::{Done, Killed, Refused},
-    Strangers, all_are, is_neither_traced_nor_dumped, is_old_kernel, judge, on_a_kernel_without,
-    shares_the_network,
+    Strangers, all_are, cell, is_neither_traced_nor_dumped, is_old_kernel, judge,
+    on_a_kernel_without, shares_the_network,
 };
 
 #[test]
 fn who_takes_the_daemon_over_gets_nowhere() {
-    if is_old_kernel() {
-        return;
-    }
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to look into other processes takes root");
-        return;
-    }
-    let world = World::new();
-    let directory = world.path("run");
-    fs::create_dir_all(directory.join("own")).unwrap();
+    let Some((world, directory)) = cell() else { return };
     let path = |name: &str| world.path(name).display().to_string();
     let (elsewhere, beside, own) = (path("elsewhere"), path("run/beside"), path("run/own/file"));
     let fresh = || {
@@ -71,16 +62,7 @@ fn who_takes_the_daemon_over_gets_nowhere() {
 /// With a module its calls are not known: what no module has a reason for.
 #[test]
 fn a_module_of_somebody_elses_neither_runs_programs_nor_looks_into_processes() {
-    if is_old_kernel() {
-        return;
-    }
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to look into other processes takes root");
-        return;
-    }
-    let world = World::new();
-    let directory = world.path("run");
-    fs::create_dir_all(directory.join("own")).unwrap();
+    let Some((world, directory)) = cell() else { return };
     let strangers = Strangers::new(&world);
     let Strangers { pid, address, .. } = &strangers;
     let table = vec![

@@ -125,6 +125,9 @@ pub trait Disk: fmt::Debug {
     /// Watches another descriptor for kicks, or none.
     fn watch_kicks(&mut self, kick: Option<OwnedFd>);
 
+    /// Whether a write can be durable by itself. If not, a sync has to follow it.
+    fn has_durable_writes(&self) -> bool;
+
     /// Operations that have not ended.
     fn in_flight(&self) -> usize;
 }

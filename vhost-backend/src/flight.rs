@@ -67,16 +67,11 @@ pub enum Step {
 }
 
 impl Flight {
-    /// Begins the life of a judged request. `write_through`: a punch must be durable when it is answered.
-    pub fn begin(&mut self, action: Action, write_through: bool) {
+    /// Begins the life of a judged request. `sync_after`: a barrier follows its last piece.
+    pub fn begin(&mut self, action: Action, sync_after: bool) {
         let mut again = std::mem::take(&mut self.progress.again);
         again.clear();
-        self.progress = Progress {
-            action,
-            again,
-            sync_after: action == Action::Flush || (action == Action::Punch && write_through),
-            ..Progress::default()
-        };
+        self.progress = Progress { action, again, sync_after, ..Progress::default() };
     }
 
     /// What the request does.
@@ -131,24 +126,15 @@ impl Flight {
         barrier.then_some(Step::Sync(Piece { flight: slot, data_at: 0, disk_at: 0, len: 0 }))
     }
 
-    fn step(&self, piece: Piece) -> Step {
+    /// The step that does a piece of the request.
+    #[must_use]
+    pub fn step(&self, piece: Piece) -> Step {
         match self.progress.action {
             Action::Read => Step::Read(piece),
             Action::Write => Step::Write(piece),
             Action::Zero => Step::Zero(piece),
             Action::Punch => Step::Punch(piece),
             Action::Flush | Action::Id => Step::Sync(piece),
-        }
-    }
-
-    /// The step that a job took.
-    #[must_use]
-    pub fn step_of(&self, job: &Job) -> Step {
-        match job.operation {
-            Operation::Sync => Step::Sync(job.piece),
-            Operation::Read { .. } | Operation::Write { .. } | Operation::Punch { .. } => {
-                self.step(job.piece)
-            }
         }
     }
 
@@ -287,10 +273,10 @@ mod tests {
 
     const BUFFER: u64 = BUFFER_LEN as u64;
 
-    fn flight(action: Action, extents: &[(u64, u64)], write_through: bool) -> Flight {
+    fn flight(action: Action, extents: &[(u64, u64)], sync_after: bool) -> Flight {
         let extents = extents.iter().map(|&(start, len)| Extent { start, len }).collect();
         let mut flight = Flight { extents, ..Flight::default() };
-        flight.begin(action, write_through);
+        flight.begin(action, sync_after);
         flight
     }
 
@@ -337,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_punch_goes_whole_and_is_synced_after_all_ranges_if_the_cache_is_off() {
+    fn a_punch_goes_whole_and_a_barrier_follows_all_of_its_ranges() {
         let mut flight = flight(Action::Punch, &[(0, 9 * BUFFER), (1 << 30, 512)], true);
         assert_eq!(flight.next_step(3), Some(Step::Punch(piece(0, 0, 9 * BUFFER))));
         assert_eq!(flight.next_step(3), Some(Step::Punch(piece(9 * BUFFER, 1 << 30, 512))));
@@ -358,7 +344,7 @@ mod tests {
         flight.piece_failed();
         assert_eq!(flight.answer(), Some(Status::IoError));
         flight.extents.clear();
-        flight.begin(Action::Flush, false);
+        flight.begin(Action::Flush, true);
         assert!(matches!(flight.next_step(3), Some(Step::Sync(_))));
         flight.piece_done(0);
         assert_eq!((flight.answer(), flight.to_guest()), (Some(Status::Ok), 0));

@@ -13,6 +13,7 @@
 
 mod allowance;
 pub mod command;
+mod commit;
 pub mod gate;
 mod serve;
 pub mod space;
@@ -33,7 +34,7 @@ use images::Layout;
 use vm_memory::GuestMemoryMmap;
 
 use crate::{
-    disk::{Disk, Event, Wait, buffer::Pool},
+    disk::{Disk, Event, Operation, Wait, buffer::Pool},
     flight::Flight,
     memory::cut,
     request::Abilities,
@@ -42,6 +43,7 @@ use crate::{
 };
 use allowance::Allowance;
 use command::{Command, RingSetup};
+use commit::Commit;
 use gate::Gate;
 use space::Space;
 use spin::Spin;
@@ -106,6 +108,8 @@ pub struct Queue<D> {
     stalled: Vec<u16>,
     /// Those that are tried just now; its memory is kept.
     retried: Vec<u16>,
+    /// Requests that are to be made durable together.
+    commit: Commit,
     /// What may still be done in this turn.
     allowance: Allowance,
     space: Space,
@@ -130,6 +134,7 @@ impl<D: Disk> Queue<D> {
             free: (0..size).rev().collect(),
             stalled: Vec::with_capacity(usize::from(size)),
             retried: Vec::with_capacity(usize::from(size)),
+            commit: Commit::new(size),
             allowance: Allowance::default(),
             space: Space::default(),
             last_io: None,
@@ -163,13 +168,14 @@ impl<D: Disk> Queue<D> {
         }
         let requests = self.fetch();
         self.try_starved();
+        let commits = self.commit();
         if cut::was_cut() {
             // What was read there since is zeros, and what was written is nowhere.
             self.with_ring::<()>(|_| Err(RingError::MemoryCut));
         }
         self.publish();
         self.settle();
-        unfinished || events || requests || self.allowance.is_used_up()
+        unfinished || events || requests || commits || self.allowance.is_used_up()
     }
 
     /// The disk below: a test gives its twin orders through this.
@@ -186,6 +192,9 @@ impl<D: Disk> Queue<D> {
                 // The ring is looked at in every turn; a kick only ends a sleep.
                 Event::Kick => {}
                 Event::Command => self.take_commands(),
+                Event::Done(job, result) if matches!(job.operation, Operation::Sync) => {
+                    self.complete_commit(job, result);
+                }
                 Event::Done(job, result) => self.complete(job, result),
             }
         }
@@ -353,6 +362,10 @@ impl<D: Disk> Queue<D> {
 
     fn write_through(&self) -> bool {
         self.parts.shared.write_through.load(Ordering::Relaxed)
+    }
+
+    fn has_durable_writes(&self) -> bool {
+        self.parts.disk.has_durable_writes()
     }
 
     fn say(&self, what: &str) {

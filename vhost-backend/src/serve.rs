@@ -269,10 +269,9 @@ fn make_queue(
 }
 
 fn make_ring(number: u16, backing: &Backing, pool: &Pool, doorbell: OwnedFd) -> Result<Uring> {
-    let register = backing.way().waits();
-    let ring =
-        Uring::new([backing.data(number).as_fd(), backing.lock()], (pool, register), doorbell)?;
-    if register && !ring.has_fixed_buffers() {
+    let way = backing.way();
+    let ring = Uring::new([backing.data(number).as_fd(), backing.lock()], (pool, way), doorbell)?;
+    if way.waits() && !ring.has_fixed_buffers() {
         eprintln!(
             "vhost-backend: queue {number}: I/O buffers are not registered with the kernel: raise the memory lock limit (LimitMEMLOCK=) for full speed"
         );

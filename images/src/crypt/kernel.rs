@@ -78,6 +78,11 @@ impl Cipher {
         Ok(Self { width, schedule })
     }
 
+    /// [`keyd_client::Locked::end_process`].
+    pub(super) fn end_process(&self, code: i32) -> ! {
+        self.schedule.end_process(code)
+    }
+
     pub(super) fn path(&self) -> CipherPath {
         match self.width {
             Width::Xmm => CipherPath::AesNi,

@@ -39,6 +39,11 @@ impl Cipher {
         Locked::new(|| Keys { data: schedule(data), tweak: schedule(tweak) }).map(Self)
     }
 
+    /// [`Locked::end_process`].
+    pub(super) fn end_process(&self, code: i32) -> ! {
+        self.0.end_process(code)
+    }
+
     pub(super) fn crypt(
         &self,
         direction: Direction,

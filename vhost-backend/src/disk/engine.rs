@@ -59,6 +59,10 @@ impl Disk for Engine {
         self.waiting.watch_kicks(kick);
     }
 
+    fn has_durable_writes(&self) -> bool {
+        self.way.has_durable_writes()
+    }
+
     fn in_flight(&self) -> usize {
         self.waiting.in_flight()
     }

@@ -31,10 +31,14 @@ pub struct Faults {
     pub slow: u8,
     /// Operations that end where they are submitted, as plain calls do.
     pub at_once: u8,
+    /// Operations whose end is told only after that of others.
+    pub late: u8,
     /// Operations take effect and end in random order.
     pub reorder: bool,
     /// A part of a write is whole sectors of 512 bytes.
     pub whole_sectors: bool,
+    /// No write is durable by itself.
+    pub page_cache: bool,
 }
 
 /// A disk in memory.
@@ -42,6 +46,8 @@ pub struct Faults {
 pub struct SimDisk {
     image: Vec<u8>,
     jobs: VecDeque<(u64, Job)>,
+    /// What has ended, but that is not told yet.
+    untold: VecDeque<Event>,
     faults: Faults,
     random: u64,
     bell: bool,
@@ -63,6 +69,7 @@ impl SimDisk {
         Self {
             image,
             jobs: VecDeque::new(),
+            untold: VecDeque::new(),
             faults,
             random,
             bell: false,
@@ -212,7 +219,7 @@ impl Disk for SimDisk {
             let result = self.end(number, &mut job);
             return Submitted::Ended(job, result);
         }
-        if self.jobs.len() >= BUFFERS + BARE_OPERATIONS_MAX {
+        if self.in_flight() >= BUFFERS + BARE_OPERATIONS_MAX {
             return Submitted::Full(job);
         }
         let number = self.begin(&job.operation);
@@ -228,18 +235,30 @@ impl Disk for SimDisk {
         if std::mem::take(&mut self.bell) {
             return Some(Event::Command);
         }
-        if self.stuck || self.jobs.is_empty() || self.happens(self.faults.slow) {
+        if self.stuck || self.in_flight() == 0 || self.happens(self.faults.slow) {
             return None;
+        }
+        if self.jobs.is_empty() {
+            return self.untold.pop_front();
         }
         let place = if self.faults.reorder { self.draw() as usize % self.jobs.len() } else { 0 };
         let (number, mut job) = self.jobs.remove(place)?;
         let result = self.end(number, &mut job);
-        Some(Event::Done(job, result))
+        let event = Event::Done(job, result);
+        if self.happens(self.faults.late) {
+            self.untold.push_back(event);
+            return None;
+        }
+        Some(event)
     }
 
     fn watch_kicks(&mut self, _: Option<OwnedFd>) {}
 
+    fn has_durable_writes(&self) -> bool {
+        !self.faults.page_cache
+    }
+
     fn in_flight(&self) -> usize {
-        self.jobs.len()
+        self.jobs.len() + self.untold.len()
     }
 }

@@ -191,6 +191,10 @@ impl Disk for Threads {
         self.kick = kick.filter(|kick| watch(&self.watched, kick, KICK).is_ok());
     }
 
+    fn has_durable_writes(&self) -> bool {
+        true
+    }
+
     fn in_flight(&self) -> usize {
         self.workers.len() - self.idle.len() + self.waiting.len()
     }

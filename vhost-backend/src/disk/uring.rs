@@ -12,13 +12,15 @@ use io_uring::{IoUring, Probe, cqueue, opcode, register::Restriction, squeue, ty
 use rustix::io::Errno;
 use thiserror::Error;
 
-use super::{Disk, Event, Job, Operation, Submitted, Wait, buffer::Pool};
+use super::{Disk, Event, Job, Operation, Submitted, Wait, buffer::Pool, way::Way};
 use crate::limits::{BARE_OPERATIONS_MAX, BUFFERS, RING_ENTRIES};
 
 /// `user_data` of jobs is their index; watches lie above.
 const WATCH_COMMAND: u64 = 1 << 32;
 const WATCH_KICK: u64 = 1 << 33;
 const IGNORED: u64 = 1 << 34;
+
+const NO_FLAGS: squeue::Flags = squeue::Flags::empty();
 
 /// Index of the image in the ring's file table.
 const IMAGE: types::Fixed = types::Fixed(0);
@@ -61,6 +63,8 @@ pub struct Uring {
     jobs: Vec<Option<Job>>,
     free: Vec<u16>,
     fixed_buffers: bool,
+    /// What goes with an operation of the disk.
+    flags: squeue::Flags,
     kick: Option<OwnedFd>,
     /// Counts watched kick descriptors: a late event of an earlier one is not this one's.
     kick_number: u32,
@@ -68,8 +72,8 @@ pub struct Uring {
 }
 
 impl Uring {
-    /// A ring over `image`, whose buffers come from `pool`, registered with the kernel if the ring is to read and write
-    /// much: that locks their memory. `command` is the eventfd that announces commands.
+    /// A ring over `image`, whose buffers come from `pool`, registered with the kernel if by the `way` it is the ring
+    /// that reads and writes: that locks their memory. `command` is the eventfd that announces commands.
     ///
     /// `lock` is the descriptor that holds the image's locks. The kernel lets go of a registered file when the ring's
     /// last operation has ended, which may be after a killed process has gone: until then nobody else can have the
@@ -79,7 +83,7 @@ impl Uring {
     /// [`RingError`].
     pub fn new(
         [image, lock]: [BorrowedFd<'_>; 2],
-        (pool, register): (&Pool, bool),
+        (pool, way): (&Pool, Way),
         command: OwnedFd,
     ) -> Result<Self, RingError> {
         let ring = build()?;
@@ -95,14 +99,16 @@ impl Uring {
         // SAFETY: the pool's mapping outlives the ring: the queue drops its disk before its pool, and a pool with
         // buffers out is never unmapped.
         // Registering may fail for want of lockable memory; plain operations do the same, a little slower.
-        let fixed_buffers = register && unsafe { submitter.register_buffers(&slices) }.is_ok();
-        restrict(&ring).map_err(RingError::Restrict)?;
+        let fixed_buffers = way.waits() && unsafe { submitter.register_buffers(&slices) }.is_ok();
+        let apart = if way == Way::WaitingApart { squeue::Flags::ASYNC } else { NO_FLAGS };
+        restrict(&ring, apart).map_err(RingError::Restrict)?;
         let slots = BUFFERS + BARE_OPERATIONS_MAX;
         let mut uring = Self {
             ring,
             jobs: std::iter::repeat_with(|| None).take(slots).collect(),
             free: (0..slots as u16).rev().collect(),
             fixed_buffers,
+            flags: apart,
             kick: None,
             kick_number: 0,
             command,
@@ -233,13 +239,14 @@ fn build() -> Result<IoUring, RingError> {
 /// # Errors
 /// [`RingError`] says why not.
 pub fn probe() -> Result<(), RingError> {
-    restrict(&build()?).map_err(RingError::Restrict)
+    restrict(&build()?, NO_FLAGS).map_err(RingError::Restrict)
 }
 
-/// From here on the ring takes [`OPERATIONS`], and no registrations.
-fn restrict(ring: &IoUring) -> io::Result<()> {
+/// From here on the ring takes [`OPERATIONS`] with some flags, and no registrations.
+fn restrict(ring: &IoUring, flags: squeue::Flags) -> io::Result<()> {
     let operations = OPERATIONS.iter().map(|(code, _)| Restriction::sqe_op(*code));
-    let flags = Restriction::sqe_flags_allowed(squeue::Flags::FIXED_FILE.bits());
+    let flags = squeue::Flags::FIXED_FILE.union(flags);
+    let flags = Restriction::sqe_flags_allowed(flags.bits());
     let mut all: Vec<Restriction> = operations.chain([flags]).collect();
     ring.submitter().register_restrictions(&mut all)?;
     ring.submitter().register_enable_rings()
@@ -248,7 +255,7 @@ fn restrict(ring: &IoUring) -> io::Result<()> {
 impl Disk for Uring {
     fn submit(&mut self, job: Job) -> Submitted {
         let Some(index) = self.free.pop() else { return Submitted::Full(job) };
-        let entry = self.entry(&job).user_data(u64::from(index));
+        let entry = self.entry(&job).flags(self.flags).user_data(u64::from(index));
         // The job, and with it the buffer, is in our keeping before the kernel can see its address.
         self.jobs[usize::from(index)] = Some(job);
         self.push(&entry);
@@ -309,6 +316,10 @@ impl Disk for Uring {
         let _ = self.ring.submit();
     }
 
+    fn has_durable_writes(&self) -> bool {
+        true
+    }
+
     fn in_flight(&self) -> usize {
         self.jobs.len() - self.free.len()
     }
@@ -354,7 +365,7 @@ mod tests {
         assert!(attempt(&mut free, &open) >= 0, "the attempt itself is right");
         assert!(attempt(&mut free, &socket) >= 0, "the attempt itself is right");
         let mut restricted = build().unwrap();
-        restrict(&restricted).unwrap();
+        restrict(&restricted, NO_FLAGS).unwrap();
         assert_eq!(attempt(&mut restricted, &open), -libc::EACCES);
         assert_eq!(attempt(&mut restricted, &socket), -libc::EACCES);
         assert!(restricted.submitter().register_files(&[0]).is_err(), "registers another file");

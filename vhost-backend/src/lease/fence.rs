@@ -51,21 +51,24 @@ impl Keeper {
             let left = deadline.saturating_duration_since(Instant::now());
             match replies.recv_timeout(left) {
                 Ok(fenced) => queues.push(fenced),
-                Err(_) => die("a queue did not let go of the key in time"),
+                Err(_) => self.die("a queue did not let go of the key in time"),
             }
         }
         if self.holds_key() {
-            die("the key is still held after every queue has let go");
+            self.die("the key is still held after every queue has let go");
         }
         Fence { ordered, began, queues }
     }
-}
 
-/// The end of the process is the last way to take a key away: better a guest without a disk than a disk without an
-/// owner.
-fn die(why: &str) -> ! {
-    eprintln!("vhost-backend: {why}: ending the process, so that the key goes with it");
-    std::process::exit(1)
+    /// The end of the process is the last way to take a key away: better a guest without a disk than a disk without an
+    /// owner. The key goes first, as a queue that hangs in the kernel keeps the process from ending.
+    fn die(&self, why: &str) -> ! {
+        eprintln!("vhost-backend: {why}: ending the process, so that the key goes with it");
+        match self.key.upgrade() {
+            Some(key) => key.end_process(1),
+            None => std::process::exit(1),
+        }
+    }
 }
 
 /// How a fence went.
@@ -77,8 +80,8 @@ pub(super) struct Fence {
 
 impl Fence {
     /// Whether nothing is at the disk any more.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.queues.iter().all(|queue| queue.at_rest)
+    pub(super) fn disk_is_idle(&self) -> bool {
+        self.queues.iter().all(|queue| queue.disk_is_idle)
     }
 
     fn report(&self) -> FenceReport {

@@ -25,12 +25,12 @@ impl Keeper {
     pub(super) fn let_go(&mut self) {
         if self.has_disk && !self.leaves() {
             let fence = self.fence("the VM has left", Reaction::Park);
-            if !fence.is_at_rest() {
+            if !fence.disk_is_idle() {
                 eprintln!(
                     "vhost-backend: the VM has left, and its last operations are still at the disk: it is let go when they have ended"
                 );
             }
-            self.leave(fence.is_at_rest());
+            self.leave(fence.disk_is_idle());
         }
     }
 
@@ -47,8 +47,8 @@ impl Keeper {
         if let Leaving::Later(at) = self.leaving
             && at.remaining().is_zero()
         {
-            let at_rest = self.take_key(Reaction::Park).is_at_rest();
-            self.leave(at_rest);
+            let disk_is_idle = self.take_key(Reaction::Park).disk_is_idle();
+            self.leave(disk_is_idle);
         }
     }
 
@@ -57,8 +57,8 @@ impl Keeper {
         self.leaving != Leaving::No
     }
 
-    fn leave(&mut self, at_rest: bool) {
-        if !at_rest {
+    fn leave(&mut self, disk_is_idle: bool) {
+        if !disk_is_idle {
             self.leaving = Leaving::Later(BootTime::now().after(RECONNECT_TIME.1));
             return;
         }

@@ -52,7 +52,7 @@ struct Scene {
     image: NamedTempFile,
     shared: Arc<Shared>,
     /// Whether the queue has nothing at the disk.
-    at_rest: Arc<AtomicBool>,
+    disk_is_idle: Arc<AtomicBool>,
     /// What the queue was told.
     told: mpsc::Receiver<&'static str>,
     /// What was asked of an image that does not answer.
@@ -71,15 +71,15 @@ impl Scene {
         let backing = Arc::new(Backing::open(image.path(), false, Cache::Direct, 1).unwrap());
         let source =
             Source { keyd: "/nowhere/keyd.sock".into(), disk: record.id, read_only: false };
-        let at_rest = Arc::new(AtomicBool::new(true));
-        let (queue, told) = queue(at_rest.clone());
+        let disk_is_idle = Arc::new(AtomicBool::new(true));
+        let (queue, told) = queue(disk_is_idle.clone());
         let shared = Arc::new(Shared::default());
         let (grown, sizes) = mailbox().unwrap();
         let (duties, _) = mailbox().unwrap();
         let (surveyor, surveys) = Surveyor::hung(duties);
         let mut keeper = Keeper::new(source, backing, vec![queue], shared.clone(), grown, surveyor);
         (keeper.has_disk, keeper.has_locks) = (true, true);
-        Self { keeper, image, shared, at_rest, told, surveys: Box::new(surveys), sizes }
+        Self { keeper, image, shared, disk_is_idle, told, surveys: Box::new(surveys), sizes }
     }
 
     fn is_locked(&self) -> bool {
@@ -96,7 +96,7 @@ impl Scene {
 }
 
 /// A queue that does nothing but answer.
-fn queue(at_rest: Arc<AtomicBool>) -> (QueueHandle, mpsc::Receiver<&'static str>) {
+fn queue(disk_is_idle: Arc<AtomicBool>) -> (QueueHandle, mpsc::Receiver<&'static str>) {
     let (commands, orders) = mpsc::channel();
     let (told, hears) = mpsc::channel();
     thread::spawn(move || {
@@ -105,8 +105,8 @@ fn queue(at_rest: Arc<AtomicBool>) -> (QueueHandle, mpsc::Receiver<&'static str>
                 Command::Fence(_, reply) => {
                     let _ = told.send("fence");
                     let (last_io, key_dropped) = (None::<SystemTime>, Instant::now());
-                    let at_rest = at_rest.load(Ordering::Relaxed);
-                    let _ = reply.send(Fenced { last_io, key_dropped, held: 0, at_rest });
+                    let disk_is_idle = disk_is_idle.load(Ordering::Relaxed);
+                    let _ = reply.send(Fenced { last_io, key_dropped, held: 0, disk_is_idle });
                 }
                 Command::SetCapacity(_, reply) => {
                     let _ = told.send("capacity");
@@ -123,7 +123,7 @@ fn queue(at_rest: Arc<AtomicBool>) -> (QueueHandle, mpsc::Receiver<&'static str>
 #[test]
 fn a_disk_is_let_go_when_nothing_is_at_it_any_more() {
     let mut scene = Scene::new();
-    scene.at_rest.store(false, Ordering::Relaxed);
+    scene.disk_is_idle.store(false, Ordering::Relaxed);
     scene.keeper.let_go();
     assert!(scene.is_locked() && scene.keeper.has_disk);
     assert_eq!(scene.told(), ["fence"]);
@@ -134,7 +134,7 @@ fn a_disk_is_let_go_when_nothing_is_at_it_any_more() {
     scene.keeper.leaving = Leaving::Later(BootTime::now());
     scene.keeper.tend_leaving();
     assert!(scene.is_locked());
-    scene.at_rest.store(true, Ordering::Relaxed);
+    scene.disk_is_idle.store(true, Ordering::Relaxed);
     scene.keeper.leaving = Leaving::Later(BootTime::now());
     scene.keeper.tend_leaving();
     assert!(!scene.is_locked() && !scene.keeper.has_disk && !scene.keeper.leaves());

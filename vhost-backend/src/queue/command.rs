@@ -65,7 +65,7 @@ pub struct Fenced {
     /// Requests held: waiting in the ring, or taken and unanswered.
     pub held: u64,
     /// Whether nothing of the queue's is at the disk any more: a fence waits for that only so long.
-    pub at_rest: bool,
+    pub disk_is_idle: bool,
 }
 
 /// The other threads' end of a queue.

@@ -52,10 +52,10 @@ impl Gate {
         self.replies.clear();
     }
 
-    /// The key has been let go: confirms the fence. `at_rest`: nothing is at the disk any more.
-    pub fn confirm(&mut self, last_io: Option<SystemTime>, held: u64, at_rest: bool) {
+    /// The key has been let go: confirms the fence. `disk_is_idle`: nothing is at the disk any more.
+    pub fn confirm(&mut self, last_io: Option<SystemTime>, held: u64, disk_is_idle: bool) {
         self.state = State::Closed;
-        let fenced = Fenced { last_io, key_dropped: Instant::now(), held, at_rest };
+        let fenced = Fenced { last_io, key_dropped: Instant::now(), held, disk_is_idle };
         self.replies.drain(..).for_each(|reply| {
             let _ = reply.send(fenced);
         });

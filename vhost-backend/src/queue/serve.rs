@@ -53,12 +53,17 @@ impl<D: Disk> Queue<D> {
 
     fn begin(&mut self, slot: u16) {
         let action = self.judge(slot);
-        let write_through = self.write_through();
+        let sync_after = match action {
+            Ok(Action::Flush) => true,
+            Ok(Action::Write | Action::Zero) => self.write_through() && !self.has_durable_writes(),
+            Ok(Action::Punch) => self.write_through(),
+            Ok(Action::Read | Action::Id) | Err(_) => false,
+        };
         let flight = &mut self.flights[usize::from(slot)];
         match action {
             Ok(Action::Id) => self.tell_id(slot),
             Ok(action) => {
-                flight.begin(action, write_through);
+                flight.begin(action, sync_after);
                 self.drive(slot);
             }
             Err(status) => {
@@ -98,8 +103,17 @@ impl<D: Disk> Queue<D> {
         Ok(action)
     }
 
-    fn is_poisoned(&self) -> bool {
+    pub(super) fn is_poisoned(&self) -> bool {
         self.parts.shared.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// Something that was to be durable is not: from now on nothing can be promised.
+    pub(super) fn poison(&self, what: &str, errno: Errno) {
+        if !self.parts.shared.poisoned.swap(true, Ordering::Relaxed) {
+            self.say(&format!(
+                "{what} failed: {errno}; every later write and flush is refused: check the disk below, then restart"
+            ));
+        }
     }
 
     /// The disk's id; a flight that is answered without a step.
@@ -112,7 +126,7 @@ impl<D: Disk> Queue<D> {
     }
 
     /// Takes every step of a request that can be taken now, and answers it if none is left.
-    fn drive(&mut self, slot: u16) {
+    pub(super) fn drive(&mut self, slot: u16) {
         while let Some(step) = self.flights[usize::from(slot)].next_step(slot) {
             if !self.may_go_on(step) || self.take_step(step) == Taken::Later {
                 return self.put_off(slot, step);
@@ -129,7 +143,7 @@ impl<D: Disk> Queue<D> {
     }
 
     /// A step could not be taken, or not to its end: it is taken when its request is driven next.
-    fn put_off(&mut self, slot: u16, step: Step) {
+    pub(super) fn put_off(&mut self, slot: u16, step: Step) {
         self.flights[usize::from(slot)].put_back(step);
         if !self.stalled.contains(&slot) {
             self.stalled.push(slot);
@@ -216,7 +230,10 @@ impl<D: Disk> Queue<D> {
                 let at = self.image_offset(piece);
                 self.submit(piece, Operation::Punch { at, len: piece.len })
             }
-            Step::Sync(piece) => self.submit(piece, Operation::Sync),
+            Step::Sync(piece) => {
+                self.commit.ask(piece.flight);
+                Taken::Yes
+            }
         }
     }
 
@@ -242,7 +259,7 @@ impl<D: Disk> Queue<D> {
         match sealed {
             Ok(from) => {
                 let at = self.image_offset(piece);
-                let durable = self.write_through();
+                let durable = self.write_through() && self.has_durable_writes();
                 self.submit(piece, Operation::Write { from, at, done: 0, durable })
             }
             Err((blank, _)) => {
@@ -281,7 +298,7 @@ impl<D: Disk> Queue<D> {
     /// An operation has ended: settles it, moves its request on, and then those that waited for its buffer.
     pub(super) fn complete(&mut self, job: Job, result: Result<usize, Errno>) {
         let slot = job.piece.flight;
-        let step = self.flights[usize::from(slot)].step_of(&job);
+        let step = self.flights[usize::from(slot)].step(job.piece);
         if self.finish(job, result) == Taken::Later {
             self.put_off(slot, step);
         }
@@ -319,8 +336,7 @@ impl<D: Disk> Queue<D> {
     }
 
     fn complete_whole(&mut self, job: Job) {
-        // The kernel tells of what it could not write once: a flush that failed may have heard what this one was to.
-        if promises(&job.operation) && self.is_poisoned() {
+        if is_durable(&job.operation) && self.is_poisoned() {
             return self.complete_failed(job, Errno::IO);
         }
         let flight = &mut self.flights[usize::from(job.piece.flight)];
@@ -358,12 +374,8 @@ impl<D: Disk> Queue<D> {
     }
 
     fn complete_failed(&mut self, job: Job, errno: Errno) {
-        if promises(&job.operation) && !self.parts.shared.poisoned.swap(true, Ordering::Relaxed) {
-            let flush = matches!(job.operation, Operation::Sync);
-            let what = if flush { "a flush" } else { "a write that was to be durable" };
-            self.say(&format!(
-                "{what} failed: {errno}; every later write and flush is refused: check the disk below, then restart"
-            ));
+        if is_durable(&job.operation) {
+            self.poison("a write that was to be durable", errno);
         }
         self.flights[usize::from(job.piece.flight)].piece_failed();
         self.reclaim(job.operation);
@@ -409,7 +421,6 @@ impl<D: Disk> Queue<D> {
     }
 }
 
-/// Whether an operation that ends well says that something is durable.
-fn promises(operation: &Operation) -> bool {
-    matches!(operation, Operation::Sync | Operation::Write { durable: true, .. })
+fn is_durable(operation: &Operation) -> bool {
+    matches!(operation, Operation::Write { durable: true, .. })
 }

@@ -49,6 +49,11 @@ impl Schedule {
         Ok(Self(page))
     }
 
+    /// [`Locked::end_process`].
+    pub(super) fn end_process(&self, code: i32) -> ! {
+        self.0.end_process(code)
+    }
+
     pub(super) fn of(&self, direction: Direction) -> Keys<'_> {
         let data = match direction {
             Direction::Encrypt => &self.0.encrypt,

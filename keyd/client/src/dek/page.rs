@@ -8,7 +8,7 @@ use std::{
 };
 
 use rustix::{
-    mm::{self, Advice, MapFlags, ProtFlags},
+    mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags},
     param::page_size,
 };
 use thiserror::Error;
@@ -55,6 +55,25 @@ impl<T> Locked<T> {
         construct(value, make);
         scrub_stack();
         Ok(Self { value, len })
+    }
+
+    /// Ends the process, and its pages before it: one thread that hangs in the kernel keeps a process, and all of its
+    /// memory, from ending. Another thread that touches the value meanwhile ends the process by a fault.
+    pub fn end_process(&self, code: i32) -> ! {
+        self.vacate();
+        std::process::exit(code)
+    }
+
+    /// Gives the pages back to the kernel. First nobody may touch them any more: they would read as zeros, a key that
+    /// somebody would go on to encrypt with.
+    fn vacate(&self) {
+        let address = self.value.as_ptr().cast();
+        // SAFETY: the pages are ours, and no thread reads anything in them from here on: at worst there is a fault.
+        let closed = unsafe { mm::mprotect(address, self.len, MprotectFlags::empty()) };
+        if closed.is_ok() {
+            // SAFETY: as above.
+            let _ = unsafe { mm::madvise(address, self.len, Advice::LinuxDontneedLocked) };
+        }
     }
 }
 
@@ -165,26 +184,53 @@ mod tests {
         assert_eq!(std::sync::Arc::strong_count(&counter), 1);
     }
 
+    /// What the kernel says of a value's pages.
+    fn mapping<T>(locked: &Locked<T>) -> String {
+        let address = locked.value.as_ptr() as usize;
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mappings = maps.split_inclusive("VmFlags:").zip(maps.split("VmFlags:").skip(1));
+        let holds = |before: &str| {
+            let header = before.lines().rfind(|line| line.contains('-') && !line.contains("kB"))?;
+            let (low, high) = header.split(' ').next()?.split_once('-')?;
+            let range =
+                usize::from_str_radix(low, 16).ok()?..usize::from_str_radix(high, 16).ok()?;
+            let from = before.find(header)?;
+            range.contains(&address).then(|| before[from..].to_owned())
+        };
+        mappings
+            .filter_map(|(before, after)| Some(holds(before)? + after.lines().next()?))
+            .next()
+            .expect("the page is in the map")
+    }
+
     #[test]
     #[cfg_attr(miri, ignore = "nothing is locked there")]
     fn the_page_is_locked_and_left_out_of_dumps() {
         let locked = Locked::new(|| [1u8; 64]).unwrap();
-        let address = locked.value.as_ptr() as usize;
-        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-        let flags = maps
-            .split("VmFlags:")
-            .zip(maps.split("VmFlags:").skip(1))
-            .find_map(|(before, after)| {
-                let header =
-                    before.lines().rfind(|line| line.contains('-') && !line.contains("kB"))?;
-                let (low, high) = header.split(' ').next()?.split_once('-')?;
-                let range =
-                    usize::from_str_radix(low, 16).ok()?..usize::from_str_radix(high, 16).ok()?;
-                range.contains(&address).then(|| after.lines().next().unwrap().to_owned())
-            })
-            .expect("the page is in the map");
+        let mapping = mapping(&locked);
+        let flags = mapping.lines().last().unwrap();
         for flag in ["lo", "dd", "wf"] {
             assert!(flags.split_whitespace().any(|f| f == flag), "no {flag} in {flags}");
         }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "nothing is mapped there")]
+    fn what_a_process_that_is_to_end_gives_back_can_nobody_touch_and_nothing_is_left_of_it() {
+        use std::os::unix::fs::FileExt;
+        let locked = Locked::new(|| [0xa5_u8; 64]).unwrap();
+        // Past the protection of pages, as a debugger reads.
+        let read = || {
+            let mut bytes = [0; 64];
+            let memory = std::fs::File::open("/proc/self/mem").unwrap();
+            let read = memory.read_exact_at(&mut bytes, locked.value.as_ptr() as u64);
+            read.ok().map(|()| bytes)
+        };
+        assert_eq!(read(), Some([0xa5; 64]));
+        assert!(mapping(&locked).contains(" rw-p "));
+        locked.vacate();
+        assert!(mapping(&locked).contains(" ---p "), "{}", mapping(&locked));
+        assert_ne!(read(), Some([0xa5; 64]));
+        std::mem::forget(locked);
     }
 }
