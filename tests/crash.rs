@@ -219,8 +219,8 @@ fn a_cache_that_the_guest_switched_off_stays_off_across_a_kill() {
     }
     siege.assert_intact();
     // Another guest begins with the cache on.
-    let Siege { front_end, mut backend, .. } = siege;
-    drop(front_end);
+    let Siege { load, mut backend, .. } = siege;
+    drop(load);
     let mut other =
         FrontEnd::connect(&world.path("d.sock"), Options { tracked: true, ..Options::default() });
     assert_eq!(other.config(32, 1), [1]);

@@ -10,6 +10,7 @@ use std::{
 
 use confine::calls::Call;
 use system_tests::{
+    driver::BlkRequest,
     process::{Process, program, run, tool},
     world::World,
 };
@@ -122,4 +123,49 @@ fn the_programs_serve_by_their_commands() {
     backend.wait_to_say("serving");
     assert!(backend.terminate().success());
     assert!(keyd.terminate().success());
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_socket() {
+    let world = World::new();
+    let drop_in = world.path("vhost-backend@.service.d");
+    fs::create_dir(&drop_in).expect("a directory");
+    let built = program("vhost-backend").display().to_string();
+    for (name, place) in [
+        ("vhost-backend@.socket", world.path("vhost-backend@d.socket")),
+        ("vhost-backend@.service", world.path("vhost-backend@.service")),
+        ("vhost-backend-by-socket.conf", drop_in.join("by-socket.conf")),
+    ] {
+        let unit = unit(name).replace("/usr/local/bin/vhost-backend", &built);
+        fs::write(place, unit).expect("written");
+    }
+    let path = world.path("vhost-backend@d.socket").display().to_string();
+    let mut verify = Command::new(tool("systemd-analyze", "systemd"));
+    let verified = run(verify.args(["verify", "--recursive-errors=no", "--man=no", &path]));
+    assert_eq!((verified.code, verified.err.as_str()), (0, ""));
+}
+
+/// By systemd's own tool, which listens, and hands its socket over as a socket unit does.
+#[test]
+fn the_first_front_end_starts_the_backend_of_a_socket() {
+    let world = World::new();
+    let _ = world.make_disk("d", "1M", "");
+    let places = [
+        ("/run/keyd/keyd.sock", world.socket()),
+        ("/var/lib/portcullis/%i.img", world.path("d.img")),
+    ];
+    let serve = command("vhost-backend-by-socket.conf", "vhost-backend", &places);
+    let mut activate = Command::new(tool("systemd-socket-activate", "systemd"));
+    activate.arg("-l").arg(world.path("d.sock")).arg(serve.get_program()).args(serve.get_args());
+    let mut backend = Process::start("vhost-backend", &mut activate, &world.path("d.log"));
+    backend.wait_to_say("Listening on");
+    assert!(!backend.said().contains("serving"));
+    for byte in [1, 2] {
+        let mut front_end = world.front_end("d");
+        let write = BlkRequest::write(8, vec![byte; 4096]);
+        assert_eq!(front_end.ask(0, &write).status, 0);
+        assert_eq!(front_end.ask(0, &BlkRequest::read(8, 4096)).data, [byte; 4096]);
+    }
+    assert!(backend.terminate().success());
+    assert!(world.path("d.sock").exists(), "it is not the backend's");
 }

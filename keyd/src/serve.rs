@@ -1,8 +1,11 @@
 //! Starts the daemon, in an order in which nothing is announced before it is there.
 
 use std::{
-    io,
-    os::unix::net::UnixStream,
+    env, io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram, UnixStream},
+    },
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -103,6 +106,7 @@ pub enum ServeError {
 pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), ServeError> {
     harden::process();
     let (stop, end) = stop_signals().map_err(ServeError::Signals)?;
+    let manager = service_manager();
     config.sandbox.check()?;
     let mut sandbox = Sandbox::begin(config.sandbox.required)?;
     become_user(&mut sandbox, config)?;
@@ -125,7 +129,9 @@ pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), S
         dir.owner(),
         std::process::id()
     ));
-    notify_ready();
+    if let Some(Err(error)) = manager.map(|manager| manager.send(b"READY=1")) {
+        not_told(&error);
+    }
     let keeper = Keeper::start(&core, &end);
     let served = native::serve(&listener, &stop, &service, &http.adopter());
     core.stop();
@@ -220,22 +226,21 @@ fn stop_signals() -> io::Result<(UnixStream, Arc<UnixStream>)> {
     Ok((reader, Arc::new(writer)))
 }
 
-/// `Type=notify` of systemd (sd_notify(3)): one datagram. Without a service manager there is nobody to tell.
-fn notify_ready() {
-    use std::os::{
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram},
-    };
-    let Ok(name) = std::env::var("NOTIFY_SOCKET") else {
-        return;
-    };
+/// `Type=notify` of systemd (sd_notify(3)). Connected before the sandbox closes, behind which no socket can be made.
+/// Without a service manager there is nobody to tell.
+fn service_manager() -> Option<UnixDatagram> {
+    let name = env::var("NOTIFY_SOCKET").ok()?;
     let address = match name.strip_prefix('@') {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&name),
     };
-    let sent =
-        address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address));
-    if let Err(error) = sent {
-        log::line(format_args!("the service manager was not told: {error}"));
-    }
+    let connected = address.and_then(|address| {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect_addr(&address).map(|()| socket)
+    });
+    connected.inspect_err(not_told).ok()
+}
+
+fn not_told(error: &io::Error) {
+    log::line(format_args!("the service manager cannot be told: {error}"));
 }

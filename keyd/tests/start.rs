@@ -6,12 +6,21 @@ mod common;
 
 use std::{
     fs,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::{
+        linux::net::SocketAddrExt,
+        unix::{
+            fs::{MetadataExt, PermissionsExt},
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
     path::Path,
+    process::Command,
+    time::Duration,
 };
 
-use common::{Keyd, attach, fails_to_serve};
+use common::{KEYD, Keyd, attach, fails_to_serve};
 use keyd_client::message::DiskRequest;
+use rustix::process::{Pid, Signal, kill_process};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -51,6 +60,30 @@ fn it_ends_cleanly_and_takes_its_socket_along() {
     assert!(!keyd.socket().exists());
     keyd.resume();
     keyd.audited("daemon-end", "ok");
+}
+
+/// By systemd's `Type=notify` (sd_notify(3)), on a socket in the file system and on an abstract one.
+#[test]
+fn a_service_manager_is_told_that_it_is_ready_from_within_the_sandbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notify");
+    let name = format!("portcullis-test-{}", std::process::id());
+    let abstract_name = SocketAddr::from_abstract_name(&name).unwrap();
+    for (manager, name) in [
+        (UnixDatagram::bind(&path).unwrap(), path.display().to_string()),
+        (UnixDatagram::bind_addr(&abstract_name).unwrap(), format!("@{name}")),
+    ] {
+        manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut command = Command::new(KEYD);
+        command.args(["serve", "--state-dir"]).arg(dir.path().join("state"));
+        command.arg("--socket").arg(dir.path().join("keyd.sock"));
+        let mut keyd = command.env("NOTIFY_SOCKET", &name).spawn().unwrap();
+        let mut heard = [0; 64];
+        let len = manager.recv(&mut heard);
+        kill_process(Pid::from_child(&keyd), Signal::TERM).unwrap();
+        assert_eq!(keyd.wait().unwrap().code(), Some(0), "{name}");
+        assert_eq!(&heard[..len.unwrap()], b"READY=1", "{name}");
+    }
 }
 
 #[test]

@@ -139,14 +139,16 @@ impl FrontEnd {
     pub fn reconnect(&mut self, base: Base) {
         let deadline = Instant::now() + PATIENCE;
         let queues = self.rings.len();
-        self.connection = loop {
-            match open(&self.socket, queues as u64) {
-                Ok(connection) => break connection,
-                Err(error) => assert!(Instant::now() < deadline, "no device comes back: {error}"),
+        let features = loop {
+            // One that is at its end may take a connection yet, and never answer.
+            match open(&self.socket, queues as u64).map(|connection| self.connection = connection) {
+                Ok(()) if !self.is_lost() => {
+                    break self.connection.get_features().expect("features");
+                }
+                found => assert!(Instant::now() < deadline, "no device comes back: {found:?}"),
             }
             thread::sleep(Duration::from_millis(5));
         };
-        let features = self.connection.get_features().expect("features");
         assert_eq!(features & self.features, self.features, "the guest was not told of less");
         // Neither asked anew nor told to the guest: what the first device offered.
         negotiate(&mut self.connection, self.features, supported());
@@ -160,6 +162,11 @@ impl FrontEnd {
             };
             self.start(queue, base);
         }
+    }
+
+    /// Whether the device has gone.
+    pub fn is_lost(&self) -> bool {
+        self.connection.get_features().is_err()
     }
 
     /// Asks for memory to keep track in, and gives it back.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsString,
     fmt::Write as _,
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
@@ -80,16 +81,28 @@ impl Guest {
     /// If it does not come up.
     #[must_use]
     pub fn start_machine(world: &World, name: &str, sockets: &[&str], more: &[String]) -> Self {
+        let mut options = Vec::new();
+        for socket in sockets {
+            options.extend(["--disk".into(), world.path(socket).into_os_string()]);
+        }
+        options.push("--".into());
+        options.extend(more.iter().map(Into::into));
+        Self::run_machine(world, name, &options)
+    }
+
+    /// The same, with options of `tests/guest/run`.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    #[must_use]
+    pub fn run_machine(world: &World, name: &str, options: &[OsString]) -> Self {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("guest/run");
         let socket = world.path(&format!("{name}.channel"));
         let mut command = Command::new(script);
         command.arg("--dir").arg(guest_image()).arg("--channel").arg(&socket);
         command.arg("--console").arg(world.path(&format!("{name}.console")));
         command.arg("--qmp").arg(world.path(&format!("{name}.qmp")));
-        for name in sockets {
-            command.arg("--disk").arg(world.path(name));
-        }
-        command.arg("--").args(more).stdout(Stdio::null());
+        command.args(options).stdout(Stdio::null());
         let log = world.path(&format!("{name}.log"));
         let mut qemu = Process::start(&format!("machine {name}"), &mut command, &log);
         let mut channel = None;

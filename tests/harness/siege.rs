@@ -1,34 +1,26 @@
-//! A disk under verified load whose processes are killed. Nothing acknowledged may be lost, nothing be answered twice,
-//! and no error reach the guest.
+//! A disk under verified load whose processes are killed.
 
 use std::{
+    ops::{Deref, DerefMut},
     thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    driver::{BlkRequest, Cut},
-    front_end::{Base, FrontEnd, Options},
+    front_end::Base,
+    load::Load,
     process::{PATIENCE, Process},
-    tape::{Mix, Tape},
     world::World,
 };
 
-/// Size of a besieged disk, as `image create` takes it.
-pub const SIZE: &str = "16M";
+pub use crate::load::SIZE;
 
-const BLOCKS: usize = 32768;
-
-/// Requests under way at one time, for each queue.
-const DEPTH: u64 = 16;
-
-/// A disk under load.
+/// Load on a disk, and who serves it.
 pub struct Siege {
-    /// The front end, which keeps track of what is with the device.
-    pub front_end: FrontEnd,
+    /// The load.
+    pub load: Load,
     /// The device's process of the moment.
     pub backend: Process,
-    tapes: Vec<Tape>,
     name: String,
     more: String,
 }
@@ -42,23 +34,8 @@ impl Siege {
     pub fn of(world: &World, name: &str, queues: usize, seed: u64) -> Self {
         let more = format!("--num-queues {queues}");
         let backend = world.start_backend(name, &more);
-        let options =
-            Options { queues, depth: DEPTH, cut: Cut::Wild, seed, tracked: true, without: 0 };
-        let front_end = FrontEnd::connect(&world.path(&format!("{name}.sock")), options);
-        let blocks = BLOCKS / queues;
-        let tape = |queue: usize| {
-            let first = queue * blocks;
-            let mix = Mix { block: 512, first, blocks, longest: 200, discard: true };
-            Tape::new(mix, seed * 64 + queue as u64)
-        };
-        let tapes = (0..queues).map(tape).collect();
-        Self { front_end, backend, tapes, name: name.to_owned(), more }
-    }
-
-    /// Keeps the rings full for some time, whether anybody serves them or not.
-    pub fn load_for(&mut self, time: Duration) {
-        let end = Instant::now() + time;
-        self.front_end.load(&mut self.tapes, || Instant::now() >= end);
+        let load = Load::on(&world.path(&format!("{name}.sock")), queues, seed);
+        Self { load, backend, name: name.to_owned(), more }
     }
 
     /// Starts the next process, again and again if it cannot have its key, as a supervisor does, and hands it the
@@ -90,37 +67,18 @@ impl Siege {
         }
         false
     }
+}
 
-    /// Requests answered, and rightly.
-    #[must_use]
-    pub fn answered(&self) -> u64 {
-        self.tapes.iter().map(|tape| tape.judged).sum()
+impl Deref for Siege {
+    type Target = Load;
+
+    fn deref(&self) -> &Load {
+        &self.load
     }
+}
 
-    /// Everything under way is answered, and so are some more.
-    ///
-    /// # Panics
-    /// If it is not.
-    pub fn assert_running(&mut self) {
-        self.front_end.play(&mut self.tapes, 100);
-    }
-
-    /// The whole disk is what it must be.
-    ///
-    /// # Panics
-    /// If it is not.
-    pub fn assert_intact(&mut self) {
-        const STEP: usize = 1 << 20;
-        self.assert_running();
-        let span = BLOCKS / self.tapes.len() * 512;
-        for (number, tape) in self.tapes.iter().enumerate() {
-            for at in (0..span).step_by(STEP) {
-                let sector = ((number * span + at) / 512) as u64;
-                let read = BlkRequest::read(sector, STEP.min(span - at));
-                let answer = self.front_end.ask(0, &read);
-                assert_eq!(answer.status, 0, "at sector {sector}");
-                assert_eq!(tape.first_difference(at, &answer.data), None, "at sector {sector}");
-            }
-        }
+impl DerefMut for Siege {
+    fn deref_mut(&mut self) -> &mut Load {
+        &mut self.load
     }
 }

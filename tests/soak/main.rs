@@ -1,7 +1,11 @@
-//! A long siege: processes are killed at random moments under verified load, and keys are pulled meanwhile.
+//! A long siege: processes are killed at random moments under verified load, and keys are pulled meanwhile. Or the load
+//! alone, on a disk whose processes are somebody else's.
+
+mod attached;
 
 use std::{
     fmt::{self, Display, Formatter},
+    path::PathBuf,
     process::ExitCode,
     time::{Duration, Instant},
 };
@@ -21,6 +25,7 @@ use system_tests::{
 #[command(after_help = "Examples:
   scripts/soak --minutes 10
   scripts/soak --minutes 1 --queues 4 --seed 7 --json
+  scripts/soak --attach /run/portcullis/d/disk.sock   # the disk of a unit; 'systemctl kill -s KILL' is yours to say
 
 Exit codes: 0 nothing lost, 101 something was: the panic says what, and prints what the processes said.")]
 struct Args {
@@ -35,8 +40,15 @@ struct Args {
     seed: u64,
     /// A directory on the file system to lie on; the system's temporary one by default
     #[arg(long)]
-    dir: Option<std::path::PathBuf>,
-    /// Print the counts as JSON
+    dir: Option<PathBuf>,
+    /// Load the disk that is served on this socket, an untouched one of 16 MiB, and kill nothing: its processes are
+    /// somebody else's, who starts them again
+    #[arg(long, value_name = "SOCKET", conflicts_with = "dir")]
+    attach: Option<PathBuf>,
+    /// End when the disk's process was lost and the next one found so often
+    #[arg(long, requires = "attach")]
+    losses: Option<u64>,
+    /// Print the counts as JSON; with --attach again and again
     #[arg(long)]
     json: bool,
 }
@@ -72,6 +84,10 @@ struct Counts {
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(socket) = &args.attach {
+        attached::hold(socket, &args);
+        return ExitCode::SUCCESS;
+    }
     let mut world = args.dir.as_deref().map_or_else(World::new, World::in_dir);
     let _ = world.make_disk("d", SIZE, "");
     let mut siege = Siege::of(&world, "d", args.queues as usize, args.seed);
@@ -94,12 +110,17 @@ fn main() -> ExitCode {
     siege.assert_intact();
     counts.requests = siege.answered();
     progress.end();
-    if args.json {
-        println!("{}", serde_json::to_string(&counts).expect("counts"));
+    say(&counts, args.json);
+    ExitCode::SUCCESS
+}
+
+/// Says what was counted: whatever else was found has ended the run before.
+fn say<C: Display + Serialize>(counts: &C, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string(counts).expect("counts"));
     } else {
         println!("{counts}\nlost: 0, answered twice: 0, errors seen by the guest: 0");
     }
-    ExitCode::SUCCESS
 }
 
 fn draw(random: &mut fastrand::Rng) -> Blow {
@@ -187,7 +208,7 @@ impl Progress {
         Self { bar, told: std::cell::Cell::new(Instant::now()) }
     }
 
-    fn tell(&self, counts: &Counts, end: Instant) {
+    fn tell(&self, counts: &impl Display, end: Instant) {
         let left = end.saturating_duration_since(Instant::now()).as_secs();
         self.bar.set_message(format!("{counts}; {left} s left"));
         self.bar.tick();
