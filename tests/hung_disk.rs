@@ -1,7 +1,10 @@
 //! A disk below that hangs, under the real programs: it keeps no key from being taken away, and what it does at last
 //! harms nobody, not even when its process is gone by then.
 
-use std::time::{Duration, Instant};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use system_tests::{
@@ -14,6 +17,7 @@ use system_tests::{
     siege::{self, Siege},
     world::World,
 };
+use vhost_backend::limits::FENCE_TIME;
 
 fn hung() -> Lies {
     Lies { hung: true, ..Lies::default() }
@@ -46,6 +50,39 @@ fn it_keeps_no_key_from_being_taken_away_and_loses_nothing() {
         liar.wake();
         drill.assert_halted();
         assert_eq!(liar.hung(), 0);
+        world.enable("d");
+        drill.assert_running();
+    }
+    drill.assert_intact();
+    assert!(drill.backend.terminate().success());
+}
+
+/// As in a container that is paused: time passes, and no queue can answer.
+#[test]
+fn a_process_that_is_stopped_in_its_fence_completes_it_when_it_goes_on() {
+    let world = World::new();
+    let _ = world.make_disk("d", drill::SIZE, "");
+    let Some(liar) = Liar::over(&world.path("d.img"), 4) else { return };
+    let mut drill = Drill::on(&world, "d", 4);
+    let said = drill.backend.listener();
+    let fences = || said().matches("fenced in").count();
+    for _ in 0..2 {
+        liar.set(hung());
+        let deadline = Instant::now() + PATIENCE;
+        let _ = drill.load(|_| liar.hung() > 0 || Instant::now() > deadline);
+        let before = fences();
+        let _ = world.keyd("key disable d --force").success();
+        // What hangs keeps the fence waiting for a tenth of a second.
+        drill.backend.signal(Signal::STOP);
+        if fences() > before {
+            println!("stopped too late");
+        }
+        thread::sleep(FENCE_TIME + Duration::from_millis(200));
+        drill.backend.signal(Signal::CONT);
+        eventually("the end of the fence", || (fences() > before).then_some(()));
+        liar.set(Lies::default());
+        liar.wake();
+        drill.assert_halted();
         world.enable("d");
         drill.assert_running();
     }

@@ -24,6 +24,7 @@ pub mod lease;
 pub mod limits;
 pub mod mailbox;
 pub mod memory;
+mod patience;
 pub mod queue;
 pub mod request;
 pub mod sandbox;

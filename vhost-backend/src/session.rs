@@ -37,6 +37,7 @@ use crate::{
     limits::{MEMORY_REGIONS_MAX, STOP_TIME},
     mailbox::Slot,
     memory::{Memory, cut},
+    patience::Patience,
     queue::{
         Shared,
         command::{Command, QueueHandle, RingSetup},
@@ -172,7 +173,8 @@ impl Session {
         for ring in &running {
             ring.tell(command(reply.clone()));
         }
-        running.iter().try_for_each(|_| done.recv_timeout(STOP_TIME).map_err(unanswered))
+        let mut patience = Patience::of(STOP_TIME);
+        running.iter().try_for_each(|_| patience.answer(&done).map_err(unanswered))
     }
 
     /// A VM whose memory was being copied has stopped: it goes on elsewhere. Should it go on here, a ring is started

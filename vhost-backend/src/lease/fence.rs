@@ -10,6 +10,7 @@ use keyd_client::message::{FenceReport, Reaction, UnixMillis};
 use super::{Keeper, LeaseError};
 use crate::{
     limits::FENCE_TIME,
+    patience::Patience,
     queue::command::{Command, Fenced},
 };
 
@@ -45,11 +46,10 @@ impl Keeper {
         for queue in &self.queues {
             queue.tell(Command::Fence(reaction, reply.clone()));
         }
-        let deadline = began + FENCE_TIME;
+        let mut patience = Patience::of(FENCE_TIME);
         let mut queues = Vec::with_capacity(self.queues.len());
         while queues.len() < self.queues.len() {
-            let left = deadline.saturating_duration_since(Instant::now());
-            match replies.recv_timeout(left) {
+            match patience.answer(&replies) {
                 Ok(fenced) => queues.push(fenced),
                 Err(_) => self.die("a queue did not let go of the key in time"),
             }

@@ -1,16 +1,12 @@
 //! One ring as the front end has described it, and whether its queue serves it.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    sync::mpsc,
-    time::{Duration, Instant},
-};
+use std::{io, os::fd::OwnedFd, sync::mpsc, time::Duration};
 
 use vhost::vhost_user::{Error, Result};
 
 use crate::{
     limits::STOP_TIME,
+    patience::Patience,
     queue::command::{Command, QueueHandle, RingSetup},
 };
 
@@ -96,10 +92,9 @@ impl Ring {
     }
 
     /// A stop that comes too late for one who waits can be waited for again.
-    fn await_stop(&mut self, deadline: Instant) -> Result<()> {
+    fn await_stop(&mut self, patience: &mut Patience) -> Result<()> {
         let State::Stopping(stopped) = &self.state else { return Ok(()) };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let stood = stopped.recv_timeout(left).map_err(unanswered)?;
+        let stood = patience.answer(stopped).map_err(unanswered)?;
         self.state = State::Stopped;
         self.base.get_or_insert(stood);
         Ok(())
@@ -120,10 +115,9 @@ impl Ring {
 /// Stops all of `rings`, also behind one that does not stop in `time`; the first that did not is the error.
 pub(super) fn stop_all(rings: &mut [Ring], time: Duration) -> Result<()> {
     rings.iter_mut().for_each(Ring::order_stop);
-    let deadline = Instant::now() + time;
-    let mut outcome = Ok(());
+    let (mut patience, mut outcome) = (Patience::of(time), Ok(()));
     for ring in rings {
-        outcome = outcome.and(ring.await_stop(deadline));
+        outcome = outcome.and(ring.await_stop(&mut patience));
     }
     outcome
 }
