@@ -2,6 +2,7 @@
 //! [`Driver`].
 
 mod moving;
+mod snapshot;
 
 use std::{
     fs::File,
@@ -30,6 +31,8 @@ use crate::{
     process::PATIENCE,
     tape::Tape,
 };
+
+pub use snapshot::Stored;
 
 /// Entries of each ring.
 pub const RING_SIZE: u16 = 128;

@@ -91,12 +91,12 @@ pub const STOP_TIME: Duration = Duration::from_secs(30);
 /// How long a queue without work looks for more before it sleeps, at most.
 pub const SPIN_TIME_MAX: Duration = Duration::from_micros(50);
 
-/// Descriptors that may be wanted at one time once the process serves. For each queue: its kick, its call, that of the
+/// Descriptors that may be wanted at one time once the process serves. For each queue: its kick, its call, those of the
 /// session's, and one that takes the place of another. For all: the regions of a guest, as many of a new table, as
 /// many in a message that is to be refused; the connections, in-flight memory.
 #[must_use]
 pub const fn files_wanted(queues: u16) -> u64 {
-    4 * queues as u64 + 3 * MEMORY_REGIONS_MAX as u64 + 16
+    5 * queues as u64 + 3 * MEMORY_REGIONS_MAX as u64 + 16
 }
 
 /// Memory regions of a guest (what the vhost-user crates allow in one message).

@@ -6,6 +6,7 @@
 //! front end may ask from a vCPU thread.
 
 mod ring;
+mod state;
 
 use std::{
     fs::File,
@@ -30,7 +31,7 @@ use vhost::{
 
 use crate::{
     device::Device,
-    device_state::StatePipe,
+    device_state::StateChannel,
     dirty::Log,
     inflight::{Geometry, Region},
     lease::Duty,
@@ -46,6 +47,7 @@ use crate::{
     vring::{Addresses, Vring},
 };
 use ring::{Ring, stop_all, unanswered};
+use state::say_refused;
 
 /// One front end's session.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ pub struct Session {
     inflight: Option<Region>,
     log: Option<Log>,
     /// The state of a device that the front end brings here.
-    arriving: Option<StatePipe>,
+    arriving: Option<StateChannel>,
     /// The front end's ear, if it has one.
     back_channel: Option<BackChannel>,
     rings: Vec<Ring>,
@@ -204,7 +206,8 @@ impl Session {
             .map_err(refused)?;
         vring.set_log(log);
         let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
-        ring.start(RingSetup { memory, vring, kick, call });
+        let kept = kick.try_clone().map_err(refused)?;
+        ring.start(RingSetup { memory, vring, kick, call }, kept);
         self.keeper.send(Duty::HaveDisk);
         Ok(())
     }
@@ -305,7 +308,7 @@ impl VhostUserBackendReqHandlerMut for Session {
     fn get_vring_base(&mut self, index: u32) -> Result<VhostUserVringState> {
         let ring = self.ring(index)?;
         ring.stop()?;
-        ring.call = None;
+        ring.set_aside();
         let base = u32::from(ring.base());
         self.leave_if_it_moves();
         Ok(VhostUserVringState::new(index, base))
@@ -423,22 +426,16 @@ impl VhostUserBackendReqHandlerMut for Session {
         _phase: VhostTransferStatePhase,
         file: File,
     ) -> Result<Option<File>> {
-        let pipe = StatePipe::new(file).map_err(refused)?;
         match direction {
-            VhostTransferStateDirection::SAVE => pipe.save(self.writeback).map_err(refused)?,
-            VhostTransferStateDirection::LOAD => self.arriving = Some(pipe),
+            VhostTransferStateDirection::SAVE => self.save_state(file),
+            VhostTransferStateDirection::LOAD => self.await_state(file),
         }
+        .map_err(say_refused)?;
         Ok(None)
     }
 
-    /// A state that arrives is whole when this is asked, not before.
     fn check_device_state(&mut self) -> Result<()> {
-        if let Some(pipe) = self.arriving.take() {
-            self.writeback = pipe.load().map_err(refused)?;
-            self.apply_cache_mode();
-            self.note_cache_mode();
-        }
-        Ok(())
+        self.load_state().map_err(say_refused)
     }
 
     fn get_shmem_config(&mut self) -> Result<VhostUserShMemConfig> {

@@ -20,8 +20,21 @@ pub(super) struct Ring {
     /// Where it begins; none while it runs, unless it was said anew.
     base: Option<u16>,
     pub(super) call: Option<OwnedFd>,
+    /// What the guest kicks by, as long as it is served.
+    kick: Option<OwnedFd>,
+    /// What it was served with until its front end stopped it, and where it stood.
+    aside: Option<Aside>,
+    /// Where its front end believes it to stand, although it has gone on by itself since.
+    believed: Option<u16>,
     pub(super) enabled: bool,
     state: State,
+}
+
+/// The descriptors of a ring that was stopped.
+#[derive(Debug)]
+pub(super) struct Aside {
+    pub(super) kick: OwnedFd,
+    pub(super) call: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -41,6 +54,9 @@ impl Ring {
             addresses: [0; 3],
             base: Some(0),
             call: None,
+            kick: None,
+            aside: None,
+            believed: None,
             enabled: false,
             state: State::Stopped,
         }
@@ -49,6 +65,20 @@ impl Ring {
     /// Nothing has been said of it any more. Whether it has stopped is not a matter of saying.
     pub(super) fn forget(&mut self) {
         (self.size, self.base, self.call, self.enabled) = (0, Some(0), None, false);
+        (self.kick, self.aside, self.believed) = (None, None, None);
+    }
+
+    /// Its front end has stopped it, and may close what it was served with: kept aside, should it have to go on.
+    pub(super) fn set_aside(&mut self) {
+        let call = self.call.take();
+        if let Some(kick) = self.kick.take() {
+            self.aside = Some(Aside { kick, call });
+        }
+    }
+
+    /// What it has to go on with, if it was stopped by its front end and not started since.
+    pub(super) fn take_aside(&mut self) -> Option<Aside> {
+        self.aside.take().filter(|_| self.is_stopped())
     }
 
     /// Whether its queue takes requests from it.
@@ -61,9 +91,17 @@ impl Ring {
         matches!(self.state, State::Stopped)
     }
 
-    /// Says where it begins when it is started next.
+    /// Says where it begins when it is started next. A front end that names the place where it has seen the ring stop
+    /// means to go on, not to go back.
     pub(super) fn set_base(&mut self, base: u16) {
-        self.base = Some(base);
+        if self.believed.take() != Some(base) {
+            self.base = Some(base);
+        }
+    }
+
+    /// It has been started without its front end, which believes it to stand at `base`.
+    pub(super) fn has_gone_on(&mut self, base: u16) {
+        self.believed = Some(base);
     }
 
     /// Where it begins when it is started next: where that was said to be, or where it stood when it was stopped.
@@ -71,11 +109,12 @@ impl Ring {
         self.base.unwrap_or(0)
     }
 
-    /// Has its queue serve it. It must have been stopped.
-    pub(super) fn start(&mut self, setup: RingSetup) {
+    /// Has its queue serve it, and keeps another of its kick descriptors. It must have been stopped.
+    pub(super) fn start(&mut self, setup: RingSetup, kick: OwnedFd) {
         self.tell(Command::Start(Box::new(setup)));
         self.tell(Command::Enable(self.enabled));
         (self.state, self.base) = (State::Running, None);
+        (self.kick, self.aside, self.believed) = (Some(kick), None, None);
     }
 
     /// Stops it, and waits until its queue has nothing to do with it.
@@ -151,7 +190,7 @@ mod tests {
             used: GuestAddress(2048),
         };
         let vring = Vring::new(&memory, addresses, 8, ring.base(), false, None).unwrap();
-        ring.start(RingSetup { memory, vring, kick: bell(), call: None });
+        ring.start(RingSetup { memory, vring, kick: bell(), call: None }, bell());
     }
 
     /// A ring that runs, and what its queue is told.
