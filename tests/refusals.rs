@@ -94,10 +94,12 @@ fn a_header_that_disagrees_with_the_daemon_is_refused_by_the_field() {
     ];
     for (field, edit) in forgeries {
         forge(&image, None, edit);
+        // A copy that would be repaired, if nothing else were wrong.
+        tear(&image, 1);
         let forged = fs::read(&image).unwrap();
         assert!(forged != whole);
         let said: &[&str] = if field == "cipher" {
-            &["cipher_null-ecb", "only images that 'image' made"]
+            &["cipher_null-ecb", "another program changed it", "restore the first 32 KiB"]
         } else {
             &[field, "keyd's record", "restore the header"]
         };
@@ -166,8 +168,11 @@ fn a_whole_image_of_another_disk_is_refused_where_the_disk_is_named() {
     let other = marked_disk(&world, "e", "");
     let whole = fs::read(world.path("d.img")).unwrap();
     fs::copy(world.path("e.img"), world.path("d.img")).unwrap();
+    tear(&world.path("d.img"), 0);
+    let theirs = fs::read(world.path("d.img")).unwrap();
     let named = format!("--disk-id {disk}");
     backend_refuses(&world, "d", &named, &[&other, &disk, "--disk-id", "is it the right file?"]);
+    assert!(fs::read(world.path("d.img")).unwrap() == theirs, "what is refused is not changed");
     fs::write(world.path("d.img"), &whole).unwrap();
     drop(world.start_backend("d", &named));
 }
@@ -476,5 +481,10 @@ fn what_is_no_image_is_not_served_and_not_changed() {
     let format =
         "luksFormat --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 foreign.img pass";
     let _ = cryptsetup(&world.path(""), format).success();
-    backend_refuses(&world, "foreign", "", &["only images that 'image' made"]);
+    backend_refuses(
+        &world,
+        "foreign",
+        "",
+        &["another program made this LUKS2 image", "no keyd token"],
+    );
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arbitrary::{Arbitrary, Unstructured};
-use images::{Header, Recovery, Storage};
+use images::{Header, Recovery, Role, Storage};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -74,8 +74,11 @@ pub fn run(bytes: &[u8]) {
     let text = if text.is_empty() { golden().trim_end().as_bytes() } else { text };
     let forged = forge(text, &input.forged);
     let memory = Memory::new(forged.as_deref().unwrap_or(text), &input);
-    let Ok((mut header, recovery)) = Header::read(&memory) else { return };
-    judge(&header, &memory, recovery, &input);
+    let before = memory.bytes.borrow().clone();
+    let Ok(mut header) = Header::read(&memory) else { return };
+    assert!(*memory.bytes.borrow() == before, "what was not judged was changed");
+    judge(&header, &memory);
+    repair(&mut header, &memory, &input);
     if !input.writable {
         assert!(header.update(&memory).is_err(), "it was opened for reading");
         return;
@@ -86,8 +89,8 @@ pub fn run(bytes: &[u8]) {
         // The text that is not compact any more may be too long for its area.
         return;
     }
-    let (again, recovery) = Header::read(&memory).expect("what was written is read");
-    assert_eq!(recovery, Recovery::Clean);
+    let again = Header::read(&memory).expect("what was written is read");
+    assert_eq!(again.recovery(), Recovery::Clean);
     assert_eq!((again.layout(), again.seqid()), (layout, seqid.saturating_add(1)));
     assert_eq!((again.keyslots(), again.disk()), (keyslots, header.disk()));
     assert_eq!((again.digest(), again.des()), (header.digest(), header.des()));
@@ -119,17 +122,28 @@ fn put(json: &mut Value, left: &mut usize, value: &Value) -> bool {
     }
 }
 
+/// A repair leaves two whole copies of what was believed, or nothing changed.
+fn repair(header: &mut Header, memory: &Memory, input: &Input) {
+    let (disk, seqid, before) = (header.disk(), header.seqid(), header.recovery());
+    let after = header.repair(memory).expect("nobody else writes");
+    let may = input.writable && header.stock_fault().is_none();
+    match before {
+        Recovery::Needed(role, cause) if may => assert_eq!(after, Recovery::Done(role, cause)),
+        _ => assert_eq!(after, before),
+    }
+    let again = Header::read(memory).expect("what is served is served again");
+    assert_eq!((again.disk(), again.seqid()), (disk, seqid));
+    assert!(!may || again.recovery() == Recovery::Clean);
+}
+
 /// What must hold of a header that is served, read from its text by another reader.
-fn judge(header: &Header, memory: &Memory, recovery: Recovery, input: &Input) {
+fn judge(header: &Header, memory: &Memory) {
     let layout = header.layout();
     let (unit, offset) = (u64::from(layout.sector_size().bytes()), layout.data_offset());
     assert!(layout.size() > 0 && layout.size().is_multiple_of(unit) && offset.is_multiple_of(4096));
     assert!(u128::from(offset) + u128::from(layout.size()) <= u128::from(memory.size));
     assert!(offset >= 2 * COPY as u64, "data over the header");
-    let believed = match recovery {
-        Recovery::RepairedPrimary | Recovery::TornPrimary => 1,
-        _ => 0,
-    };
+    let believed = usize::from(matches!(header.recovery(), Recovery::Needed(Role::First, _)));
     let bytes = memory.bytes.borrow();
     let area = &bytes[believed * COPY + BINARY..(believed + 1) * COPY];
     let text = area.split(|&byte| byte == 0).next().expect("a text");
@@ -156,9 +170,6 @@ fn judge(header: &Header, memory: &Memory, recovery: Recovery, input: &Input) {
     let mandatory = &json["config"]["requirements"]["mandatory"];
     assert!(mandatory.as_array().is_none_or(Vec::is_empty));
     assert!(json["keyslots"].as_object().expect("keyslots").values().all(|k| k["type"] == "luks2"));
-    if input.writable {
-        assert!(!matches!(recovery, Recovery::TornPrimary | Recovery::TornSecondary));
-    }
 }
 
 /// A file whose first bytes are kept and whose rest is never looked at.

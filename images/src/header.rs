@@ -5,13 +5,16 @@
 //! ([`Header::agrees_with`]), and only then asks for the DEK's digest.
 //!
 //! Crash order: each copy is one write, made durable before the next begins, the first copy first. At every moment one
-//! copy is whole; the reader takes the whole or newer one and repairs the other.
+//! copy is whole; the reader takes the whole or newer one. The other is repaired later ([`Header::repair`]), once all
+//! of the header was judged and the daemon's record agrees with it: a repair cannot be undone, and the copy that is
+//! overwritten may be the right one of another disk.
 
 pub(crate) mod agree;
 mod binary;
 mod copies;
 mod members;
 mod metadata;
+mod stock;
 #[cfg(test)]
 mod tests;
 
@@ -24,11 +27,12 @@ use keyd_client::{
 use thiserror::Error;
 
 pub use agree::Mismatch;
-pub use binary::CopyFault;
-pub use copies::Recovery;
-pub use metadata::MetadataError;
+pub use binary::{CopyFault, Role};
+pub use copies::{Cause, Recovery};
+pub use metadata::{Foreign, MetadataError};
+pub use stock::StockFault;
 
-use binary::{Binary, Role};
+use binary::Binary;
 use copies::Pair;
 use metadata::{DataSize, Metadata};
 
@@ -60,18 +64,57 @@ pub enum HeaderError {
         /// What is wrong with the second.
         second: CopyFault,
     },
+    /// Both whole, of two disks: an update of one cannot leave this.
+    #[error(
+        "the two copies of the header are of two disks (first: {first}; second: {second}): part of another image was \
+         written over this one; restore the first 32 KiB of the image from a backup"
+    )]
+    TwoDisks {
+        /// By the first.
+        first: DiskId,
+        /// By the second.
+        second: DiskId,
+    },
     /// Both whole, of one age, and different: no crash does this.
     #[error(
         "the two copies of the header are both valid and differ: it was changed by hand; restore the first 32 KiB of \
          the image from a backup"
     )]
     CopiesDisagree,
+    /// A sound header of another program.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     /// Outside the allow-list.
     #[error(transparent)]
     Metadata(#[from] MetadataError),
+    /// Stock tools refuse it, so its other copy may be the better one.
+    #[error("{0}: it is not written anew, as the copy that is overwritten may be a better one")]
+    Stock(StockFault),
     /// A data area that cannot be.
-    #[error("the header describes an impossible disk: {0}")]
+    #[error(
+        "the header describes an impossible disk: {0}; another program changed it: restore the first 32 KiB of the \
+         image from a backup"
+    )]
     Shape(#[from] BadShape),
+    /// The image ends inside a sector.
+    #[error(
+        "the image has {actual} bytes and so ends inside a sector of {unit}: {over} bytes are too many, or {} are \
+         missing. 'keyd disk show {disk}' tells the disk's size; the image must have {offset} bytes more: if it is \
+         longer, cut it by 'truncate --size'; if it is shorter, data are lost: restore it from a backup",
+        u64::from(*unit) - over
+    )]
+    Ragged {
+        /// Which disk.
+        disk: DiskId,
+        /// Bytes there are.
+        actual: u64,
+        /// Of them behind the last whole sector.
+        over: u64,
+        /// Bytes before the data area.
+        offset: u64,
+        /// Bytes of a sector.
+        unit: u32,
+    },
     /// The file is shorter than its header says.
     #[error(
         "the image has {actual} bytes and its header needs {needed}: it was cut short; restore it from a backup"
@@ -98,6 +141,7 @@ pub struct Header {
     layout: Layout,
     /// Bytes of the image from the beginning of the data area on.
     room: u64,
+    recovery: Recovery,
 }
 
 impl Header {
@@ -109,47 +153,63 @@ impl Header {
     /// [`HeaderError::Shape`], [`HeaderError::Metadata`] for a record no image can have.
     pub fn create(record: &DiskRecord, storage_size: u64) -> Result<Self, HeaderError> {
         let metadata = Metadata::create(record, storage_size)?;
-        let layout = layout(&metadata, storage_size)?;
+        let layout = layout(&metadata, record.id, storage_size)?;
         let binary = Binary::create(record.id)?;
         let room = storage_size - layout.data_offset();
-        Ok(Self { binary, metadata, layout, room })
+        Ok(Self { binary, metadata, layout, room, recovery: Recovery::Clean })
     }
 
-    /// Reads and judges the header. A damaged copy is repaired if the storage is writable, and [`Recovery`] says so.
+    /// Reads and judges the header, and writes nothing: [`Header::recovery`] tells how its copies are.
     ///
     /// # Errors
     /// [`HeaderError`].
-    pub fn read(storage: &impl Storage) -> Result<(Self, Recovery), HeaderError> {
-        Self::read_and(storage, storage.is_writable())
+    pub fn read(storage: &impl Storage) -> Result<Self, HeaderError> {
+        Self::of(Pair::read(storage)?, storage.size()?)
     }
 
-    /// The same, without a repair: the image may be another's at the moment.
-    ///
-    /// # Errors
-    /// [`HeaderError`].
-    pub fn look(storage: &impl Storage) -> Result<(Self, Recovery), HeaderError> {
-        Self::read_and(storage, false)
-    }
-
-    fn read_and(storage: &impl Storage, may_repair: bool) -> Result<(Self, Recovery), HeaderError> {
-        let mut pair = Pair::read(storage)?;
-        let mut recovery = pair.judge()?;
-        if recovery != Recovery::Clean && may_repair {
-            storage.exclusively(|| {
-                // Once more under the lock: another program may have repaired it, or be the reason it looked torn.
-                pair = Pair::read(storage)?;
-                recovery = pair.judge()?;
-                recovery = pair.repair(storage, recovery)?;
-                Ok::<_, HeaderError>(())
-            })??;
-        }
+    fn of(pair: Pair, storage_size: u64) -> Result<Self, HeaderError> {
+        let recovery = pair.judge()?;
         let (binary, metadata) = pair.into_best()?;
-        let size = storage.size()?;
-        let layout = layout(&metadata, size)?;
-        let room = size - layout.data_offset();
-        let header = Self { binary, metadata, layout, room };
-        header.metadata.check_disk(header.disk())?;
-        Ok((header, recovery))
+        let disk = DiskId(binary.uuid);
+        metadata.check_disk(disk)?;
+        let layout = layout(&metadata, disk, storage_size)?;
+        let room = storage_size - layout.data_offset();
+        Ok(Self { binary, metadata, layout, room, recovery })
+    }
+
+    /// How the two copies are.
+    #[must_use]
+    pub fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
+    /// Writes the copy that is damaged or older anew from the believed one, if there is such a copy and the storage is
+    /// writable. To be called when nothing speaks against the header any more: what is overwritten is lost. From a
+    /// header that stock tools refuse ([`Header::stock_fault`]) nothing is repaired.
+    ///
+    /// # Errors
+    /// [`HeaderError::Changed`] if another program wrote the header since it was read; [`HeaderError::Io`].
+    pub fn repair(&mut self, storage: &impl Storage) -> Result<Recovery, HeaderError> {
+        let needed = matches!(self.recovery, Recovery::Needed(..));
+        if needed && storage.is_writable() && self.stock_fault().is_none() {
+            self.recovery = storage.exclusively(|| self.repair_alone(storage))??;
+        }
+        Ok(self.recovery)
+    }
+
+    /// Reads once more, while nobody else looks or writes: another program may have repaired it, or be the reason that
+    /// it looked torn.
+    fn repair_alone(&self, storage: &impl Storage) -> Result<Recovery, HeaderError> {
+        let now = Self::read(storage)?;
+        let same = (now.disk(), now.seqid()) == (self.disk(), self.seqid());
+        if !same || now.metadata.text() != self.metadata.text() {
+            return Err(HeaderError::Changed);
+        }
+        let Recovery::Needed(role, cause) = now.recovery else {
+            return Ok(now.recovery);
+        };
+        copies::write_one(storage, Pair::read(storage)?, role)?;
+        Ok(Recovery::Done(role, cause))
     }
 
     /// Writes a new header to an image that has none yet: both copies, each made durable before the next.
@@ -164,10 +224,13 @@ impl Header {
     ///
     /// # Errors
     /// [`HeaderError::Changed`] if another program wrote it since it was read; [`HeaderError::ReadOnly`];
-    /// [`HeaderError::Io`], after which one copy is whole.
+    /// [`HeaderError::Stock`]; [`HeaderError::Io`], after which one copy is whole.
     pub fn update(&mut self, storage: &impl Storage) -> Result<(), HeaderError> {
         if !storage.is_writable() {
             return Err(HeaderError::ReadOnly);
+        }
+        if let Some(fault) = self.stock_fault() {
+            return Err(HeaderError::Stock(fault));
         }
         let next = self.binary.successor();
         storage.exclusively(|| {
@@ -177,6 +240,7 @@ impl Header {
             copies::write_both(storage, &next, &self.metadata)
         })??;
         self.binary = next;
+        self.recovery = Recovery::Clean;
         Ok(())
     }
 
@@ -249,15 +313,29 @@ impl Header {
     pub fn keyslots(&self) -> usize {
         self.metadata.keyslots()
     }
+
+    /// Why stock `cryptsetup` refuses this header, if it does: then a released volume key opens nothing.
+    #[must_use]
+    pub fn stock_fault(&self) -> Option<StockFault> {
+        self.metadata.stock_fault()
+    }
 }
 
 /// The data area, inside what there is.
-fn layout(metadata: &Metadata, storage_size: u64) -> Result<Layout, HeaderError> {
-    let offset = metadata.data_offset();
+fn layout(metadata: &Metadata, disk: DiskId, storage_size: u64) -> Result<Layout, HeaderError> {
+    let (offset, unit) = (metadata.data_offset(), metadata.sector_size().bytes());
     let truncated = |needed| HeaderError::Truncated { needed, actual: storage_size };
     let size = match metadata.data_size() {
         DataSize::Fixed(size) => size,
-        DataSize::Dynamic => storage_size.checked_sub(offset).ok_or_else(|| truncated(offset))?,
+        DataSize::Dynamic => {
+            let size = storage_size.checked_sub(offset).ok_or_else(|| truncated(offset))?;
+            Layout::check_offset(offset)?;
+            let over = size % u64::from(unit);
+            if over != 0 {
+                return Err(HeaderError::Ragged { disk, actual: storage_size, over, offset, unit });
+            }
+            size
+        }
     };
     let layout = Layout::new(metadata.sector_size(), offset, size)?;
     // `Layout` bounds both: the sum cannot overflow.

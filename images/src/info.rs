@@ -70,6 +70,8 @@ pub struct Info {
     pub holes: Holes,
     /// State of the two header copies.
     pub header: String,
+    /// Why stock `cryptsetup` refuses the header, if it does.
+    pub stock_fault: Option<String>,
     /// Passphrase keyslots that stock tools added.
     pub keyslots: usize,
     /// What the daemon adds; none if it was not reached.
@@ -112,11 +114,11 @@ impl Info {
     }
 
     fn look(path: &Path, image: &ImageFile) -> Result<(Self, Header), InfoError> {
-        let (header, recovery) = Header::read(image)
+        let header = Header::read(image)
             .map_err(|source| InfoError::Header { path: path.to_owned(), source })?;
         let allocated = allocated(image)
             .map_err(|source| InfoError::Measure { path: path.to_owned(), source })?;
-        let info = Self::new(path, &header, recovery.to_string(), allocated);
+        let info = Self::new(path, &header, allocated);
         Ok((info, header))
     }
 
@@ -136,7 +138,7 @@ impl Info {
         });
     }
 
-    fn new(path: &Path, header: &Header, state: String, allocated: Option<u64>) -> Self {
+    fn new(path: &Path, header: &Header, allocated: Option<u64>) -> Self {
         let layout = header.layout();
         Self {
             path: path.to_owned(),
@@ -149,7 +151,8 @@ impl Info {
             des: header.des().clone(),
             allocated,
             holes: header.holes(),
-            header: state,
+            header: header.recovery().to_string(),
+            stock_fault: header.stock_fault().map(|fault| fault.to_string()),
             keyslots: header.keyslots(),
             key: None,
             keyd_error: None,
@@ -157,6 +160,10 @@ impl Info {
         }
     }
 }
+
+/// What a header that stock tools refuse means for whoever has the disk.
+pub const BREAK_GLASS: &str = "the disk is served, but a released volume key does not open it with cryptsetup; restore \
+    the header from a backup, or copy the data into a new image";
 
 /// The table for people.
 impl fmt::Display for Info {
@@ -190,6 +197,9 @@ impl fmt::Display for Info {
         row("keyslots", &self.keyslots)?;
         if let Some(mismatch) = &self.mismatch {
             row("WARNING", mismatch)?;
+        }
+        if let Some(fault) = &self.stock_fault {
+            row("WARNING", &format_args!("{fault}; {BREAK_GLASS}"))?;
         }
         if self.key.as_ref().is_some_and(|key| !key.confirmed) {
             row("WARNING", &"the image was never confirmed to keyd: its creation did not finish")?;

@@ -111,10 +111,19 @@ impl Layout {
         if !size.is_multiple_of(u64::from(unit)) {
             return Err(BadShape::Fraction { size, unit });
         }
+        Self::check_offset(data_offset)?;
+        Ok(Self { sector_size, data_offset, size })
+    }
+
+    /// Whether a data area may begin at this byte.
+    ///
+    /// # Errors
+    /// [`BadShape::Offset`].
+    pub fn check_offset(data_offset: u64) -> Result<(), BadShape> {
         if data_offset > DATA_LEN_MAX || !data_offset.is_multiple_of(4096) {
             return Err(BadShape::Offset(data_offset));
         }
-        Ok(Self { sector_size, data_offset, size })
+        Ok(())
     }
 
     /// Data unit and block size.

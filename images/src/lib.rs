@@ -19,6 +19,6 @@ pub mod storage;
 
 pub use crypt::{CipherError, CipherPath, XtsCipher};
 pub use digest::digest_matches;
-pub use header::{Header, HeaderError, Mismatch, Recovery};
+pub use header::{Cause, Header, HeaderError, Mismatch, Recovery, Role};
 pub use layout::{Layout, OutOfRange, SectorSize};
 pub use storage::{Access, ImageFile, OpenError, Storage};

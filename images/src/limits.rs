@@ -18,6 +18,13 @@ pub const HEADER_LEN: u64 = 2 * HEADER_COPY_LEN as u64;
 /// Keyslots area of a new image, bytes: stock `luksFormat`'s, room for break-glass passphrases and re-encryption.
 pub const KEYSLOTS_LEN: u64 = 16_744_448;
 
+/// Largest keyslots area that stock `cryptsetup` takes, bytes (LUKS2 spec 1.1.4, section 2.3).
+pub const KEYSLOTS_LEN_MAX: u64 = 128 << 20;
+
+/// Levels of JSON, the outermost object and the innermost value included, that json-c takes: the parser of stock
+/// `cryptsetup`, by its default.
+pub const STOCK_JSON_DEPTH_MAX: usize = 32;
+
 /// Where the data area of a new image begins, bytes.
 pub const DATA_OFFSET: u64 = HEADER_LEN + KEYSLOTS_LEN;
 

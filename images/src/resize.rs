@@ -135,7 +135,7 @@ pub fn resize(
 fn look(path: &Path, size: Option<u64>) -> Result<(Header, Layout, bool), ResizeError> {
     let of_header = |source| ResizeError::Header { path: path.to_owned(), source };
     let image = ImageFile::open(path, Access::Inspect)?;
-    let (header, _) = Header::read(&image).map_err(of_header)?;
+    let header = Header::read(&image).map_err(of_header)?;
     let len = image.size().map_err(|error| of_header(error.into()))?;
     let (before, path) = (header.layout(), || path.to_owned());
     let unit = u64::from(before.sector_size().bytes());

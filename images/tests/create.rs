@@ -106,7 +106,7 @@ fn a_new_disk_is_sparse_whole_and_confirmed_last() {
         let metadata = fs::metadata(site.path()).unwrap();
         assert_eq!(metadata.len(), DATA_OFFSET + (10 << 30));
         assert!(metadata.blocks() * 512 <= 64 << 10, "{} blocks", metadata.blocks());
-        let (header, _) =
+        let header =
             Header::read(&ImageFile::open(&site.path(), Access::ReadOnly).unwrap()).unwrap();
         assert_eq!(header.agrees_with(&site.keyd.record()), Ok(header.layout()));
         assert_eq!(fs::read_dir(site.path().parent().unwrap()).unwrap().count(), 1);
@@ -306,7 +306,7 @@ fn a_block_device_is_overwritten_only_when_told_and_blank_afterwards() {
     assert_eq!(site.keyd.record().geometry.size, 5 << 20);
     let opened = ImageFile::open(device.path(), Access::ReadWrite).unwrap();
     assert!(opened.is_block_device());
-    let (header, _) = Header::read(&opened).unwrap();
+    let header = Header::read(&opened).unwrap();
     assert_eq!(header.agrees_with(&site.keyd.record()), Ok(header.layout()));
     let mut data = vec![1; 5 << 20];
     opened.read_at(&mut data, DATA_OFFSET).unwrap();

@@ -13,7 +13,7 @@ use std::{
 
 use common::{cryptsetup, dek, geometry, key, record, succeeds};
 use images::{
-    Access, Header, ImageFile, Recovery, SectorSize, XtsCipher, digest_matches,
+    Access, Cause, Header, ImageFile, Recovery, Role, SectorSize, XtsCipher, digest_matches,
     limits::{DATA_OFFSET, HEADER_LEN},
 };
 use keyd_client::message::DiskRecord;
@@ -82,8 +82,12 @@ fn open_arguments(vk: &str) -> [&str; 6] {
     ["open", "--test-passphrase", "--key-size", "512", "--volume-key-file", vk]
 }
 
+/// Reads a header as who serves the disk does, and how its copies are when a repair was tried.
 fn read(path: &Path) -> (Header, Recovery) {
-    Header::read(&ImageFile::open(path, Access::ReadWrite).unwrap()).unwrap()
+    let image = ImageFile::open(path, Access::ReadWrite).unwrap();
+    let mut header = Header::read(&image).unwrap();
+    let recovery = header.repair(&image).unwrap();
+    (header, recovery)
 }
 
 #[test]
@@ -164,10 +168,13 @@ fn what_it_adds_is_kept_and_its_repair_and_ours_agree() {
     succeeds(&["open", "--test-passphrase", "--key-file", &passphrase], &disk.image());
     assert_eq!(read(&disk.image()).1, Recovery::Clean);
     // Ours tears, ours repairs, it accepts.
-    for (offset, repaired) in [(0, Recovery::RepairedPrimary), (16384, Recovery::RepairedSecondary)]
-    {
+    for (offset, torn) in [(0, Role::First), (16384, Role::Second)] {
         tear(&disk.image(), offset);
-        assert_eq!(read(&disk.image()).1, repaired);
+        let repaired = read(&disk.image()).1;
+        assert!(
+            matches!(repaired, Recovery::Done(role, Cause::Damaged(_)) if role == torn),
+            "{repaired:?}"
+        );
         succeeds(&["open", "--test-passphrase", "--key-file", &passphrase], &disk.image());
     }
     // It writes, we notice nothing odd.
@@ -200,7 +207,7 @@ fn a_disk_it_gave_another_key_is_refused() {
     succeeds(&arguments, &disk.image());
     let image = ImageFile::open(&disk.image(), Access::ReadOnly).unwrap();
     match Header::read(&image) {
-        Ok((header, _)) => {
+        Ok(header) => {
             assert!(header.agrees_with(&disk.record).is_err());
             assert!(!digest_matches(header.digest(), &dek(&key())));
         }

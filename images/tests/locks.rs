@@ -90,7 +90,7 @@ fn an_update_waits_for_lookers_and_keeps_the_lock() {
     let path = image(&dir);
     let served = ImageFile::open(&path, Access::ReadWrite).unwrap();
     let look = ImageFile::open(&path, Access::Inspect).unwrap();
-    let mut header = Header::read(&served).unwrap().0;
+    let mut header = Header::read(&served).unwrap();
     let begun = Instant::now();
     let waiting = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(300));

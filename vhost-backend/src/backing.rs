@@ -12,7 +12,7 @@ use std::{
 
 use images::{
     Access, Header, HeaderError, ImageFile, Layout, Mismatch, OpenError, Recovery, Storage,
-    layout::SECTOR_LEN,
+    info::BREAK_GLASS, layout::SECTOR_LEN,
 };
 use keyd_client::{
     DiskId,
@@ -84,8 +84,7 @@ pub struct Backing {
 }
 
 impl Backing {
-    /// Opens and locks an image for `queues` of 1 or more, and reads its header. A damaged copy of the header is
-    /// repaired, and that is said.
+    /// Opens and locks an image for `queues` of 1 or more, and reads its header. What is wrong with it is said.
     ///
     /// # Errors
     /// [`BackingError`].
@@ -111,21 +110,21 @@ impl Backing {
         queues: u16,
     ) -> Result<Self, BackingError> {
         let image = ImageFile::open_unlocked(path, access(read_only))?;
-        let header = Header::look(&image);
+        let header = Header::read(&image);
         Self::of(image, header, (read_only, cache, queues), may_punch)
     }
 
     fn of(
         image: ImageFile,
-        header: Result<(Header, Recovery), HeaderError>,
+        header: Result<Header, HeaderError>,
         (read_only, cache, queues): (bool, Cache, u16),
         can_punch: impl FnOnce(&File, u64) -> bool,
     ) -> Result<Self, BackingError> {
         let path = image.path();
-        let (header, recovery) = header
+        let header = header
             .map_err(|source| BackingError::Header { path: path.display().to_string(), source })?;
-        if recovery != Recovery::Clean {
-            eprintln!("vhost-backend: header of {}: {recovery}", path.display());
+        if let Some(fault) = header.stock_fault() {
+            eprintln!("vhost-backend: WARNING: {}: {fault}; {BREAK_GLASS}", path.display());
         }
         let (first, direct) = open_data(&image, header.sector_size().bytes(), cache)?;
         let punch = !read_only
@@ -199,20 +198,29 @@ impl Backing {
         self.image.unlock()
     }
 
-    /// Compares the header with the daemon's record, and goes by the record from here on. A header that states a
-    /// length from before its disk grew is written anew.
+    /// Compares the header with the daemon's record, and goes by the record from here on. Only now a copy of the
+    /// header that is damaged or older is repaired, and a header that states a length from before its disk grew is
+    /// written anew: before, it could be another disk's.
     ///
     /// # Errors
     /// [`BackingError::Mismatch`] names the field; [`BackingError::Header`] of the writing.
     pub fn agree(&mut self, record: &DiskRecord) -> Result<(), BackingError> {
         self.layout = self.header.agrees_with(record)?;
+        let path = self.image.path().display().to_string();
+        self.mend().map_err(|source| BackingError::Header { path, source })
+    }
+
+    fn mend(&mut self) -> Result<(), HeaderError> {
+        if self.header.repair(&self.image)? != Recovery::Clean {
+            let path = self.image.path().display();
+            eprintln!("vhost-backend: header of {path}: {}", self.header.recovery());
+        }
         let stated = self.header.stated_size();
-        if stated.is_some_and(|stated| stated < self.layout.size()) && !self.read_only {
-            let path = self.image.path().display().to_string();
+        // What stock tools refuse is not written anew; the record tells the length all the same.
+        let may = !self.read_only && self.header.stock_fault().is_none();
+        if may && stated.is_some_and(|stated| stated < self.layout.size()) {
             self.header.set_stated_size(self.layout);
-            self.header
-                .update(&self.image)
-                .map_err(|source| BackingError::Header { path, source })?;
+            self.header.update(&self.image)?;
         }
         Ok(())
     }

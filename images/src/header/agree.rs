@@ -15,8 +15,7 @@ use crate::layout::Layout;
 /// The field in which a header differs from the daemon's record.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error(
-    "the image's header says {field} {header}, keyd's record of disk {disk} says {record}: \
-         this is another disk's image, or its header was changed; restore the header from a backup"
+    "the image's header says {field} {header}, keyd's record of disk {disk} says {record}: {advice}"
 )]
 pub struct Mismatch {
     /// Which disk, by the daemon.
@@ -27,7 +26,15 @@ pub struct Mismatch {
     pub header: String,
     /// By the daemon.
     pub record: String,
+    /// What it means, and what is to be done.
+    pub advice: &'static str,
 }
+
+const CHANGED: &str =
+    "this is another disk's image, or its header was changed; restore the header from a backup";
+
+/// Of an image whose data area reaches its end: its header states no length.
+const CUT_SHORT: &str = "the image was cut short, and what it lost is not there any more; restore the image from a backup";
 
 impl Header {
     /// Compares everything a header says about the disk with the daemon's record: UUID, sector size, data offset,
@@ -37,14 +44,16 @@ impl Header {
     /// # Errors
     /// [`Mismatch`] names the first field that differs.
     pub fn agrees_with(&self, record: &DiskRecord) -> Result<Layout, Mismatch> {
-        let compare = Comparison(record.id);
+        let compare = Comparison { disk: record.id, advice: CHANGED };
         let Geometry { sector_size, data_offset, size, holes } = record.geometry;
         let layout = self.layout();
         compare.field("UUID", &self.disk(), &record.id)?;
         compare.field("sector size", &layout.sector_size().bytes(), &sector_size)?;
         compare.field("data offset", &layout.data_offset(), &data_offset)?;
         let by_record = self.room_for(size);
-        compare.field("length", &by_record.map_or(layout.size(), |grown| grown.size()), &size)?;
+        let is_short = self.stated_size().is_none() && layout.size() < size;
+        let length = Comparison { advice: if is_short { CUT_SHORT } else { CHANGED }, ..compare };
+        length.field("length", &by_record.map_or(layout.size(), |grown| grown.size()), &size)?;
         compare.field("rule for holes", holes_name(self.holes()), holes_name(holes))?;
         let (ours, theirs) = (self.digest(), &record.digest);
         compare.field("digest iterations", &ours.iterations, &theirs.iterations)?;
@@ -78,7 +87,10 @@ impl Header {
     }
 }
 
-struct Comparison(DiskId);
+struct Comparison {
+    disk: DiskId,
+    advice: &'static str,
+}
 
 impl Comparison {
     fn field<T: PartialEq + Display + ?Sized>(
@@ -91,7 +103,8 @@ impl Comparison {
             return Ok(());
         }
         Err(Mismatch {
-            disk: self.0,
+            disk: self.disk,
+            advice: self.advice,
             field,
             header: header.to_string(),
             record: record.to_string(),

@@ -1,6 +1,6 @@
 //! One copy of the header as bytes (LUKS2 spec 1.1.4, section 2.1; `FORMAT.md` draws it). Pure.
 
-use std::ops::Range;
+use std::{fmt, ops::Range};
 
 use keyd_client::DiskId;
 use sha2::{Digest, Sha256};
@@ -28,11 +28,26 @@ const SUBSYSTEM_NAME: &[u8] = b"keyd";
 const _: () = assert!(SALT.end - SALT.start == SALT_LEN);
 const _: () = assert!(CSUM.end <= BINARY_LEN && BINARY_LEN + JSON_AREA_LEN == HEADER_COPY_LEN);
 
+/// Lengths of a copy, bytes, that LUKS2 allows beside ours (spec section 2.2). Such an image is another program's.
+pub(super) const OTHER_COPY_LENS: [u64; 8] =
+    [32 << 10, 64 << 10, 128 << 10, 256 << 10, 512 << 10, 1 << 20, 2 << 20, 4 << 20];
+
 /// Which copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Role {
+pub enum Role {
+    /// At the beginning of the image.
     First,
+    /// Right behind it.
     Second,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::First => "first",
+            Self::Second => "second",
+        })
+    }
 }
 
 impl Role {
@@ -60,6 +75,9 @@ pub enum CopyFault {
     /// Another version.
     #[error("LUKS version {0}")]
     Version(u16),
+    /// Another version, although all other bytes are those of version 2.
+    #[error("its version field says {0}, and all other bytes are right for version 2")]
+    VersionField(u16),
     /// Another length than 16 KiB.
     #[error("a copy of {0} bytes where 16384 are served")]
     Size(u64),
@@ -163,7 +181,13 @@ fn check_frame(role: Role, copy: &[u8]) -> Result<(), CopyFault> {
     }
     let version = u16::from_be_bytes(bytes(copy, VERSION));
     if version != 2 {
-        return Err(CopyFault::Version(version));
+        // A flipped bit is damage. A whole header of another version is not: it must not be overwritten.
+        let mut mended = copy.to_vec();
+        mended[VERSION].copy_from_slice(&2u16.to_be_bytes());
+        return Err(match check_frame(role, &mended) {
+            Ok(()) => CopyFault::VersionField(version),
+            Err(_) => CopyFault::Version(version),
+        });
     }
     let size = u64::from_be_bytes(bytes(copy, HDR_SIZE));
     if size != HEADER_COPY_LEN as u64 {
@@ -176,12 +200,27 @@ fn check_frame(role: Role, copy: &[u8]) -> Result<(), CopyFault> {
     if until_zero(&copy[CSUM_ALG]) != CSUM_ALG_NAME {
         return Err(CopyFault::Algorithm);
     }
+    if has_right_checksum(copy) { Ok(()) } else { Err(CopyFault::Checksum) }
+}
+
+fn has_right_checksum(copy: &[u8]) -> bool {
     let sum = checksum(copy);
     let (stored, rest) = copy[CSUM].split_at(sum.len());
-    if stored != sum || rest.iter().any(|&byte| byte != 0) {
-        return Err(CopyFault::Checksum);
-    }
-    Ok(())
+    stored == sum && rest.iter().all(|&byte| byte == 0)
+}
+
+/// Whether these are the magic and the version of a copy.
+pub(super) fn begins(role: Role, beginning: &[u8; VERSION.end]) -> bool {
+    beginning[..MAGIC_LEN] == role.magic() && beginning[VERSION] == 2u16.to_be_bytes()
+}
+
+/// Whether a copy of any length, found at byte `offset`, is a sound one.
+pub(super) fn is_whole(copy: &[u8], role: Role, offset: u64) -> bool {
+    begins(role, &bytes(copy, 0..VERSION.end))
+        && bytes(copy, HDR_SIZE) == (copy.len() as u64).to_be_bytes()
+        && bytes(copy, HDR_OFFSET) == offset.to_be_bytes()
+        && until_zero(&copy[CSUM_ALG]) == CSUM_ALG_NAME
+        && has_right_checksum(copy)
 }
 
 /// SHA-256 of a whole copy with its checksum field taken as zeros.

@@ -14,7 +14,10 @@ use keyd_client::{
 use serde_json::{Value, json};
 use thiserror::Error;
 
-use super::members::{Object, decimal, expect, object, only, refused, text};
+use super::{
+    members::{Object, decimal, expect, object, only, refused, text},
+    stock::{self, StockFault},
+};
 use crate::{
     digest,
     layout::SectorSize,
@@ -26,17 +29,44 @@ const BINDING: &str = "rsa-oaep-256/v1";
 const TOKEN_TYPE: &str = "keyd";
 const TOKEN_VERSION: u64 = 1;
 
+/// Why a sound LUKS2 image is not one of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum Foreign {
+    /// Copies of another length.
+    #[error(
+        "another program made this LUKS2 image (each copy of its header has {} KiB, ours have 16): open it with \
+         cryptsetup, or copy its data into an image that 'image create' made", .0 / 1024
+    )]
+    Layout(u64),
+    /// No token of ours.
+    #[error(
+        "another program made this LUKS2 image (its header has no keyd token): open it with cryptsetup, or copy its \
+         data into an image that 'image create' made"
+    )]
+    NoToken,
+}
+
 /// Why metadata is not served.
 #[derive(Debug, Error)]
 pub enum MetadataError {
+    /// Somebody else's.
+    #[error(transparent)]
+    Foreign(#[from] Foreign),
     /// Not JSON.
-    #[error("the header's metadata is not JSON: {0}")]
+    #[error(
+        "the header's metadata is not JSON ({0}): restore the first 32 KiB of the image from a backup"
+    )]
     Json(#[from] serde_json::Error),
     /// A member is missing or of another type.
-    #[error("the header has no valid {0}: only images that 'image' made are served")]
+    #[error(
+        "the header has no valid {0}: another program changed it; restore the first 32 KiB of the image from a backup"
+    )]
     Missing(&'static str),
     /// A value outside the allow-list.
-    #[error("the header's {what} is {found}: only images that 'image' made are served")]
+    #[error(
+        "the header's {what} is '{found}', which is not served: another program changed it; restore the first 32 KiB \
+         of the image from a backup"
+    )]
     Refused {
         /// Which member.
         what: &'static str,
@@ -90,6 +120,7 @@ struct Facts {
     token_key: String,
     token: Token,
     keyslots: usize,
+    stock_fault: Option<StockFault>,
 }
 
 #[derive(Debug, Clone)]
@@ -154,6 +185,7 @@ impl Metadata {
 
     fn judge(json: Value) -> Result<Self, MetadataError> {
         let root = json.as_object().ok_or(MetadataError::Missing("metadata"))?;
+        check_origin(root)?;
         let keyslots = object(root, "keyslots")?;
         check_keyslots(keyslots)?;
         let keyslots = keyslots.len();
@@ -172,6 +204,7 @@ impl Metadata {
             token_key,
             token,
             keyslots,
+            stock_fault: stock::judge(root).err(),
         };
         Ok(Self { json, facts })
     }
@@ -213,6 +246,10 @@ impl Metadata {
 
     pub(super) fn keyslots(&self) -> usize {
         self.facts.keyslots
+    }
+
+    pub(super) fn stock_fault(&self) -> Option<StockFault> {
+        self.facts.stock_fault
     }
 
     pub(super) fn set_data_size(&mut self, size: u64) {
@@ -274,11 +311,21 @@ fn judge_digest(digest: &Object, segment: &str) -> Result<VolumeKeyDigest, Metad
     })
 }
 
+/// An image without a token of ours is somebody else's, whatever else it has.
+fn check_origin(root: &Object) -> Result<(), MetadataError> {
+    match object(root, "tokens")?.values().any(is_ours) {
+        true => Ok(()),
+        false => Err(Foreign::NoToken.into()),
+    }
+}
+
+fn is_ours(token: &Value) -> bool {
+    token.get("type").and_then(Value::as_str) == Some(TOKEN_TYPE)
+}
+
 /// Exactly one token is ours; the others belong to stock tools.
 fn judge_tokens(tokens: &Object, digest: &str) -> Result<(String, Token), MetadataError> {
-    let mut ours = tokens
-        .iter()
-        .filter(|(_, token)| token.get("type").and_then(Value::as_str) == Some(TOKEN_TYPE));
+    let mut ours = tokens.iter().filter(|(_, token)| is_ours(token));
     let (Some((key, token)), None) = (ours.next(), ours.next()) else {
         return Err(MetadataError::Missing("single token of type keyd"));
     };
