@@ -24,7 +24,7 @@ use keyd_client::{
     lease::Lease,
     message::{
         Consent, DesRequest, DiskRequest, EncryptionType, Event, FenceReport, Geometry, Holes,
-        KeyRequest, OnExpiry, OnRevoke, Reply, Request, Terms, VaultRequest,
+        KeyRequest, OnExpiry, OnRevoke, Reaction, Reply, Request, Terms, VaultRequest,
     },
 };
 use rustix::{
@@ -320,8 +320,14 @@ fn revocation(keyd: &Daemon, ids: &[DiskId]) -> Rows {
             assert!(matches!(event, Event::Revoked { .. }), "{event:?}");
             heard.push(begun.elapsed());
             let now = 1_700_000_000_000;
-            let report =
-                FenceReport { ordered: now, last_io: None, wiped: now, took_us: 0, held: 0 };
+            let report = FenceReport {
+                ordered: now,
+                last_io: None,
+                wiped: now,
+                took_us: 0,
+                held: 0,
+                reaction: Reaction::Park,
+            };
             leases[n].fenced(report).expect("a confirmation");
         }
     }

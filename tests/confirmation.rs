@@ -6,8 +6,8 @@ use std::{thread, time::Duration};
 use keyd_client::{
     DiskId,
     message::{
-        Answer, Consent, DiskRequest, EncryptionType, FenceReport, HolderState, KeyChange,
-        KeyRequest, Reply, Revocation, Terms, UnixMillis,
+        Consent, DiskRequest, DiskState, EncryptionType, FenceReport, HolderAnswer, KeyChange,
+        KeyRequest, Phase, Reply, Revocation, Terms, UnixMillis,
     },
 };
 use rustix::process::Signal;
@@ -41,16 +41,16 @@ impl Three {
 }
 
 /// Whether a holder of the disk is in this state.
-fn is(world: &World, id: DiskId, state: HolderState) -> bool {
+fn is(world: &World, id: DiskId, in_phase: impl Fn(Phase) -> bool) -> bool {
     match world.ask(DiskRequest::Show { id }) {
-        Reply::Disk(disk) => disk.holders.iter().any(|holder| holder.state == state),
+        Reply::Disk(disk) => disk.holders.iter().any(|holder| in_phase(holder.state.phase)),
         other => panic!("{other:?}"),
     }
 }
 
 /// Waits until each disk's key is held again.
 fn all_hold(world: &World, disks: &[DiskId]) {
-    let holds = |id: &DiskId| is(world, *id, HolderState::Held);
+    let holds = |id: &DiskId| is(world, *id, |phase| phase == Phase::Running);
     eventually("key for everybody", || disks.iter().all(holds).then_some(()));
 }
 
@@ -66,22 +66,20 @@ fn disable(world: &World, wait: Duration) -> Revocation {
 }
 
 /// What the holder of a disk has answered.
-fn answer(revocation: &Revocation, disk: DiskId) -> Answer {
+fn answer(revocation: &Revocation, disk: DiskId) -> HolderAnswer {
     let row = revocation.holders.iter().find(|row| row.disk == disk);
-    row.unwrap_or_else(|| panic!("{disk} has no holder: {revocation:?}")).answer
+    row.unwrap_or_else(|| panic!("{disk} has no holder: {revocation:?}")).clone()
 }
 
 fn confirmed(revocation: &Revocation, disk: DiskId) -> FenceReport {
-    match answer(revocation, disk) {
-        Answer::Confirmed(report) => report,
-        other => panic!("not confirmed: {other:?}"),
-    }
+    let answer = answer(revocation, disk);
+    answer.report.unwrap_or_else(|| panic!("not confirmed: {answer:?}"))
 }
 
 /// When the lease of a holder ends that has not confirmed. Nothing prolongs it that comes after the loss of the key,
 /// of which `other` has heard.
 fn lease_ends(revocation: &Revocation, disk: DiskId, other: DiskId, lease: Duration) -> UnixMillis {
-    let Answer::Unconfirmed { lease_ends } = answer(revocation, disk) else {
+    let Phase::Halting { lease_ends } = answer(revocation, disk).state.phase else {
         panic!("{revocation:?}");
     };
     let heard = confirmed(revocation, other).ordered;
@@ -128,15 +126,15 @@ fn a_stopped_holder_is_told_with_the_end_of_its_lease_and_a_killed_one_as_gone()
     let revocation = thread::scope(|scope| {
         let disabling = scope.spawn(|| disable(&world, WAIT));
         eventually("a word to the one that is to be killed", || {
-            is(&world, disks[2], HolderState::Revoking).then_some(())
+            is(&world, disks[2], |phase| matches!(phase, Phase::Halting { .. })).then_some(())
         });
         killed.kill();
         disabling.join().expect("disabled")
     });
     let returned = millis();
     assert_eq!((revocation.told, revocation.confirmed()), (3, false));
-    let hung_up = answer(&revocation, disks[2]);
-    assert!(matches!(hung_up, Answer::HungUp { at } if asked < at && at < returned), "{hung_up:?}");
+    let DiskState { phase, since, .. } = answer(&revocation, disks[2]).state;
+    assert!(phase == Phase::Gone && asked < since && since < returned, "{revocation:?}");
     let lease_ends = lease_ends(&revocation, disks[0], disks[1], LEASE);
     assert!(returned < lease_ends, "{revocation:?}");
     assert!(returned >= asked + WAIT.as_millis() as u64 - 1, "it waits for what may still come");

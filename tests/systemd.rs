@@ -82,7 +82,8 @@ fn be_held(host: &mut Host) {
         let disks = host.succeed_as("keyd", "keyd disk list --json");
         let disks: Value = serde_json::from_str(&disks).expect("JSON");
         let holders = disks[0]["holders"].as_array().expect("a list");
-        let has_key = |holder: &Value| holder["pid"].as_u64() == pid && holder["state"] == "held";
+        let has_key =
+            |holder: &Value| holder["pid"].as_u64() == pid && holder["state"] == "running";
         holders.iter().any(has_key).then_some(())
     });
 }

@@ -16,6 +16,7 @@ mod release;
 mod revocation;
 mod root;
 mod serve;
+mod state;
 mod status;
 mod table;
 mod vault;

@@ -22,7 +22,7 @@ use std::{
 use keyd_client::{
     Dek, DiskId, LeaseId,
     lease::BootTime,
-    message::{FenceReport, Holder, HolderState, Reaction, Refusal},
+    message::{DiskState, FenceReport, Holder, Reaction, Refusal},
 };
 use serde::Serialize;
 
@@ -30,7 +30,7 @@ pub use entry::{Claim, Stage};
 use entry::{Entry, hung_up};
 pub use told::{Spared, Told};
 
-use crate::lock::lock;
+use crate::{limits::LAST_HOLDERS_MAX, lock::lock};
 
 /// Another process holds the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +62,8 @@ pub struct Ended {
     pub uid: u32,
     /// How far it was.
     pub stage: Stage,
+    /// Whether it said that it has let go of the disk.
+    pub released: bool,
 }
 
 /// Why a lease is over.
@@ -108,6 +110,8 @@ struct State {
     entries: HashMap<LeaseId, Entry>,
     /// What those who were told to let go have answered, while somebody wants to know.
     answers: told::Answers,
+    /// How the last holder of each disk ended.
+    last: HashMap<DiskId, DiskState>,
 }
 
 impl Leases {
@@ -133,6 +137,7 @@ impl Leases {
             return Err(InUse { pid });
         }
         let id = LeaseId::random();
+        state.last.remove(&claim.disk);
         state.entries.insert(id, Entry::new(claim, stream.clone()));
         Ok(id)
     }
@@ -173,13 +178,13 @@ impl Leases {
         }
     }
 
-    /// Sends a frame without a DEK; the holder is parked.
-    pub fn park(&self, lease: LeaseId, frame: &impl Serialize) -> HandOver {
+    /// Sends a frame without a DEK; the holder is parked, for this loss.
+    pub fn park(&self, loss: &Loss, frame: &impl Serialize) -> HandOver {
         let mut state = self.lock();
-        let Some(entry) = state.entries.get_mut(&lease) else {
+        let Some(entry) = state.entries.get_mut(&loss.lease) else {
             return HandOver::Gone;
         };
-        entry.park();
+        entry.park(loss);
         match send::frame(&entry.stream, frame, None) {
             Ok(()) => {
                 entry.tell_growth();
@@ -198,12 +203,12 @@ impl Leases {
         let state = &mut *state;
         let told = losses.iter().filter(|loss| {
             let entry = state.entries.get_mut(&loss.lease);
-            entry.is_some_and(|entry| entry.revoke(&loss.reason, loss.on_revoke))
+            entry.is_some_and(|entry| entry.revoke(loss))
         });
         let told: Vec<LeaseId> = told.map(|loss| loss.lease).collect();
         for lease in &told {
             if let Some(entry) = state.entries.get(lease) {
-                state.answers.watch(*lease, entry, told::unconfirmed(entry));
+                state.answers.watch(*lease, entry);
             }
         }
         Told::new(self, told)
@@ -233,10 +238,37 @@ impl Leases {
         state.entries.iter().map(|(lease, entry)| (*lease, entry.claim.clone())).collect()
     }
 
-    /// Changes a lease's length, from its next renewal on.
-    pub fn set_length(&self, lease: LeaseId, length: Duration) {
+    /// A holder goes on with its key; its lease has another length from its next renewal on.
+    pub fn go_on(&self, lease: LeaseId, length: Duration) {
         if let Some(entry) = self.lock().entries.get_mut(&lease) {
             entry.claim.length = length;
+            entry.spared = None;
+        }
+    }
+
+    /// A holder goes on for now although its key is lost.
+    pub fn spare(&self, spared: &Spared) {
+        if let Some(entry) = self.lock().entries.get_mut(&spared.lease) {
+            // The first time that it was seen is since when.
+            let since = entry.spared.as_ref().map_or(spared.since, |before| before.since);
+            entry.spared = Some(Spared { since: since.min(spared.since), ..spared.clone() });
+        }
+    }
+
+    /// A holder's writes wait for space, or wait no more.
+    pub fn set_space(&self, lease: LeaseId, short: bool) {
+        if let Some(entry) = self.lock().entries.get_mut(&lease) {
+            entry.set_space(short);
+        }
+    }
+
+    /// A holder has let go of its key and its disk.
+    pub fn released(&self, lease: LeaseId) {
+        let mut state = self.lock();
+        if let Some(entry) = state.entries.get_mut(&lease) {
+            entry.release();
+            state.answers.released(lease);
+            self.answered.notify_all();
         }
     }
 
@@ -251,7 +283,7 @@ impl Leases {
     pub fn fenced(&self, lease: LeaseId, report: &FenceReport) {
         let mut state = self.lock();
         if let Some(entry) = state.entries.get_mut(&lease) {
-            entry.park();
+            entry.fenced(report);
             state.answers.confirm(lease, report);
             self.answered.notify_all();
         }
@@ -276,6 +308,12 @@ impl Leases {
         self.lock().entries.get(&lease).map(|entry| entry.stage)
     }
 
+    /// Whether a holder was told something that it has not confirmed yet.
+    #[must_use]
+    pub fn is_awaited(&self, lease: LeaseId) -> bool {
+        self.lock().entries.get(&lease).is_some_and(|entry| entry.awaited)
+    }
+
     /// Shuts a holder's connection from here, unless it hung up itself. What it holds it may hold until its lease ends.
     pub fn cut_off(&self, lease: LeaseId) {
         if let Some(entry) = self.lock().entries.get_mut(&lease) {
@@ -296,10 +334,15 @@ impl Leases {
     /// Forgets a lease.
     pub fn end(&self, lease: LeaseId, why: LeaseOver) -> Option<Ended> {
         let mut state = self.lock();
-        let Entry { claim, stage, .. } = state.entries.remove(&lease)?;
+        let entry = state.entries.remove(&lease)?;
+        if let Some(last) = entry.last(why) {
+            state.remember(entry.claim.disk, last);
+        }
         state.answers.gone(lease, why);
         self.answered.notify_all();
-        Some(Ended { disk: claim.disk, pid: claim.caller.pid, uid: claim.caller.uid, stage })
+        let Entry { claim, stage, released, .. } = entry;
+        let (pid, uid) = (claim.caller.pid, claim.caller.uid);
+        Some(Ended { disk: claim.disk, pid, uid, stage, released })
     }
 
     /// How many there are, parked ones included.
@@ -322,20 +365,35 @@ impl Leases {
     #[must_use]
     pub fn holders(&self, disk: DiskId) -> Vec<Holder> {
         let state = self.lock();
-        let of_disk = state.entries.iter().filter(|(_, e)| e.claim.disk == disk);
-        of_disk
-            .map(|(id, entry)| Holder {
-                lease: *id,
-                pid: entry.claim.caller.pid,
-                uid: entry.claim.caller.uid,
-                since: entry.since,
-                state: match entry.stage {
-                    Stage::Held => HolderState::Held,
-                    Stage::Revoking => HolderState::Revoking,
-                    Stage::Attaching | Stage::Parked => HolderState::Parked,
-                },
-            })
-            .collect()
+        let of_disk = state.entries.iter().filter(|(_, entry)| entry.claim.disk == disk);
+        of_disk.filter_map(|(lease, entry)| entry.told(*lease)).collect()
+    }
+
+    /// Every holder, with its disk.
+    #[must_use]
+    pub fn every_holder(&self) -> Vec<(DiskId, Holder)> {
+        let state = self.lock();
+        let told =
+            |(lease, entry): (&LeaseId, &Entry)| Some((entry.claim.disk, entry.told(*lease)?));
+        state.entries.iter().filter_map(told).collect()
+    }
+
+    /// How the last holder of a disk ended, if none is there and one was seen since the daemon began.
+    #[must_use]
+    pub fn last_of(&self, disk: DiskId) -> Option<DiskState> {
+        self.lock().last.get(&disk).cloned()
+    }
+}
+
+impl State {
+    /// Of too many disks the one whose holder ended first is forgotten.
+    fn remember(&mut self, disk: DiskId, last: DiskState) {
+        if self.last.len() >= LAST_HOLDERS_MAX {
+            let oldest = self.last.iter().min_by_key(|(_, last)| last.since);
+            let oldest = oldest.map(|(disk, _)| *disk);
+            oldest.map(|disk| self.last.remove(&disk));
+        }
+        self.last.insert(disk, last);
     }
 }
 

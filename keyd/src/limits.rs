@@ -161,6 +161,9 @@ pub const BACKUP_JSON_LEN_MAX: u64 = 16 << 20;
 /// Longest header of a sealed backup, bytes: a recipient has about 100.
 pub const AGE_HEADER_LEN_MAX: usize = 64 << 10;
 
+/// Disks of which it is remembered how their last holder ended: every disk of a large host.
+pub const LAST_HOLDERS_MAX: usize = 16 << 10;
+
 /// Sessions with a token at once: tokens have few, and do one thing at a time. Others wait their turn.
 pub const HSM_SESSIONS_MAX: usize = 8;
 

@@ -139,6 +139,14 @@ impl Service {
                 core.leases.renew(lease);
                 Ok(())
             }
+            HolderMessage::Space { short } => {
+                core.leases.set_space(lease, *short);
+                Ok(())
+            }
+            HolderMessage::Released => {
+                core.leases.released(lease);
+                Ok(())
+            }
             HolderMessage::Fenced(report) => self
                 .act(caller, None, lease.0, |permit| ops::fence::run(core, permit, lease, report)),
             HolderMessage::Reclaim => {

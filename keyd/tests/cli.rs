@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{KEYD, Keyd, attach};
-use keyd_client::message::HolderState;
+use keyd_client::message::Phase;
 
 fn out(output: &Output) -> String {
     assert_eq!(output.status.code(), Some(0), "{}", err(output));
@@ -267,7 +267,7 @@ fn waiting_tells_of_every_holder_and_the_code_says_whether_all_let_go() {
     let told = out_with(4, &run(&keyd, "key delete k --force --wait 100ms --json"));
     let told: serde_json::Value = serde_json::from_str(&told).unwrap();
     assert_eq!(told["revocation"]["told"], 0, "it was told before");
-    assert_eq!(told["revocation"]["holders"][0]["answer"]["state"], "unconfirmed");
+    assert_eq!(told["revocation"]["holders"][0]["state"], "halting");
     silent.expect_revoked();
     silent.fence();
     drop(silent);
@@ -277,7 +277,7 @@ fn waiting_tells_of_every_holder_and_the_code_says_whether_all_let_go() {
     let hangs_up = attach(&keyd, disk, false).unwrap();
     let told = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| disable("20s"));
-        while keyd.disk(disk).holders[0].state != HolderState::Revoking {
+        while !matches!(keyd.disk(disk).holders[0].state.phase, Phase::Halting { .. }) {
             std::thread::sleep(Duration::from_millis(5));
         }
         drop(hangs_up);

@@ -13,7 +13,7 @@ use common::{Held, Keyd, attach, refusal};
 use keyd_client::{
     DiskId, KeyId,
     lease::Lease,
-    message::{Consent, Event, HolderState, KeyChange, KeyRequest, RefusalCode},
+    message::{Consent, Event, KeyChange, KeyRequest, Phase, RefusalCode},
 };
 
 fn in_use() -> (Keyd, DiskId, Held) {
@@ -35,14 +35,15 @@ fn a_disabled_key_halts_its_holders_and_comes_back() {
     println!("from the request to the event: {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(4), "a lease is told of it before its end");
     assert!(reason.contains("'k'"), "{reason}");
-    assert_eq!(keyd.disk(disk).holders[0].state, HolderState::Revoking);
+    let phase = |keyd: &Keyd| keyd.disk(disk).holders[0].state.phase;
+    assert!(matches!(phase(&keyd), Phase::Halting { .. }));
 
     held.fence();
     let record = keyd.audited("lease-fenced", "released");
     assert!(record.detail.contains("took_us=1234"), "{}", record.detail);
     assert_eq!(record.subject, disk.to_string());
     let status = keyd.disk(disk);
-    assert_eq!((status.holders[0].state, status.key_enabled), (HolderState::Parked, false));
+    assert_eq!((status.holders[0].state.phase, status.key_enabled), (Phase::Parked, false));
 
     held.lease.reclaim().unwrap();
     let (event, none) = held.hear(Duration::from_secs(5)).unwrap();
@@ -132,7 +133,7 @@ fn a_disabled_key_is_refused_or_waited_for() {
 
     let mut waiting = attach(&keyd, disk, true).unwrap();
     assert!(waiting.dek.is_none());
-    assert_eq!(keyd.disk(disk).holders[0].state, HolderState::Parked);
+    assert_eq!(keyd.disk(disk).holders[0].state.phase, Phase::Parked);
     assert!(waiting.hear(Duration::from_millis(200)).is_none());
     assert_eq!(keyd.switch(true), 1);
     waiting.expect(&Event::Granted);

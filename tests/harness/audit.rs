@@ -2,7 +2,7 @@
 
 use keyd_client::{
     DiskId,
-    message::{AuditRecord, AuditRequest, FenceReport, Reply, UnixMillis},
+    message::{AuditRecord, AuditRequest, FenceReport, Reaction, Reply, UnixMillis},
 };
 
 use crate::{process::eventually, world::World};
@@ -55,6 +55,7 @@ pub fn report(record: &AuditRecord) -> FenceReport {
         wiped: time("wiped"),
         took_us: count("took_us"),
         held: count("held"),
+        reaction: if field("state") == "failing" { Reaction::Fail } else { Reaction::Park },
     }
 }
 

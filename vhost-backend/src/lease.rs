@@ -14,6 +14,7 @@ mod tests;
 mod trouble;
 
 use std::{
+    collections::BTreeSet,
     ops::ControlFlow,
     os::fd::AsFd,
     path::PathBuf,
@@ -108,6 +109,13 @@ pub enum Duty {
         /// Whether there is room.
         has_room: bool,
     },
+    /// Requests of a queue wait for space below the image, or none of it does any more.
+    Space {
+        /// Its number.
+        queue: u16,
+        /// Whether some wait.
+        short: bool,
+    },
     /// The process ends.
     End,
 }
@@ -129,6 +137,8 @@ pub struct Keeper {
     surveying: bool,
     /// Bytes that the disk has by the daemon, room or not.
     wanted: u64,
+    /// Queues some of whose requests wait for space below the image.
+    short_of_space: BTreeSet<u16>,
     /// Whether the disk is, or is to be, this process's.
     has_disk: bool,
     /// Whether the image's locks are.
@@ -184,6 +194,7 @@ impl Keeper {
             surveyor,
             surveying: false,
             wanted: 0,
+            short_of_space: BTreeSet::new(),
             has_disk: false,
             has_locks: false,
             leaving: Leaving::No,
@@ -235,6 +246,7 @@ impl Keeper {
                 Duty::LetGo if duties[at..].contains(&Duty::HaveDisk) => {}
                 Duty::LetGo => self.let_go(),
                 Duty::Grow { size, has_room } => self.grow(size, has_room),
+                Duty::Space { queue, short } => self.note_space(queue, short),
                 Duty::End => return ControlFlow::Break(()),
             }
         }
@@ -383,6 +395,9 @@ impl Keeper {
         (self.retry_pause, self.patience) = (RECONNECT_TIME.0, ATTACH_TIME.0);
         if let Some(trouble) = self.trouble.take() {
             eprintln!("vhost-backend: {}", trouble.end());
+        }
+        if !self.short_of_space.is_empty() {
+            self.tell_space();
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ use std::{
     io,
     os::fd::OwnedFd,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
         mpsc,
     },
@@ -36,6 +36,8 @@ use vm_memory::GuestMemoryMmap;
 use crate::{
     disk::{Disk, Event, Operation, Wait, buffer::Pool},
     flight::Flight,
+    lease::Duty,
+    mailbox::Slot,
     memory::cut,
     request::Abilities,
     seal::Sealer,
@@ -48,7 +50,7 @@ use gate::Gate;
 use space::Space;
 use spin::Spin;
 
-/// What the queues of a disk share: two switches, read without a lock.
+/// What the queues of a disk share: two switches, read without a lock, and whom to tell.
 #[derive(Debug, Default)]
 pub struct Shared {
     /// Writes must be durable before they are answered.
@@ -56,6 +58,8 @@ pub struct Shared {
     /// A flush, or a write that was to be durable, has failed: the kernel may have dropped what it could not write, so
     /// no later write or flush can be trusted until the image is opened again.
     pub poisoned: AtomicBool,
+    /// Who tells the daemon how the disk is; set before a ring is started, if anybody does.
+    pub keeper: OnceLock<Slot<Duty>>,
 }
 
 /// What a queue is made of.

@@ -80,6 +80,7 @@ pub fn serve(config: &Config, allowed: impl Fn(Kind) -> Vec<Call>) -> Result<()>
     }
     let (grown, sizes) = mailbox()?;
     let (duties, orders) = mailbox()?;
+    let _ = shared.keeper.set(duties.clone());
     let surveyor = Surveyor::start(backing.clone(), duties.clone())?;
     let mut keeper =
         Keeper::new(source, backing.clone(), queues.clone(), shared.clone(), grown, surveyor);

@@ -9,7 +9,7 @@ use std::{
 use keyd_client::{
     ClientError, DiskId,
     lease::{BootTime, Lease},
-    message::{DiskRecord, Event, FenceReport, UnixMillis},
+    message::{DiskRecord, Event, FenceReport, Reaction, UnixMillis},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use thiserror::Error;
@@ -83,8 +83,11 @@ pub(super) fn fill(
             wiped: unix_millis(),
             took_us: began.elapsed().as_micros().try_into().unwrap_or(u64::MAX),
             held: 0,
+            reaction: Reaction::Fail,
         });
     }
+    // Likewise: the connection ends in any case.
+    let _ = lease.release();
     filled
 }
 

@@ -139,6 +139,7 @@ fn status(state: &Mutex<State>) -> DiskStatus {
         key_enabled: true,
         key_lost: None,
         holders: Vec::new(),
+        last: None,
     }
 }
 
@@ -168,6 +169,7 @@ fn lease(
                 wire::send(&mut stream, &Event::Renewed { lease_ms: 60_000 }, None)?
             }
             HolderMessage::Fenced(_) => state.lock().unwrap().verbs.push("fenced".into()),
+            HolderMessage::Space { .. } | HolderMessage::Released => {}
             HolderMessage::Reclaim => {
                 return Err(io::Error::from(io::ErrorKind::Unsupported).into());
             }

@@ -143,6 +143,22 @@ impl Lease {
         self.say(&HolderMessage::Fenced(report))
     }
 
+    /// Says whether writes wait for space below the image.
+    ///
+    /// # Errors
+    /// [`WireError::Io`].
+    pub fn tell_space(&mut self, short: bool) -> Result<(), WireError> {
+        self.say(&HolderMessage::Space { short })
+    }
+
+    /// Says that the key is wiped and the disk is let go of, and ends the lease.
+    ///
+    /// # Errors
+    /// [`WireError::Io`]: the daemon sees only that the connection ends.
+    pub fn release(mut self) -> Result<(), WireError> {
+        self.say(&HolderMessage::Released)
+    }
+
     /// Asks for the DEK again after [`Event::Granted`]; [`Event::Reclaimed`] brings it.
     ///
     /// # Errors

@@ -10,6 +10,7 @@ mod impact;
 mod key;
 mod recovery;
 mod reply;
+mod state;
 mod vault;
 
 use std::path::PathBuf;
@@ -23,17 +24,17 @@ pub use des::{
     RotationError, Terms,
 };
 pub use disk::{
-    DiskKind, DiskRecord, DiskRequest, DiskStatus, Geometry, Holder, HolderState, Holes,
-    VolumeKeyDigest,
+    DiskKind, DiskRecord, DiskRequest, DiskStatus, Geometry, Holder, Holes, VolumeKeyDigest,
 };
 pub use holder::{Attached, Event, FenceReport, HolderMessage};
-pub use impact::{Affected, Answer, Consent, HolderAnswer, Impact, Revocation};
+pub use impact::{Affected, Consent, HolderAnswer, Impact, Revocation};
 pub use key::{
     DeletedStatus, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
     RotationPolicy, Trigger, UnixSeconds,
 };
 pub use recovery::BackedUp;
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};
+pub use state::{DiskState, Phase};
 pub use vault::{GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
 
 use crate::ids::DiskId;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyd_client::{
     limits::REPLY_TIMEOUT,
-    message::{Answer, HolderAnswer, Reply, Request, Revocation},
+    message::{FenceReport, HolderAnswer, Phase, Reply, Request, Revocation},
 };
 
 use super::{
@@ -56,34 +56,38 @@ fn followed(revocation: &Revocation, granted: u32) -> String {
     }
     if !revocation.holders.is_empty() {
         let rows: Vec<_> = revocation.holders.iter().map(row).collect();
-        let heading = ["DISK", "PROCESS", "USER", "LAST I/O", "KEY WIPED", "ANSWER"];
+        let heading = ["DISK", "PROCESS", "USER", "STATE", "LAST I/O", "KEY WIPED", "ANSWER"];
         text += "\n\n";
         text += &table(heading, &rows);
     }
     text
 }
 
-fn row(holder: &HolderAnswer) -> [String; 6] {
+fn row(holder: &HolderAnswer) -> [String; 7] {
     let nothing = String::new;
-    let (last_io, wiped, answer) = match holder.answer {
-        Answer::Confirmed(report) => (
+    let state = &holder.state;
+    let (last_io, wiped) = match &holder.report {
+        Some(report) => (
             report.last_io.map_or_else(|| "none".to_owned(), clock::text),
             clock::text(report.wiped),
-            format!("confirmed, took {} us, {} requests held", report.took_us, report.held),
         ),
-        Answer::HungUp { at } => (nothing(), nothing(), format!("hung up at {}", clock::text(at))),
-        Answer::Spared { until: Some(until) } => {
-            (nothing(), nothing(), format!("goes on until {}", clock::text(until)))
+        None => (nothing(), nothing()),
+    };
+    let answer = match (&holder.report, state.phase) {
+        (Some(FenceReport { took_us, held, .. }), _) => {
+            format!("confirmed, took {took_us} us, {held} requests held")
         }
-        Answer::Spared { until: None } => {
-            (nothing(), nothing(), "goes on until it detaches".to_owned())
+        (None, Phase::Halting { lease_ends }) => {
+            format!("not confirmed, lease ends at {}", clock::text(lease_ends))
         }
-        Answer::Unconfirmed { lease_ends } => {
-            let ends = clock::text(lease_ends);
-            (nothing(), nothing(), format!("not confirmed, lease ends at {ends}"))
+        (None, Phase::Deferred { until: Some(until) }) => {
+            format!("goes on until {}", clock::text(until))
         }
+        (None, Phase::Deferred { until: None }) => "goes on until it detaches".to_owned(),
+        (None, Phase::Gone) => format!("hung up at {}", clock::text(state.since)),
+        (None, _) => format!("let go at {}", clock::text(state.since)),
     };
     let (disk, pid, uid) =
         (holder.disk.to_string(), holder.pid.to_string(), holder.uid.to_string());
-    [disk, pid, uid, last_io, wiped, answer]
+    [disk, pid, uid, state.phase.to_string(), last_io, wiped, answer]
 }

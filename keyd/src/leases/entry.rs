@@ -3,13 +3,13 @@
 use std::{net::Shutdown, os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use keyd_client::{
-    DiskId,
+    DiskId, LeaseId,
     lease::BootTime,
-    message::{Event, Reaction, Refusal, UnixMillis},
+    message::{DiskState, Event, FenceReport, Holder, Phase, Reaction, Refusal, UnixMillis},
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::send;
+use super::{LeaseOver, Loss, Spared, send};
 use crate::{auth::Caller, clock};
 
 /// What a holder asks for.
@@ -41,8 +41,23 @@ pub enum Stage {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) claim: Claim,
-    pub(super) since: UnixMillis,
+    /// When it was entered.
+    pub(super) attached: UnixMillis,
     pub(super) stage: Stage,
+    /// Since when it is that far.
+    since: UnixMillis,
+    /// Why it has nothing, or is to let go.
+    why: Option<String>,
+    /// What its guest's requests get while it has nothing.
+    reaction: Reaction,
+    /// Its key is lost, and it goes on by the terms of its set.
+    pub(super) spared: Option<Spared>,
+    /// Since when its writes wait for space below the image.
+    short_of_space: Option<UnixMillis>,
+    /// It was told to let go, or to answer otherwise, and has not said that it does.
+    pub(super) awaited: bool,
+    /// It said that it has let go of the disk.
+    pub(super) released: bool,
     /// Raised each time the key is taken away.
     pub(super) epoch: u64,
     /// When the lease ends, if something is held.
@@ -60,8 +75,15 @@ impl Entry {
     pub(super) fn new(claim: Claim, stream: Arc<UnixStream>) -> Self {
         Self {
             claim,
-            since: clock::now(),
+            attached: clock::now(),
             stage: Stage::Attaching,
+            since: clock::now(),
+            why: None,
+            reaction: Reaction::default(),
+            spared: None,
+            short_of_space: None,
+            awaited: false,
+            released: false,
             epoch: 0,
             ends: None,
             cut_off: false,
@@ -71,15 +93,87 @@ impl Entry {
         }
     }
 
+    fn enter(&mut self, stage: Stage, since: UnixMillis, why: Option<String>) {
+        self.stage = stage;
+        self.since = since;
+        self.why = why;
+    }
+
     pub(super) fn hold(&mut self) {
-        self.stage = Stage::Held;
+        self.enter(Stage::Held, clock::now(), None);
+        (self.awaited, self.released, self.spared) = (false, false, None);
         self.prolong();
     }
 
-    pub(super) fn park(&mut self) {
-        self.stage = Stage::Parked;
+    /// It gets nothing for now.
+    pub(super) fn park(&mut self, loss: &Loss) {
+        self.reaction = loss.on_revoke;
+        self.have_nothing(clock::now(), Some(loss.reason.clone()));
+    }
+
+    /// It has let go, by its own clock at this time.
+    pub(super) fn fenced(&mut self, report: &FenceReport) {
+        self.reaction = report.reaction;
+        let why = self.why.take();
+        self.have_nothing(report.wiped.min(clock::now()), why);
+    }
+
+    /// It has let go of the disk too.
+    pub(super) fn release(&mut self) {
+        self.have_nothing(clock::now(), None);
+        self.released = true;
+    }
+
+    fn have_nothing(&mut self, since: UnixMillis, why: Option<String>) {
+        self.enter(Stage::Parked, since, why);
         self.ends = None;
-        self.granted = false;
+        (self.granted, self.awaited, self.spared) = (false, false, None);
+    }
+
+    pub(super) fn set_space(&mut self, short: bool) {
+        self.short_of_space = short.then(|| self.short_of_space.unwrap_or_else(clock::now));
+    }
+
+    /// What it does now; nothing yet while it attaches.
+    pub(super) fn state(&self) -> Option<DiskState> {
+        let state = |phase, since, why| Some(DiskState { phase, since, why });
+        let why = self.why.clone();
+        match (self.stage, self.short_of_space, &self.spared) {
+            (Stage::Attaching, ..) => None,
+            (Stage::Parked, ..) if self.released => state(Phase::Released, self.since, why),
+            (Stage::Parked, ..) => state(Phase::halted(self.reaction), self.since, why),
+            (Stage::Revoking, ..) => {
+                let left = self.ends.map(BootTime::remaining).unwrap_or_default();
+                let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+                let lease_ends = clock::now().saturating_add(left);
+                state(Phase::Halting { lease_ends }, self.since, why)
+            }
+            (Stage::Held, Some(since), _) => {
+                let why = "there is no space left below the image".to_owned();
+                state(Phase::WaitingForSpace, since, Some(why))
+            }
+            (Stage::Held, None, Some(spared)) => Some(spared.state()),
+            (Stage::Held, None, None) => state(Phase::Running, self.since, why),
+        }
+    }
+
+    /// As lists tell it; not while it attaches.
+    pub(super) fn told(&self, lease: LeaseId) -> Option<Holder> {
+        let caller = &self.claim.caller;
+        let (pid, uid, attached) = (caller.pid, caller.uid, self.attached);
+        self.state().map(|state| Holder { lease, pid, uid, attached, state })
+    }
+
+    /// How it ended, for who looks later: nothing if it never had anything.
+    pub(super) fn last(&self, over: LeaseOver) -> Option<DiskState> {
+        let since = clock::now();
+        let gone = |why: &str| DiskState { phase: Phase::Gone, since, why: Some(why.to_owned()) };
+        match (self.stage, over) {
+            (Stage::Attaching, _) => None,
+            _ if self.released => Some(DiskState { phase: Phase::Released, since, why: None }),
+            (_, LeaseOver::HungUp) => Some(gone("its process ended without a word")),
+            (_, LeaseOver::RanOut) => Some(gone("its lease ran out")),
+        }
     }
 
     /// What is told after two commits may come in any order: a disk never becomes shorter.
@@ -107,16 +201,25 @@ impl Entry {
         }
     }
 
-    /// Whether there is something to let go. Who is attaching will not get it, for the epoch is another.
-    pub(super) fn revoke(&mut self, reason: &str, on_revoke: Reaction) -> bool {
+    /// Whether there is something to let go. Who is attaching will not get it, for the epoch is another. Who has nothing
+    /// is told only if its guest's requests are to get something else from now on.
+    pub(super) fn revoke(&mut self, loss: &Loss) -> bool {
         self.epoch += 1;
         self.granted = false;
-        if self.stage != Stage::Held {
-            return false;
+        let had = self.stage == Stage::Held;
+        let otherwise = self.stage == Stage::Parked && self.reaction != loss.on_revoke;
+        if had {
+            self.enter(Stage::Revoking, clock::now(), None);
         }
-        self.stage = Stage::Revoking;
-        self.say(&Event::Revoked { reason: reason.to_owned(), on_revoke });
-        true
+        if self.stage != Stage::Attaching {
+            self.why = Some(loss.reason.clone());
+        }
+        if had || (otherwise && !self.awaited && !self.released) {
+            self.awaited = true;
+            let (reason, on_revoke) = (loss.reason.clone(), loss.on_revoke);
+            self.say(&Event::Revoked { reason, on_revoke });
+        }
+        had
     }
 
     /// Whether the holder was told.

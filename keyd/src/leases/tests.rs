@@ -1,7 +1,7 @@
 use std::io::{ErrorKind, Read, Write};
 
 use keyd_client::{
-    message::{Answer, Event},
+    message::{Event, HolderAnswer, Phase},
     wire,
 };
 
@@ -50,8 +50,14 @@ fn revoke(leases: &Leases, peer: &Peer) -> u32 {
     leases.revoke(&[Loss { lease: peer.lease, reason, on_revoke }]).count()
 }
 
-const REPORT: FenceReport =
-    FenceReport { ordered: 1, last_io: Some(2), wiped: 3, took_us: 4, held: 5 };
+const REPORT: FenceReport = FenceReport {
+    ordered: 1,
+    last_io: Some(2),
+    wiped: 3,
+    took_us: 4,
+    held: 5,
+    reaction: Reaction::Park,
+};
 
 #[test]
 fn one_writer_or_many_readers() {
@@ -161,15 +167,85 @@ fn a_full_socket_does_not_hold_up_a_revocation() {
 fn states_are_told_as_they_are() {
     let (leases, disk) = (Leases::default(), DiskId::random());
     let peer = held(&leases, disk);
-    let state = |leases: &Leases| leases.holders(disk)[0].state;
-    assert_eq!(state(&leases), HolderState::Held);
+    let state = || leases.holders(disk)[0].state.clone();
+    assert_eq!((state().phase, state().why), (Phase::Running, None));
+    leases.set_space(peer.lease, true);
+    assert_eq!(state().phase, Phase::WaitingForSpace);
+    leases.set_space(peer.lease, false);
+    assert_eq!(state().phase, Phase::Running);
     revoke(&leases, &peer);
-    assert_eq!(state(&leases), HolderState::Revoking);
+    let now = crate::clock::now();
+    assert!(matches!(state().phase, Phase::Halting { lease_ends } if lease_ends > now));
+    assert_eq!(state().why.as_deref(), Some("why"));
     leases.fenced(peer.lease, &REPORT);
-    assert_eq!(state(&leases), HolderState::Parked);
+    // Since when it has no key, as it says itself; not since when it attached.
+    assert_eq!((state().phase, state().since), (Phase::Parked, REPORT.wiped));
+    assert_eq!(state().why.as_deref(), Some("why"));
     let ended = leases.end(peer.lease, LeaseOver::HungUp).unwrap();
     assert_eq!((ended.stage, ended.disk), (Stage::Parked, disk));
     assert!(leases.holders(disk).is_empty());
+}
+
+#[test]
+fn a_holder_does_what_it_says_and_not_what_its_set_would_have_it_do() {
+    let leases = Leases::default();
+    let peer = held(&leases, DiskId::random());
+    let loss = |on_revoke| Loss { lease: peer.lease, reason: "why".to_owned(), on_revoke };
+    let phase = || leases.every_holder()[0].1.state.phase;
+    let _ = leases.revoke(&[loss(Reaction::Fail)]);
+    leases.fenced(peer.lease, &FenceReport { reaction: Reaction::Fail, ..REPORT });
+    assert_eq!(phase(), Phase::Failing);
+    let _ = leases.revoke(&[loss(Reaction::Park)]);
+    assert_eq!(phase(), Phase::Failing, "it has not said so yet");
+    leases.fenced(peer.lease, &REPORT);
+    assert_eq!(phase(), Phase::Parked);
+}
+
+/// Its key is gone already: whoever has changed what its guest gets need not wait for the next loss.
+#[test]
+fn a_halted_holder_hears_once_of_another_reaction() {
+    let leases = Leases::default();
+    let mut peer = held(&leases, DiskId::random());
+    revoke(&leases, &peer);
+    heard(&mut peer).unwrap();
+    leases.fenced(peer.lease, &REPORT);
+    let loss = Loss { lease: peer.lease, reason: "erased".to_owned(), on_revoke: Reaction::Fail };
+    for _ in 0..3 {
+        assert_eq!(leases.revoke(std::slice::from_ref(&loss)).count(), 0, "it holds nothing");
+    }
+    let (event, _) = heard(&mut peer).unwrap();
+    let on_revoke = Reaction::Fail;
+    assert_eq!(event, Event::Revoked { reason: "erased".to_owned(), on_revoke });
+    assert!(heard(&mut peer).is_none());
+    assert!(leases.is_awaited(peer.lease));
+    leases.fenced(peer.lease, &FenceReport { reaction: on_revoke, ..REPORT });
+    let holder = &leases.every_holder()[0].1;
+    assert_eq!((holder.state.phase, leases.is_awaited(peer.lease)), (Phase::Failing, false));
+    assert_eq!(holder.state.why.as_deref(), Some("erased"));
+}
+
+#[test]
+fn how_a_disks_last_holder_ended_is_told_until_the_next_one_comes() {
+    let (leases, disk) = (Leases::default(), DiskId::random());
+    assert_eq!(leases.last_of(disk), None);
+    let phase = || leases.last_of(disk).map(|last| last.phase);
+    for (says_so, over, told) in [
+        (true, LeaseOver::HungUp, Phase::Released),
+        (false, LeaseOver::HungUp, Phase::Gone),
+        (false, LeaseOver::RanOut, Phase::Gone),
+    ] {
+        let peer = held(&leases, disk);
+        assert_eq!(phase(), None);
+        if says_so {
+            leases.released(peer.lease);
+        }
+        assert_eq!(leases.end(peer.lease, over).unwrap().released, says_so);
+        assert_eq!(phase(), Some(told));
+    }
+    // One that got nothing has let go of nothing.
+    let peer = entered(&leases, claim(disk, false)).unwrap();
+    leases.end(peer.lease, LeaseOver::HungUp);
+    assert_eq!(phase(), None);
 }
 
 /// One confirms, one hangs up, one says nothing: each is told as it is, and waiting ends when nobody is left to wait
@@ -192,11 +268,15 @@ fn a_revocation_tells_what_each_holder_answered() {
     assert!(!revocation.confirmed());
     let answer = |peer: &Peer| {
         let row = revocation.holders.iter().find(|row| row.lease == peer.lease).unwrap();
-        row.answer
+        row.clone()
     };
-    assert_eq!(answer(confirms), Answer::Confirmed(REPORT));
-    assert!(matches!(answer(hangs_up), Answer::HungUp { .. }));
-    let Answer::Unconfirmed { lease_ends } = answer(silent) else { panic!("it said nothing") };
+    let HolderAnswer { state, report, .. } = answer(confirms);
+    assert_eq!((state.phase, report), (Phase::Parked, Some(REPORT)));
+    let HolderAnswer { state, report, .. } = answer(hangs_up);
+    assert_eq!((state.phase, report), (Phase::Gone, None));
+    let Phase::Halting { lease_ends } = answer(silent).state.phase else {
+        panic!("it said nothing")
+    };
     let now = crate::clock::now();
     assert!(lease_ends > now && lease_ends <= now + 5000);
 }
@@ -227,7 +307,7 @@ fn a_lease_that_runs_out_ends_the_waiting_and_does_not_count_as_a_hang_up() {
     leases.end(peer.lease, LeaseOver::RanOut);
     let revocation = told.wait(Duration::from_secs(3600));
     assert!(!revocation.confirmed());
-    assert!(matches!(revocation.holders[0].answer, Answer::Unconfirmed { .. }));
+    assert!(matches!(revocation.holders[0].state.phase, Phase::Halting { .. }));
 }
 
 #[test]
@@ -261,7 +341,10 @@ fn holders_of_a_disk_hear_that_it_has_grown() {
     // Announcements come after their commits, in any order.
     leases.grown(disk, 10);
     leases.grown(disk, 9);
-    assert_eq!(leases.park(parked.lease, &Event::Granted), HandOver::Done);
+    let (reason, on_revoke) = ("why".to_owned(), Reaction::Fail);
+    let loss = Loss { lease: parked.lease, reason, on_revoke };
+    assert_eq!(leases.park(&loss, &Event::Granted), HandOver::Done);
+    assert_eq!(leases.holders(disk)[0].state.phase, Phase::Failing);
     assert_eq!(heard(&mut parked).unwrap().0, Event::Granted);
     assert_eq!(heard(&mut parked).unwrap().0, Event::Grown { size: 10 });
     assert!(heard(&mut parked).is_none(), "once");

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::PoisonError, time::Duration};
 use keyd_client::{
     LeaseId,
     lease::BootTime,
-    message::{Answer, FenceReport, HolderAnswer, Revocation, UnixMillis},
+    message::{DiskState, FenceReport, HolderAnswer, Phase, Revocation, UnixMillis},
 };
 
 use super::{
@@ -14,13 +14,24 @@ use super::{
 };
 use crate::clock;
 
-/// A holder that goes on for now, by its set's terms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A holder whose key is lost and that goes on for now, by the terms of its set.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Spared {
     /// Its lease.
     pub lease: LeaseId,
     /// When it will be told; never if only its next attach is refused.
     pub until: Option<UnixMillis>,
+    /// Since when its key is lost.
+    pub since: UnixMillis,
+    /// Why it is.
+    pub why: String,
+}
+
+impl Spared {
+    pub(super) fn state(&self) -> DiskState {
+        let (phase, why) = (Phase::Deferred { until: self.until }, Some(self.why.clone()));
+        DiskState { phase, since: self.since, why }
+    }
 }
 
 /// Answers that somebody waits for. A row lives as long as a [`Told`] that names it; several may.
@@ -36,14 +47,19 @@ struct Row {
 }
 
 impl Answers {
-    /// One more wants to know of a holder, of which this is known now.
-    pub(super) fn watch(&mut self, lease: LeaseId, entry: &Entry, answer: Answer) {
+    /// One more wants to know of a holder.
+    pub(super) fn watch(&mut self, lease: LeaseId, entry: &Entry) {
+        let spared = entry.spared.as_ref().map(Spared::state);
+        let Some(state) = spared.or_else(|| entry.state()) else {
+            return;
+        };
         let known = HolderAnswer {
             disk: entry.claim.disk,
             lease,
             pid: entry.claim.caller.pid,
             uid: entry.claim.caller.uid,
-            answer,
+            state,
+            report: None,
         };
         let row = self.0.entry(lease).or_insert_with(|| Row {
             known: known.clone(),
@@ -65,7 +81,19 @@ impl Answers {
 
     pub(super) fn confirm(&mut self, lease: LeaseId, report: &FenceReport) {
         if let Some(row) = self.0.get_mut(&lease) {
-            row.known.answer = Answer::Confirmed(*report);
+            row.known.state.phase = Phase::halted(report.reaction);
+            row.known.state.since = report.wiped;
+            row.known.report = Some(*report);
+        }
+    }
+
+    pub(super) fn released(&mut self, lease: LeaseId) {
+        self.becomes(lease, Phase::Released);
+    }
+
+    fn becomes(&mut self, lease: LeaseId, phase: Phase) {
+        if let Some(row) = self.0.get_mut(&lease).filter(|row| row.known.report.is_none()) {
+            row.known.state = DiskState { phase, since: clock::now(), why: None };
         }
     }
 
@@ -76,9 +104,8 @@ impl Answers {
             return;
         };
         row.over = true;
-        let confirmed = matches!(row.known.answer, Answer::Confirmed(_));
-        if !confirmed && why == LeaseOver::HungUp {
-            row.known.answer = Answer::HungUp { at: clock::now() };
+        if row.known.state.phase != Phase::Released && why == LeaseOver::HungUp {
+            self.becomes(lease, Phase::Gone);
         }
     }
 
@@ -89,19 +116,14 @@ impl Answers {
 
     /// Whether there is something to wait for.
     fn open(&self, leases: &[LeaseId]) -> bool {
-        let open = |row: &Row| match row.known.answer {
-            Answer::Unconfirmed { .. } | Answer::Spared { until: Some(_) } => true,
-            Answer::Confirmed(_) | Answer::HungUp { .. } | Answer::Spared { until: None } => false,
+        let open = |row: &Row| {
+            let phase = row.known.state.phase;
+            let is_waited_for =
+                |phase| matches!(phase, Phase::Halting { .. } | Phase::Deferred { until: Some(_) });
+            row.known.report.is_none() && is_waited_for(phase)
         };
         leases.iter().any(|lease| self.0.get(lease).is_some_and(|row| !row.over && open(row)))
     }
-}
-
-/// What is known of a holder that was told to let go, and has not said that it did.
-pub(super) fn unconfirmed(entry: &Entry) -> Answer {
-    let left = entry.ends.map(BootTime::remaining).unwrap_or_default();
-    let left = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-    Answer::Unconfirmed { lease_ends: clock::now().saturating_add(left) }
 }
 
 /// Those that one loss of a key concerns.
@@ -136,21 +158,20 @@ impl<'a> Told<'a> {
 
     /// Watches those too that the same loss concerns and that were not told now: they are spared, or had been told
     /// before and not confirmed yet. Whoever holds nothing is passed over.
-    pub fn and(mut self, concerned: &[Spared]) -> Self {
+    pub fn and(mut self, concerned: &[LeaseId]) -> Self {
         let leases = self.leases;
         let mut state = leases.lock();
         let state = &mut *state;
-        for Spared { lease, until } in concerned {
+        for lease in concerned {
             let Some(entry) = state.entries.get(lease).filter(|_| !self.includes(*lease)) else {
                 continue;
             };
-            let answer = match entry.stage {
-                Stage::Held => Answer::Spared { until: *until },
-                Stage::Revoking => unconfirmed(entry),
+            match entry.stage {
+                Stage::Held => self.spared += 1,
+                Stage::Revoking => {}
                 Stage::Attaching | Stage::Parked => continue,
-            };
-            self.spared += u32::from(entry.stage == Stage::Held);
-            state.answers.watch(*lease, entry, answer);
+            }
+            state.answers.watch(*lease, entry);
             self.others.push(*lease);
         }
         self

@@ -15,7 +15,7 @@ use crate::{
     core::Core,
     envelope,
     error::{Failure, Refused},
-    leases::{Claim, HandOver, InUse, LeaseOver},
+    leases::{Claim, HandOver, InUse, LeaseOver, Loss},
     model::{des::Des, disk::Disk, right::Use, version::Version},
     standing,
     store::{Txn, View},
@@ -76,8 +76,8 @@ pub fn run(
 struct Seen {
     disk: Disk,
     set: Des,
-    /// The versions that open it; none if its key is lost.
-    versions: Option<Vec<Version>>,
+    /// The versions that open it, or why its key is lost.
+    versions: Result<Vec<Version>, Refused>,
     epoch: u64,
 }
 
@@ -94,17 +94,19 @@ fn enter(
         on_revoke: seen.set.reaction(),
         lease_ms: seen.set.terms.lease_ms,
     }));
-    let handed = match &seen.versions {
-        Some(versions) => {
+    let (handed, why) = match &seen.versions {
+        Ok(versions) => {
             let dek = envelope::open(&core.keyring, &seen.set, &seen.disk, versions)?;
-            core.leases.hand_over(lease, seen.epoch, &attached, &dek)
+            let handed = core.leases.hand_over(lease, seen.epoch, &attached, &dek);
+            (handed, Refused::Withheld.to_string())
         }
-        None => HandOver::Withheld,
+        Err(why) => (HandOver::Withheld, why.to_string()),
     };
     match handed {
         HandOver::Withheld if ask.wait => {
+            let loss = Loss { lease, reason: why, on_revoke: seen.set.reaction() };
             // A holder that is gone is noticed by the connection that now waits for it.
-            let _ = core.leases.park(lease, &attached);
+            let _ = core.leases.park(&loss, &attached);
             // A key that came back while its holder was being parked has nobody else to say so.
             enforce::grant_if_usable(core, lease)
         }
@@ -124,9 +126,10 @@ fn look(
     let epoch = core.leases.epoch(lease);
     let (versions, outcome) =
         match standing::opening(txn, &disk, &set, ask.what_for(), clock::now()) {
-            Ok(versions) => (Some(versions), "ok".to_owned()),
+            Ok(versions) => (Ok(versions), "ok".to_owned()),
             Err(Failure::Refused(why)) if ask.wait && why.is_loss() => {
-                (None, format!("parked: {why}"))
+                let outcome = format!("parked: {why}");
+                (Err(why), outcome)
             }
             Err(other) => return Err(other),
         };

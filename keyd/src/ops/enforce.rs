@@ -64,7 +64,7 @@ pub fn commit<T>(
 
 /// Holders whose key is lost and who were not told now: they are spared, or they had been told before, or they hold
 /// nothing.
-pub type Others = Vec<(Spared, Claim)>;
+pub type Others = Vec<(LeaseId, Claim)>;
 
 fn tell(core: &Core) -> Result<(Enforced<'_>, Others), Failure> {
     let now = clock::now();
@@ -77,21 +77,19 @@ fn tell(core: &Core) -> Result<(Enforced<'_>, Others), Failure> {
     let mut standing = Standing::new(&view, now);
     let (mut losses, mut usable, mut others) = (Vec::new(), Vec::new(), Vec::new());
     for (lease, claim) in core.leases.all() {
-        let until = match judge(core, &view, &mut standing, (lease, &claim), now)? {
-            Outcome::GoesOn => {
+        match judge(core, &view, &mut standing, (lease, &claim), now)? {
+            Outcome::GoesOn(length) => {
+                core.leases.go_on(lease, length);
                 usable.push(lease);
                 continue;
             }
-            Outcome::NotYet { until } => until,
-            Outcome::Halts(loss) => {
-                losses.push(loss);
-                None
-            }
-        };
-        others.push((Spared { lease, until }, claim));
+            Outcome::NotYet(spared) => core.leases.spare(&spared),
+            Outcome::Halts(loss) => losses.push(loss),
+        }
+        others.push((lease, claim));
     }
     let told = core.leases.revoke(&losses);
-    others.retain(|(other, _)| !told.includes(other.lease));
+    others.retain(|(other, _)| !told.includes(*other));
     let granted = core.leases.grant(&usable);
     record(core, &losses, told.count(), granted)?;
     Ok((Enforced { told, granted }, others))
@@ -99,12 +97,10 @@ fn tell(core: &Core) -> Result<(Enforced<'_>, Others), Failure> {
 
 /// What a lease's holder is to do.
 enum Outcome {
-    GoesOn,
+    /// With a lease of this length.
+    GoesOn(Duration),
     /// Its key is lost; its set's terms let it run on for now.
-    NotYet {
-        /// Until then, or as long as it is attached.
-        until: Option<UnixMillis>,
-    },
+    NotYet(Spared),
     Halts(Loss),
 }
 
@@ -119,16 +115,16 @@ fn judge(
     let may_attach = core.auth.has(who, Permission::Attach, view)?;
     Ok(match standing.disk(claim.disk)? {
         Verdict::Usable(set) if may_attach => {
-            core.leases.set_length(lease, Duration::from_millis(set.terms.lease_ms));
-            Outcome::GoesOn
+            Outcome::GoesOn(Duration::from_millis(set.terms.lease_ms))
         }
         Verdict::Usable(set) => {
             let reason = format!("{who} has no permission 'attach' any more");
             Outcome::Halts(Loss { lease, reason, on_revoke: set.reaction() })
         }
-        Verdict::Lost(set, _) if !set.halts_now(now) => {
+        Verdict::Lost(set, why) if !set.halts_now(now) => {
             let until = set.halts_after().zip(set.lost_since).map(|(after, since)| since + after);
-            Outcome::NotYet { until }
+            let since = set.lost_since.unwrap_or(now);
+            Outcome::NotYet(Spared { lease, until, since, why: why.to_owned() })
         }
         Verdict::Lost(set, why) => {
             Outcome::Halts(Loss { lease, reason: why.to_owned(), on_revoke: set.reaction() })
@@ -164,7 +160,7 @@ pub fn grant_if_usable(core: &Core, lease: LeaseId) -> Result<(), Failure> {
     let view = core.store.snapshot()?;
     let now = clock::now();
     let mut standing = Standing::new(&view, now);
-    if let Outcome::GoesOn = judge(core, &view, &mut standing, (lease, &claim), now)? {
+    if let Outcome::GoesOn(_) = judge(core, &view, &mut standing, (lease, &claim), now)? {
         core.leases.grant(&[lease]);
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use keyd_client::{
     LeaseId,
-    message::{FenceReport, UnixMillis},
+    message::{FenceReport, Phase, UnixMillis},
 };
 
 use super::enforce;
@@ -12,7 +12,6 @@ use crate::{
     clock,
     core::Core,
     error::Failure,
-    leases::Stage,
 };
 
 /// Parks the holder and records its times. If the key is back already, the holder is told.
@@ -29,17 +28,18 @@ pub fn run(
         return Ok(());
     };
     // A holder that says so unasked is not one that a key was taken from.
-    let asked = core.leases.stage(lease) == Some(Stage::Revoking);
+    let asked = core.leases.is_awaited(lease);
     let class = if asked { Class::Withdrawal } else { Class::Use };
     core.leases.fenced(lease, report);
     let last_io = report.last_io.map_or_else(|| "none".to_owned(), time);
     let detail = format!(
-        "lease={lease} pid={} ordered={} last_io={last_io} wiped={} took_us={} held={}",
+        "lease={lease} pid={} ordered={} last_io={last_io} wiped={} took_us={} held={} state={}",
         claim.caller.pid,
         time(report.ordered),
         time(report.wiped),
         report.took_us,
-        report.held
+        report.held,
+        Phase::halted(report.reaction)
     );
     let entry = permit.entry(claim.disk).class(class).outcome("released").detail(detail);
     core.store.record(entry)?;

@@ -6,7 +6,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use keyd_client::{
     DesName, DiskId,
     limits::IMPACT_LISTED_MAX,
-    message::{Affected, Consent, DiskKind, HolderState, Impact, UnixMillis},
+    message::{Affected, Consent, DiskKind, Impact, UnixMillis},
 };
 
 use super::taking::Ask;
@@ -163,7 +163,7 @@ impl Tally {
 
 fn holding(core: &Core, disk: DiskId) -> Vec<u32> {
     let holders = core.leases.holders(disk);
-    let holding = holders.iter().filter(|holder| holder.state != HolderState::Parked);
+    let holding = holders.iter().filter(|holder| holder.state.phase.has_key());
     holding.map(|holder| holder.pid).collect()
 }
 

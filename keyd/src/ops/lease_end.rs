@@ -22,6 +22,7 @@ pub fn run(core: &Core, lease: LeaseId, why: LeaseOver) -> Result<(), Failure> {
     };
     let now = clock::text(clock::now());
     let (outcome, told) = match (ended.stage, why) {
+        _ if ended.released => ("ok", "holder let go of the disk".to_owned()),
         (Stage::Held, LeaseOver::HungUp) => ("ok", "holder hung up".to_owned()),
         (Stage::Held, LeaseOver::RanOut) => ("ran out", "not renewed in time".to_owned()),
         (Stage::Revoking, LeaseOver::HungUp) => {

@@ -133,6 +133,7 @@ pub fn disk(core: &Core, view: &impl View, disk: &Disk) -> Result<DiskStatus, Fa
         record: disk.record(&set),
         key_enabled: lost.is_none(),
         key_lost: lost,
+        last: core.leases.last_of(disk.id),
         holders: core.leases.holders(disk.id),
     })
 }

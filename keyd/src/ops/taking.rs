@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use keyd_client::{
-    DesName, KeyId, Principal, VaultName,
+    DesName, KeyId, LeaseId, Principal, VaultName,
     message::{Consent, Impact, Revocation},
 };
 
@@ -16,7 +16,7 @@ use crate::{
     auth::{Op, Permit},
     core::Core,
     error::Failure,
-    leases::{Claim, Spared},
+    leases::Claim,
     limits::WAIT_MS_MAX,
     model::{des::Des, disk::Disk},
     store::{Txn, View},
@@ -69,12 +69,12 @@ impl Concern<'_> {
         }
     }
 
-    fn among(self, view: &impl View, others: Others) -> Vec<Spared> {
+    fn among(self, view: &impl View, others: Others) -> Vec<LeaseId> {
         let concerned = |claim: &Claim| {
             // A disk that is gone by now has nobody to wait for.
             view.disk_and_set(claim.disk).is_ok_and(|(disk, set)| self.includes(&disk, &set))
         };
-        others.into_iter().filter(|(_, claim)| concerned(claim)).map(|(spared, _)| spared).collect()
+        others.into_iter().filter(|(_, claim)| concerned(claim)).map(|(lease, _)| lease).collect()
     }
 }
 

@@ -58,8 +58,14 @@ const TERMS: Terms = Terms {
     on_expiry: OnExpiry::RefuseNew,
 };
 
-const REPORT: FenceReport =
-    FenceReport { ordered: 1, last_io: Some(2), wiped: 3, took_us: 4, held: 5 };
+const REPORT: FenceReport = FenceReport {
+    ordered: 1,
+    last_io: Some(2),
+    wiped: 3,
+    took_us: 4,
+    held: 5,
+    reaction: Reaction::Park,
+};
 
 const OWNER: u32 = 0;
 

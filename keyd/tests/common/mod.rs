@@ -333,6 +333,7 @@ impl Held {
             wiped: 1_700_000_000_002,
             took_us: 1234,
             held: 7,
+            reaction: self.attached.on_revoke,
         };
         self.lease.fenced(report).unwrap();
     }

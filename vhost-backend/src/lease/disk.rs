@@ -85,6 +85,27 @@ impl Keeper {
         Ok(())
     }
 
+    /// The daemon shows it to who looks why a VM hangs.
+    pub(super) fn note_space(&mut self, queue: u16, short: bool) {
+        let was_short = !self.short_of_space.is_empty();
+        if short {
+            self.short_of_space.insert(queue);
+        } else {
+            self.short_of_space.remove(&queue);
+        }
+        if was_short == self.short_of_space.is_empty() {
+            self.tell_space();
+        }
+    }
+
+    /// A connection that breaks is heard of where it is read.
+    pub(super) fn tell_space(&mut self) {
+        let short = !self.short_of_space.is_empty();
+        if let Some(lease) = &mut self.lease {
+            let _ = lease.tell_space(short);
+        }
+    }
+
     fn grow_if(&mut self, size: u64, has_room: bool) {
         if has_room {
             if size > self.size {

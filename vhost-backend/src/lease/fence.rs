@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use keyd_client::message::{FenceReport, Reaction, UnixMillis};
+use keyd_client::message::{FenceReport, Phase, Reaction, UnixMillis};
 
 use super::{Keeper, LeaseError};
 use crate::{
@@ -32,11 +32,7 @@ impl Keeper {
     /// gone.
     pub(super) fn fence(&mut self, reason: &str, reaction: Reaction) -> Fence {
         let fence = self.take_key(reaction);
-        let report = fence.report();
-        eprintln!(
-            "vhost-backend: fenced in {} us, {} requests held: {reason}",
-            report.took_us, report.held
-        );
+        fence.say(Phase::halted(reaction), reason);
         fence
     }
 
@@ -57,7 +53,7 @@ impl Keeper {
         if self.holds_key() {
             self.die("the key is still held after every queue has let go");
         }
-        Fence { ordered, began, queues }
+        Fence { ordered, began, queues, reaction }
     }
 
     /// The end of the process is the last way to take a key away: better a guest without a disk than a disk without an
@@ -76,12 +72,19 @@ pub(super) struct Fence {
     ordered: SystemTime,
     began: Instant,
     queues: Vec<Fenced>,
+    reaction: Reaction,
 }
 
 impl Fence {
     /// Whether nothing is at the disk any more.
     pub(super) fn disk_is_idle(&self) -> bool {
         self.queues.iter().all(|queue| queue.disk_is_idle)
+    }
+
+    /// What the disk does from now on, and why.
+    pub(super) fn say(&self, phase: Phase, reason: &str) {
+        let FenceReport { took_us, held, .. } = self.report();
+        eprintln!("vhost-backend: {phase}: fenced in {took_us} us, {held} requests held: {reason}");
     }
 
     fn report(&self) -> FenceReport {
@@ -93,6 +96,7 @@ impl Fence {
             wiped: unix_millis(self.ordered + took),
             took_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             held: self.queues.iter().map(|queue| queue.held).sum(),
+            reaction: self.reaction,
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use std::sync::atomic::Ordering;
 
-use keyd_client::{lease::BootTime, message::Reaction};
+use keyd_client::{
+    lease::BootTime,
+    message::{Phase, Reaction},
+};
 
 use super::Keeper;
 use crate::limits::RECONNECT_TIME;
@@ -24,7 +27,8 @@ impl Keeper {
     /// answered here, also on another host.
     pub(super) fn let_go(&mut self) {
         if self.has_disk && !self.leaves() {
-            let fence = self.fence("the VM has left", Reaction::Park);
+            let fence = self.take_key(Reaction::Park);
+            fence.say(Phase::Released, "the VM has left");
             if !fence.disk_is_idle() {
                 eprintln!(
                     "vhost-backend: the VM has left, and its last operations are still at the disk: it is let go when they have ended"
@@ -38,7 +42,16 @@ impl Keeper {
     /// believes to be nobody's.
     pub(super) fn end(mut self) {
         if self.holds_key() {
-            self.fence("the process ends", Reaction::Park);
+            self.take_key(Reaction::Park).say(Phase::Released, "the process ends");
+        }
+        self.release();
+    }
+
+    /// Says that the disk is let go of: the daemon need not take the end of the connection for that of a process that
+    /// was killed.
+    fn release(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            let _ = lease.release();
         }
     }
 
@@ -70,7 +83,7 @@ impl Keeper {
             );
             return;
         }
-        self.lease = None;
+        self.release();
         if let Err(error) = self.backing.unlock() {
             eprintln!("vhost-backend: unlocking the image: {error}");
         }

@@ -11,6 +11,7 @@ use super::Queue;
 use crate::{
     disk::{Disk, Job, Operation, Piece, Submitted},
     flight::{Flight, Settled, Step, settle},
+    lease::Duty,
     limits::RANGES_MAX,
     request::{self, Action, RANGE_LEN, Status},
 };
@@ -175,6 +176,7 @@ impl<D: Disk> Queue<D> {
         }
         if !self.flights.iter().any(Flight::is_starved) {
             self.space.is_back();
+            self.tell_space(false);
             return self.say("nothing waits for space any more");
         }
         if self.is_poisoned() {
@@ -188,6 +190,13 @@ impl<D: Disk> Queue<D> {
                     self.drive(slot);
                 }
             }
+        }
+    }
+
+    /// Has the daemon know whether requests of this queue wait for space.
+    fn tell_space(&self, short: bool) {
+        if let Some(keeper) = self.parts.shared.keeper.get() {
+            keeper.send(Duty::Space { queue: self.parts.number, short });
         }
     }
 
@@ -365,6 +374,7 @@ impl<D: Disk> Queue<D> {
     /// The guest hears nothing of it: its request takes its time.
     fn complete_starved(&mut self, job: Job, errno: Errno) {
         if self.space.is_gone(Instant::now()) {
+            self.tell_space(true);
             self.say(&format!(
                 "no space below the image: {errno}; what needs some waits, all else goes on: free some, and it goes on by itself"
             ));

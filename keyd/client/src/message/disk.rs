@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Consent, EncryptionType, UnixMillis};
+use super::{Consent, DiskState, EncryptionType, UnixMillis};
 use crate::{
     dek::WrappedDek,
     ids::{DesName, DiskId, KeyId, KeyVersion, LeaseId},
@@ -106,6 +106,9 @@ pub struct DiskStatus {
     pub key_lost: Option<String>,
     /// Processes that hold, or wait for, its DEK.
     pub holders: Vec<Holder>,
+    /// How its last process ended, if none is there and the daemon has seen one since it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<DiskState>,
 }
 
 /// A process with a lease.
@@ -117,22 +120,11 @@ pub struct Holder {
     pub pid: u32,
     /// User id.
     pub uid: u32,
-    /// Since when.
-    pub since: UnixMillis,
-    /// What it holds.
-    pub state: HolderState,
-}
-
-/// What a holder has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum HolderState {
-    /// The DEK, under its lease.
-    Held,
-    /// It was told to let go and has not confirmed yet.
-    Revoking,
-    /// Nothing: it fenced itself and waits for the key to come back.
-    Parked,
+    /// When it attached.
+    pub attached: UnixMillis,
+    /// What it does now.
+    #[serde(flatten)]
+    pub state: DiskState,
 }
 
 /// What is asked of disks, snapshots and images.

@@ -28,6 +28,13 @@ pub enum HolderMessage {
     Fenced(FenceReport),
     /// After [`Event::Granted`]: the DEK again, please.
     Reclaim,
+    /// Writes wait for space below the image from now on, or none does any more.
+    Space {
+        /// Whether some wait.
+        short: bool,
+    },
+    /// The key is wiped and the disk is let go of: the connection ends.
+    Released,
 }
 
 /// How a fence went, by the holder's clock.
@@ -43,6 +50,8 @@ pub struct FenceReport {
     pub took_us: u64,
     /// Requests held unanswered.
     pub held: u64,
+    /// What the guest's requests get from now on.
+    pub reaction: Reaction,
 }
 
 /// What the daemon says during a lease.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskKind, FenceReport, UnixMillis};
+use super::{DiskKind, DiskState, FenceReport, Phase};
 use crate::ids::{DesName, DiskId, LeaseId};
 
 /// How sure the asker of a verb that takes keys away is.
@@ -71,7 +71,7 @@ pub struct Revocation {
     pub holders: Vec<HolderAnswer>,
 }
 
-/// A holder's answer.
+/// A holder, and what is known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HolderAnswer {
     /// The disk.
@@ -82,40 +82,24 @@ pub struct HolderAnswer {
     pub pid: u32,
     /// And user.
     pub uid: u32,
-    /// What is known.
-    pub answer: Answer,
-}
-
-/// What is known of a holder whose key was taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "kebab-case")]
-pub enum Answer {
+    /// What it does.
+    #[serde(flatten)]
+    pub state: DiskState,
     /// It has let go, and said when.
-    Confirmed(FenceReport),
-    /// It closed its connection without a word; its process holds nothing beyond the end of its lease.
-    HungUp {
-        /// When that was.
-        at: UnixMillis,
-    },
-    /// It was not told: its set's terms let it go on.
-    Spared {
-        /// When it will be told; never if only its next attach is refused.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        until: Option<UnixMillis>,
-    },
-    /// It has not said anything; it holds nothing after this time.
-    Unconfirmed {
-        /// End of its lease.
-        lease_ends: UnixMillis,
-    },
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub report: Option<FenceReport>,
 }
 
 impl Revocation {
-    /// Whether every holder has confirmed, as far as was waited for.
+    /// Whether every holder that is to let go has confirmed it, as far as was waited for. One that goes on by the terms
+    /// of its set is not to let go yet.
     #[must_use]
     pub fn confirmed(&self) -> bool {
         let (told, spared) = (self.told as usize, self.spared as usize);
-        self.holders.iter().all(|holder| matches!(holder.answer, Answer::Confirmed(_)))
-            && self.holders.len() >= told + spared
+        let has_answered = |holder: &HolderAnswer| {
+            holder.report.is_some()
+                || matches!(holder.state.phase, Phase::Deferred { .. } | Phase::Released)
+        };
+        self.holders.iter().all(has_answered) && self.holders.len() >= told + spared
     }
 }

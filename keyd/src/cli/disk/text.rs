@@ -1,14 +1,17 @@
 //! Disks, snapshots and images as people read them.
 
-use keyd_client::message::{DiskStatus, Holder};
+use keyd_client::message::{DiskState, DiskStatus, Holder};
 
 use crate::{
-    cli::table::{bytes, list, name, table, yes},
+    cli::{
+        state,
+        table::{bytes, list, name, table, yes},
+    },
     clock,
 };
 
 pub(super) fn one(disk: &DiskStatus) -> String {
-    let DiskStatus { record, key_enabled, key_lost, holders } = disk;
+    let DiskStatus { record, key_enabled, key_lost, holders, last } = disk;
     let mut rows = vec![
         ("id", record.id.to_string()),
         ("kind", name(&record.kind)),
@@ -28,27 +31,45 @@ pub(super) fn one(disk: &DiskStatus) -> String {
     rows.extend(record.source.map(|source| ("made from", source.to_string())));
     rows.extend(record.platform_version.map(|v| ("platform key version", v.to_string())));
     rows.extend(key_lost.as_ref().map(|why| ("key lost", why.clone())));
+    rows.extend(
+        last.as_ref().filter(|_| holders.is_empty()).map(|last| ("last process", ended(last))),
+    );
     let about = list(&rows);
     if holders.is_empty() {
         return about;
     }
     let rows: Vec<_> = holders.iter().map(holder).collect();
-    format!("{about}\n{}", table(["PROCESS", "USER", "STATE", "SINCE", "LEASE"], &rows))
+    format!(
+        "{about}\n{}",
+        table(["PROCESS", "USER", "STATE", "SINCE", "ATTACHED", "LEASE", "WHY"], &rows)
+    )
 }
 
-fn holder(holder: &Holder) -> [String; 5] {
+fn holder(holder: &Holder) -> [String; 7] {
+    let state = &holder.state;
     [
         holder.pid.to_string(),
         holder.uid.to_string(),
-        name(&holder.state),
-        clock::text(holder.since),
+        state::phase(state.phase),
+        clock::text(state.since),
+        clock::text(holder.attached),
         holder.lease.to_string(),
+        state.why.clone().unwrap_or_default(),
     ]
+}
+
+/// `gone since 2026-11-22 04:18:14.714Z: its lease ran out`.
+fn ended(last: &DiskState) -> String {
+    let why = last.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{} since {}{why}", state::phase(last.phase), clock::text(last.since))
 }
 
 pub(super) fn all(disks: &[DiskStatus]) -> String {
     let row = |disk: &DiskStatus| {
         let holders: Vec<String> = disk.holders.iter().map(|h| h.pid.to_string()).collect();
+        let states = state::of_disk(disk);
+        let does: Vec<String> = states.iter().map(|state| state::phase(state.phase)).collect();
+        let since = states.iter().map(|state| state.since).max();
         [
             disk.record.id.to_string(),
             name(&disk.record.kind),
@@ -57,10 +78,13 @@ pub(super) fn all(disks: &[DiskStatus]) -> String {
             disk.record.key.to_string(),
             yes(disk.key_enabled),
             yes(disk.record.confirmed),
+            if does.is_empty() { "-".to_owned() } else { does.join(", ") },
+            since.map_or_else(|| "-".to_owned(), clock::text),
             holders.join(" "),
         ]
     };
     let rows: Vec<_> = disks.iter().map(row).collect();
-    let heading = ["ID", "KIND", "SIZE", "SET", "KEY", "ENABLED", "CONFIRMED", "PROCESSES"];
+    let heading =
+        ["ID", "KIND", "SIZE", "SET", "KEY", "ENABLED", "CONFIRMED", "STATE", "SINCE", "PROCESSES"];
     table(heading, &rows)
 }

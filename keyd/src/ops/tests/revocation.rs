@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use keyd_client::message::Answer;
+use keyd_client::message::Phase;
 
 use super::*;
 use crate::ops::due;
@@ -13,8 +13,13 @@ fn disable(name: &str, wait_ms: u64) -> KeyRequest {
     KeyRequest::Update { name: id(name), version: None, change, consent, wait_ms }
 }
 
-fn answers(revocation: &Revocation) -> Vec<(DiskId, Answer)> {
-    revocation.holders.iter().map(|holder| (holder.disk, holder.answer)).collect()
+fn answers(revocation: &Revocation) -> Vec<(DiskId, Phase)> {
+    revocation.holders.iter().map(|holder| (holder.disk, holder.state.phase)).collect()
+}
+
+/// Those that have let go, with what they said of it.
+fn reports(revocation: &Revocation) -> Vec<(DiskId, Option<FenceReport>)> {
+    revocation.holders.iter().map(|holder| (holder.disk, holder.report)).collect()
 }
 
 /// Told before and given its key back before it confirmed: it may hold the DEK still.
@@ -29,7 +34,7 @@ fn a_holder_that_was_told_before_is_waited_for_too() {
     let revocation = revocation(daemon.ask(disable("k", 50)));
     assert_eq!(revocation.told, 0);
     assert!(!revocation.confirmed());
-    let [(told, Answer::Unconfirmed { lease_ends })] = answers(&revocation)[..] else {
+    let [(told, Phase::Halting { lease_ends })] = answers(&revocation)[..] else {
         panic!("{revocation:?}");
     };
     assert!(told == disk && lease_ends > clock::now());
@@ -67,7 +72,7 @@ fn a_policys_loss_concerns_its_own_set() {
 }
 
 #[test]
-fn who_is_spared_is_said_and_is_no_confirmation() {
+fn who_is_spared_is_said_and_is_not_to_confirm_yet() {
     let deferred = Terms { on_revoke: OnRevoke::Deferred, ..TERMS };
     let grace = Terms { grace_ms: 60_000, ..TERMS };
     for (terms, ends) in [(deferred, false), (grace, true)] {
@@ -77,8 +82,8 @@ fn who_is_spared_is_said_and_is_no_confirmation() {
         let now = clock::now();
         let revocation = revocation(daemon.ask(disable("k", 50)));
         assert_eq!((revocation.told, revocation.spared), (0, 1));
-        assert!(!revocation.confirmed());
-        let [(_, Answer::Spared { until })] = answers(&revocation)[..] else {
+        assert!(revocation.confirmed() && reports(&revocation)[0].1.is_none());
+        let [(_, Phase::Deferred { until })] = answers(&revocation)[..] else {
             panic!("{revocation:?}");
         };
         assert_eq!(until.is_some(), ends);
@@ -103,7 +108,7 @@ fn a_holder_that_is_told_when_its_grace_ends_is_waited_for() {
         waiting.join().unwrap()
     });
     assert_eq!((revocation.told, revocation.spared), (0, 1));
-    assert_eq!(answers(&revocation), [(holder.attached.record.id, Answer::Confirmed(REPORT))]);
+    assert_eq!(reports(&revocation), [(holder.attached.record.id, Some(REPORT))]);
     assert!(revocation.confirmed());
 }
 
@@ -125,7 +130,7 @@ fn an_older_loss_is_not_counted() {
         waiting.join().unwrap()
     });
     assert!(revocation.confirmed(), "{revocation:?}");
-    assert_eq!(answers(&revocation), [(other, Answer::Confirmed(REPORT))]);
+    assert_eq!(reports(&revocation), [(other, Some(REPORT))]);
     drop(holder);
 }
 
@@ -149,11 +154,7 @@ fn a_loss_is_answered_by_its_own_holder_whoever_else_is_telling() {
                 let daemon = &daemon;
                 scope.spawn(move || {
                     let revocation = revocation(daemon.ask(disable(name, 30_000)));
-                    assert_eq!(
-                        answers(&revocation),
-                        [(disk, Answer::Confirmed(REPORT))],
-                        "round {round}"
-                    );
+                    assert_eq!(reports(&revocation), [(disk, Some(REPORT))], "round {round}");
                 });
                 scope.spawn(move || {
                     while holder.heard().is_none() {
