@@ -6,6 +6,7 @@ use std::{
         Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Instant,
 };
 
 use keyd_client::{DesName, KeyId, KeyVersion, message::UnixMillis};
@@ -108,6 +109,25 @@ impl Core {
         }
         claimed.insert(set.clone());
         RewrapClaim { core: self, set: set.clone() }
+    }
+
+    /// The same, if it can be had until then.
+    pub fn claim_rewrap_until<'a>(
+        &'a self,
+        set: &DesName,
+        until: Instant,
+    ) -> Option<RewrapClaim<'a>> {
+        let mut claimed = lock(&self.rewrapping);
+        while claimed.contains(set) {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.rewrapped.wait_timeout(claimed, left);
+            claimed = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        claimed.insert(set.clone());
+        Some(RewrapClaim { core: self, set: set.clone() })
     }
 
     /// Long work is to stop at its next step.

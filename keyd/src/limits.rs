@@ -112,6 +112,9 @@ pub const STORE_CACHE_LEN: usize = 64 << 20;
 /// for no more until it has caught up.
 pub const COPY_PATIENCE: Duration = Duration::from_secs(2);
 
+/// A rotation that is under way is waited for so long where it matters that it is over: some thousands of DEKs.
+pub const ROTATION_END_TIME: Duration = Duration::from_secs(5);
+
 /// DEKs wrapped anew in one commit: a crash repeats no more than these, a commit's two fsyncs are shared by them.
 pub const REWRAP_BATCH: usize = 64;
 

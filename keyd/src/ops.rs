@@ -46,6 +46,7 @@ pub mod key_update;
 pub mod lease_end;
 pub mod reclaim;
 pub mod rewrap;
+pub mod rotation_end;
 pub mod state_backup;
 pub mod status;
 pub mod taking;

@@ -72,11 +72,12 @@ const IMPURE: [&str; 14] = [
 ];
 
 /// Operations that take no permit, and why.
-const UNPERMITTED: [(&str, &str); 8] = [
+const UNPERMITTED: [(&str, &str); 9] = [
     ("first_start.rs", "done by the daemon itself, before anybody can ask"),
     ("due.rs", "done by the daemon itself, when its time has come"),
     ("des_follow.rs", "done by the daemon itself, after a rotation that was permitted"),
     ("rewrap.rs", "the long part of that"),
+    ("rotation_end.rs", "the same, where it has to be over now"),
     ("lease_end.rs", "happens to a lease"),
     ("enforce.rs", "what follows for holders from a change that was permitted"),
     ("impact.rs", "a part of operations that take keys away"),

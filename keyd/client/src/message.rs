@@ -27,7 +27,7 @@ pub use disk::{
     DiskKind, DiskRecord, DiskRequest, DiskStatus, Geometry, Holder, Holes, VolumeKeyDigest,
 };
 pub use holder::{Attached, Event, FenceReport, HolderMessage};
-pub use impact::{Affected, Consent, HolderAnswer, Impact, Revocation};
+pub use impact::{Affected, Consent, HolderAnswer, Impact, LeftBehind, Revocation};
 pub use key::{
     DeletedStatus, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
     RotationPolicy, Trigger, UnixSeconds,

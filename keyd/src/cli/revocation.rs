@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyd_client::{
     limits::REPLY_TIMEOUT,
-    message::{FenceReport, HolderAnswer, Phase, Reply, Request, Revocation},
+    message::{FenceReport, HolderAnswer, LeftBehind, Phase, Reply, Request, Revocation},
 };
 
 use super::{
@@ -53,6 +53,11 @@ fn followed(revocation: &Revocation, granted: u32) -> String {
     let mut text = format!("holders told: {}", revocation.told + granted);
     if revocation.spared > 0 {
         text += &format!(", spared by their set's terms: {}", revocation.spared);
+    }
+    for LeftBehind { set, disks } in &revocation.left {
+        text += &format!(
+            "\nset {set} was being rotated away from it: {disks} disks are left under it and have lost their key; 'keyd des show {set}' says how to finish"
+        );
     }
     if !revocation.holders.is_empty() {
         let rows: Vec<_> = revocation.holders.iter().map(row).collect();

@@ -18,6 +18,7 @@ use crate::{
         TAG_LEN_MAX, TAGS_MAX, TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN,
         TOKENS_PER_APP_MAX, VAULTS_MAX, VERSION_LIFE_DAYS_MIN, VERSIONS_MAX,
     },
+    model::version::Part,
     store::Break,
 };
 
@@ -125,20 +126,35 @@ pub enum Refused {
         "key '{0}' is keyd's own and has its set already: make a key of yours with 'keyd key create NAME'"
     )]
     PlatformSet(KeyId),
-    #[error("key '{0}' is disabled: 'keyd key enable {0}' brings it back")]
-    KeyDisabled(KeyId),
+    #[error("{0} is disabled: 'keyd key enable {args}' brings it back", args = .0.arguments())]
+    KeyDisabled(Part),
     #[error("key '{0}' is deleted: 'keyd key recover {0}' brings it back")]
     KeyDeleted(KeyId),
     #[error("key '{0}' is not deleted: 'keyd key delete {0}' comes first")]
     NotDeleted(KeyId),
-    #[error("key '{0}' may not {op}: 'keyd key set {0} --operations ...' permits it", op = .1.name())]
-    Operation(KeyId, KeyOperation),
-    #[error("key '{0}' is not valid yet: 'keyd key set {0} --not-before ...' changes that")]
-    NotYetValid(KeyId),
     #[error(
-        "key '{0}' has expired: 'keyd key rotate {0}' makes a new version, 'keyd key set {0} --expires ...' prolongs this one"
+        "{0} may not {op}: 'keyd key set {args} --operations ...' permits it",
+        op = .1.name(),
+        args = .0.arguments()
     )]
-    Expired(KeyId),
+    Operation(Part, KeyOperation),
+    #[error(
+        "{0} is not valid yet: 'keyd key set {args} --not-before ...' changes that",
+        args = .0.arguments()
+    )]
+    NotYetValid(Part),
+    #[error(
+        "{0} has expired: 'keyd key rotate {key}' makes a new version, 'keyd key set {args} --expires ...' prolongs this one",
+        key = .0.key,
+        args = .0.arguments()
+    )]
+    Expired(Part),
+    // A set that takes the end for a loss cannot open what is wrapped under it: a rotation would stop half way.
+    #[error(
+        "{0} has expired, and its end takes the disks of this set away: 'keyd key set {args} --expires ...' prolongs it and brings them back",
+        args = .0.arguments()
+    )]
+    Ended(Part),
     #[error(
         "vault '{0}' protects its deleted keys: they are destroyed by themselves when their time is over"
     )]
@@ -163,6 +179,10 @@ pub enum Refused {
         "the rotation of disk encryption set '{0}' stopped half way, every disk still has a working key: it goes on by itself when the cause is gone"
     )]
     RotationStopped(DesName),
+    #[error(
+        "the rotation of disk encryption set '{0}' is under way: it goes on by itself, 'keyd des show {0}' says how far it is"
+    )]
+    RotationGoesOn(DesName),
     #[error("a rotation policy: {0}")]
     RotationPolicy(&'static str),
     #[error(
@@ -292,6 +312,7 @@ impl Refused {
                 RefusalCode::Unavailable
             }
             Self::KeyDisabled(_)
+            | Self::Ended(_)
             | Self::KeyDeleted(_)
             | Self::Operation(..)
             | Self::NotYetValid(_)

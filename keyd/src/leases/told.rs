@@ -182,7 +182,7 @@ impl<'a> Told<'a> {
     pub fn wait(self, time: Duration) -> Revocation {
         let (told, spared) = (self.count(), self.spared);
         if time.is_zero() {
-            return Revocation { told, spared, holders: Vec::new() };
+            return Revocation { told, spared, ..Revocation::default() };
         }
         let watched = [self.told.as_slice(), &self.others].concat();
         let until = BootTime::now().after(time);
@@ -195,7 +195,7 @@ impl<'a> Told<'a> {
         let mut holders: Vec<HolderAnswer> = watched.iter().filter_map(known).collect();
         drop(state);
         holders.sort_by_key(|holder| holder.disk);
-        Revocation { told, spared, holders }
+        Revocation { told, spared, holders, left: Vec::new() }
     }
 }
 

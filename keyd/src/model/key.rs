@@ -6,7 +6,7 @@ use keyd_client::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::version::{Version, VersionId, check_tags};
+use super::version::{Part, Version, VersionId, check_tags};
 use crate::{error::Refused, kek::Material, limits::VERSIONS_MAX};
 
 /// A key as it is stored.
@@ -112,6 +112,13 @@ impl Key {
         found.ok_or_else(|| Refused::NoVersion(self.id.clone(), version))
     }
 
+    /// How a refusal names a version: as the key, if there is no other.
+    #[must_use]
+    pub fn part(&self, version: KeyVersion) -> Part {
+        let version = (self.versions.len() > 1).then_some(version);
+        Part { key: self.id.clone(), version }
+    }
+
     /// A version that may be used so now.
     ///
     /// # Errors
@@ -124,7 +131,7 @@ impl Key {
     ) -> Result<&Version, Refused> {
         self.alive()?;
         let found = self.version(version)?;
-        found.usable(&self.id, operation, now)?;
+        found.usable(&self.part(version), operation, now)?;
         Ok(found)
     }
 
@@ -174,7 +181,7 @@ impl Key {
     pub fn rotatable(&self) -> Result<(), Refused> {
         self.extendable()?;
         if !self.enabled() {
-            return Err(Refused::KeyDisabled(self.id.clone()));
+            return Err(Refused::KeyDisabled(self.part(self.newest().version)));
         }
         Ok(())
     }

@@ -46,8 +46,8 @@ pub const IDENTITY_NEEDS: [KeyPermission; 3] =
 /// The version, if the set may use it so now.
 ///
 /// # Errors
-/// The reason why not: [`Refused::IdentityLacks`]; [`Refused::NotYetValid`], [`Refused::Expired`] as the set's
-/// [`OnExpiry`] has it; and those of [`Key::usable`].
+/// The reason why not: [`Refused::IdentityLacks`]; [`Refused::NotYetValid`], [`Refused::Expired`], [`Refused::Ended`]
+/// as the set's [`OnExpiry`] has it; and those of [`Key::usable`].
 pub fn right<'key>(
     vault: &Vault,
     set: &Des,
@@ -60,16 +60,25 @@ pub fn right<'key>(
     if !key.platform {
         identity(vault, set, what_for)?;
     }
-    let version = key.usable(version, what_for.operation(), now)?;
+    let part = key.part(version);
+    let version = key.usable(version, what_for.operation(), now).map_err(|why| told(set, why))?;
     let validity_counts = match (what_for, set.terms.on_expiry) {
         (Use::Wrap, _) | (Use::Attach | Use::Keep, OnExpiry::Revoke) => true,
         (Use::Attach, OnExpiry::RefuseNew) => true,
         (Use::Attach, OnExpiry::Ignore) | (Use::Keep, _) => false,
     };
     if validity_counts {
-        version.valid(&key.id, now)?;
+        version.valid(&part, now).map_err(|why| told(set, why))?;
     }
     Ok(version)
+}
+
+/// The way out of an end is another where the set takes it for a loss.
+fn told(set: &Des, why: Refused) -> Refused {
+    match why {
+        Refused::Expired(part) if set.terms.on_expiry == OnExpiry::Revoke => Refused::Ended(part),
+        other => other,
+    }
 }
 
 fn identity(vault: &Vault, set: &Des, what_for: Use) -> Result<(), Refused> {

@@ -1,6 +1,9 @@
 //! One version of a key: its two parts, its attributes, and what they allow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use keyd_client::{
     KeyId, KeyVersion,
@@ -22,6 +25,36 @@ pub struct VersionId {
     pub key: KeyId,
     /// The version.
     pub version: KeyVersion,
+}
+
+/// What of a key a refusal is about, and what the command that mends it names: one version, or all of it where it has
+/// one only. To mend a whole key would bring back every version that was retired.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The key.
+    pub key: KeyId,
+    /// The version.
+    pub version: Option<KeyVersion>,
+}
+
+impl Part {
+    /// As a command line names it.
+    #[must_use]
+    pub fn arguments(&self) -> String {
+        match self.version {
+            Some(version) => format!("{} --version {version}", self.key),
+            None => self.key.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.version {
+            Some(version) => write!(f, "version {version} of key '{}'", self.key),
+            None => write!(f, "key '{}'", self.key),
+        }
+    }
 }
 
 /// A version as it is stored.
@@ -125,11 +158,11 @@ impl Version {
     ///
     /// # Errors
     /// [`Refused::NotYetValid`], [`Refused::Expired`].
-    pub fn valid(&self, key: &KeyId, now: UnixMillis) -> Result<(), Refused> {
+    pub fn valid(&self, part: &Part, now: UnixMillis) -> Result<(), Refused> {
         match self.validity(now) {
             Validity::Valid => Ok(()),
-            Validity::NotYet => Err(Refused::NotYetValid(key.clone())),
-            Validity::Over => Err(Refused::Expired(key.clone())),
+            Validity::NotYet => Err(Refused::NotYetValid(part.clone())),
+            Validity::Over => Err(Refused::Expired(part.clone())),
         }
     }
 
@@ -140,19 +173,19 @@ impl Version {
     /// [`Refused::KeyDisabled`], [`Refused::Operation`], [`Refused::NotYetValid`], [`Refused::Expired`].
     pub fn usable(
         &self,
-        key: &KeyId,
+        part: &Part,
         operation: KeyOperation,
         now: UnixMillis,
     ) -> Result<(), Refused> {
         if !self.enabled {
-            return Err(Refused::KeyDisabled(key.clone()));
+            return Err(Refused::KeyDisabled(part.clone()));
         }
         if !self.operations.contains(&operation) {
-            return Err(Refused::Operation(key.clone(), operation));
+            return Err(Refused::Operation(part.clone(), operation));
         }
         match operation {
             KeyOperation::Encrypt | KeyOperation::WrapKey | KeyOperation::Sign => {
-                self.valid(key, now)
+                self.valid(part, now)
             }
             KeyOperation::Decrypt | KeyOperation::UnwrapKey | KeyOperation::Verify => Ok(()),
         }

@@ -79,7 +79,10 @@ fn follow_platform(txn: &Txn<'_>, set: &mut Des) -> Result<(), Failure> {
 }
 
 /// The versions that a set is to be on: its key's newest, if it follows, and the platform's newest.
-fn wanted(view: &impl View, set: &Des) -> Result<(KeyVersion, Option<KeyVersion>), Fault> {
+///
+/// # Errors
+/// [`Fault`].
+pub fn wanted(view: &impl View, set: &Des) -> Result<(KeyVersion, Option<KeyVersion>), Fault> {
     let newest = |id: &KeyId| -> Result<_, Fault> {
         Ok(view.find_key(id)?.filter(|key| key.alive().is_ok()).map(|key| key.newest().version))
     };

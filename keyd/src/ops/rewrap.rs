@@ -5,7 +5,7 @@
 //! version is still to do. Each disk's wraps are replaced in one commit, after the new form was opened again, while
 //! every version stays as it is; so at every moment, and after a crash at any, each disk has one working key.
 
-use std::{collections::BTreeSet, num::NonZeroUsize, thread};
+use std::{collections::BTreeSet, num::NonZeroUsize, thread, time::Instant};
 
 use keyd_client::{
     DesName, DiskId, KeyId, KeyVersion,
@@ -40,8 +40,26 @@ pub const DAMAGED: &str = "WrappedDekDamaged";
 /// is tried again. [`crate::error::Fault`] of the store.
 pub fn set(core: &Core, name: &DesName) -> Result<u64, Failure> {
     let _claim = core.claim_rewrap(name);
+    claimed(core, name, None)
+}
+
+/// The same, as far as it comes until then; another thread that is at it already is waited for.
+///
+/// # Errors
+/// As [`set`]; [`Refused::RotationGoesOn`] if there was not the time.
+pub fn set_until(core: &Core, name: &DesName, until: Instant) -> Result<u64, Failure> {
+    match core.claim_rewrap_until(name, until) {
+        Some(_claim) => claimed(core, name, Some(until)),
+        None => Err(Refused::RotationGoesOn(name.clone()).into()),
+    }
+}
+
+fn claimed(core: &Core, name: &DesName, until: Option<Instant>) -> Result<u64, Failure> {
     let mut failed = BTreeSet::new();
     loop {
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Err(Refused::RotationGoesOn(name.clone()).into());
+        }
         if core.stopping() {
             return Err(Refused::RotationStopped(name.clone()).into());
         }

@@ -1,4 +1,5 @@
-//! The one way in which keys are taken away on request: weigh, ask for consent, commit, enforce, wait for the holders.
+//! The one way in which keys are taken away on request: finish the rotations that it would cut off, weigh, ask for
+//! consent, commit, enforce, wait for the holders.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use keyd_client::{
 
 use super::{
     enforce::{self, Enforced, Others},
-    impact,
+    impact, rotation_end,
 };
 use crate::{
     audit::{Class, Entry},
@@ -163,11 +164,15 @@ pub fn run_as<O: Op>(
         core.record(&permit, entry.outcome("dry run").detail(detail))?;
         return Ok(Taken::Would(weighed));
     }
-    let ((), Enforced { told, granted }, others) = commit(core, &permit, |txn| {
+    let rotating = rotation_end::before(core, &change);
+    let (left, Enforced { told, granted }, others) = commit(core, &permit, |txn| {
         let detail = made(core, txn, ask, &change)?;
-        Ok(((), entry.detail(detail)))
+        let left = rotation_end::left(txn, &rotating)?;
+        let behind = left.iter().map(|left| format!(" left-behind={}:{}", left.set, left.disks));
+        let detail = detail + &behind.collect::<String>();
+        Ok((left, entry.detail(detail)))
     })?;
     let told = told.and(&concern.among(&core.store.snapshot()?, others));
     let revocation = told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
-    Ok(Taken::Done { revocation, granted })
+    Ok(Taken::Done { revocation: Revocation { left, ..revocation }, granted })
 }

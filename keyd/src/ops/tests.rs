@@ -12,6 +12,7 @@ mod records;
 mod restored;
 mod revocation;
 mod rewrapping;
+mod rotation_end;
 mod untold;
 
 use std::{

@@ -1,9 +1,9 @@
-//! Rotates a key as Key Vault does (row 3): it answers when the new version is there. The DEKs under the sets that
-//! follow the key are wrapped anew by [`super::due`].
+//! Rotates a key as Key Vault does (row 3): it answers when the new version is there and the DEKs under the sets that
+//! follow the key are wrapped anew, as far as that takes a few seconds; [`super::due`] does the rest.
 
 use keyd_client::KeyId;
 
-use super::{key_rotate, vault_key_get};
+use super::{key_rotate, rotation_end, vault_key_get};
 use crate::{
     auth::{Permit, op},
     core::Core,
@@ -16,6 +16,7 @@ use crate::{
 /// # Errors
 /// Those of [`key_rotate::new_version`].
 pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<KeyView, Failure> {
-    key_rotate::permitted(core, &permit, id)?;
+    let followers = key_rotate::permitted(core, &permit, id)?;
+    rotation_end::within_time(core, &followers);
     vault_key_get::alive(&core.store.snapshot()?, id, None)
 }

@@ -69,6 +69,18 @@ pub struct Revocation {
     /// What each has answered, if that was waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holders: Vec<HolderAnswer>,
+    /// Sets whose rotation away from what was taken could not be finished before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<LeftBehind>,
+}
+
+/// What a rotation has left behind under a version that was taken away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftBehind {
+    /// The set.
+    pub set: DesName,
+    /// DEKs of it that are not wrapped anew.
+    pub disks: u64,
 }
 
 /// A holder, and what is known of it.

@@ -35,7 +35,7 @@ impl From<Sure> for Consent {
 /// Whether to wait for those whom it hits.
 #[derive(Debug, Args)]
 pub struct Wait {
-    /// Wait until every process has confirmed that it let go, for so long at most; exit code 4 if one has not
+    /// Wait until every process that is to let go has confirmed it, for so long at most; exit code 4 if one has not
     #[arg(
         long,
         value_parser = duration,

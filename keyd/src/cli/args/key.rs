@@ -55,9 +55,9 @@ pub enum Key {
         /// Which
         name: KeyId,
     },
-    /// Bring a key back: I/O under it goes on
+    /// Bring a key back: I/O under it goes on. Without --version every version comes back, retired ones too
     Enable(Which),
-    /// Take a key away: I/O on every disk under it halts
+    /// Take a key away: I/O on every disk under it halts. Disks that are being rotated away from it are rotated first
     Disable {
         /// Which
         #[command(flatten)]

@@ -59,7 +59,7 @@ impl State {
             Err(Refused::Operation(_, KeyOperation::WrapKey)) => "no wrapKey",
             Err(Refused::Operation(_, KeyOperation::UnwrapKey)) => "no unwrapKey",
             Err(Refused::NotYetValid(_)) => "not yet",
-            Err(Refused::Expired(_)) => "expired",
+            Err(Refused::Expired(_) | Refused::Ended(_)) => "expired",
             Err(Refused::IdentityLacks { permission, .. }) => permission.name(),
             Err(other) => panic!("{other}"),
         }

@@ -89,7 +89,7 @@ fn refusal(refused: &Refused, row: Row) -> Problem {
             Kind::KeyNotYetValid,
             format!("Operation {name} is not allowed on a key before its nbf."),
         ),
-        Refused::Expired(_) => Problem::new(
+        Refused::Expired(_) | Refused::Ended(_) => Problem::new(
             Kind::KeyExpired,
             format!("Operation {name} is not allowed on a key at or after its exp."),
         ),
