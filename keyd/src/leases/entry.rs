@@ -201,8 +201,8 @@ impl Entry {
         }
     }
 
-    /// Whether there is something to let go. Who is attaching will not get it, for the epoch is another. Who has nothing
-    /// is told only if its guest's requests are to get something else from now on.
+    /// Whether there is something to let go. Who is attaching will not get it, for the epoch is another. Who has
+    /// nothing is told only if its guest's requests are to get something else from now on.
     pub(super) fn revoke(&mut self, loss: &Loss) -> bool {
         self.epoch += 1;
         self.granted = false;

@@ -1,6 +1,6 @@
-//! Brings rotations to their end before a version that they rotate from is taken away. Without it the disks that are still
-//! under that version would halt although the version that they were about to have is well, and their rotation would be
-//! stuck.
+//! Brings rotations to their end before a version that they rotate from is taken away. Without it the disks that are
+//! still under that version would halt although the version that they were about to have is well, and their rotation
+//! would be stuck.
 
 use std::time::Instant;
 
@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// Finishes, in a few seconds at most, the rotations of the sets that `change` would leave with DEKs behind: a version
-/// that still wraps some goes, and the one that is to wrap them stays. Returns those sets. What cannot be finished stands
-/// in nobody's way: the change says itself what is wrong with it, and a key is taken away in any case.
+/// that still wraps some goes, and the one that is to wrap them stays. Returns those sets. What cannot be finished
+/// stands in nobody's way: the change says itself what is wrong with it, and a key is taken away in any case.
 pub fn before(
     core: &Core,
     change: impl FnOnce(&Txn<'_>) -> Result<String, Failure>,
