@@ -23,8 +23,8 @@ use keyd_client::{
     ids::DesId,
     lease::Lease,
     message::{
-        Consent, DesRequest, DiskRequest, EncryptionType, Event, FenceReport, Geometry, Holes,
-        KeyRequest, OnExpiry, OnRevoke, Reaction, Reply, Request, Terms, VaultRequest,
+        Consent, DesRequest, DiskRequest, Edit, EncryptionType, Event, FenceReport, Geometry,
+        Holes, KeyRequest, OnExpiry, OnRevoke, Reaction, Reply, Request, Terms, VaultRequest,
     },
 };
 use rustix::{
@@ -297,10 +297,12 @@ fn revocation(keyd: &Daemon, ids: &[DiskId]) -> Rows {
     let begun = Instant::now();
     let asked = thread::spawn(move || {
         let mut client = Client::connect(&socket).expect("a daemon");
-        let reply = client.call(VaultRequest::Policy {
+        let reply = client.call(VaultRequest::Permit {
             name: VaultName::default_vault(),
             principal: Principal::Des(set(0)),
             permissions: [].into(),
+            edit: Edit::Replace,
+            future: false,
             consent: Consent::Force,
             wait_ms: 60_000,
         });

@@ -9,9 +9,9 @@ use std::{
 use keyd_client::{
     ClientError, DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
     message::{
-        Consent, DesRequest, DiskRequest, EncryptionType, KeyChange, KeyOperation, KeyRequest,
-        KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms, UnixSeconds,
-        VaultRequest,
+        Consent, DesRequest, DiskRequest, Edit, EncryptionType, KeyChange, KeyOperation,
+        KeyRequest, KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms,
+        UnixSeconds, VaultRequest,
     },
     permission::{KeyPermission, Permission},
 };
@@ -229,11 +229,19 @@ impl<'a> Case<'a> {
         let (name, principal) = (VaultName::default_vault(), Principal::Des(self.set()));
         let permissions = permissions.iter().copied().collect();
         let (consent, wait_ms) = (Consent::Force, WAIT_MS);
-        self.take(VaultRequest::Policy { name, principal, permissions, consent, wait_ms })
+        self.take(VaultRequest::Permit {
+            name,
+            principal,
+            permissions,
+            edit: Edit::Replace,
+            future: false,
+            consent,
+            wait_ms,
+        })
     }
 
     fn grant(&self, permissions: &[Permission]) {
-        self.world.grant(NOBODY, permissions);
+        self.world.grant(NOBODY, self.set().as_str(), permissions);
     }
 
     fn delete(&self) {
@@ -260,8 +268,15 @@ impl<'a> Case<'a> {
         let vault = VaultName::default_vault();
         let permissions = BTreeSet::from([KeyPermission::Purge]);
         let (principal, consent) = (Principal::User(NOBODY), Consent::Force);
-        let policy =
-            VaultRequest::Policy { name: vault, principal, permissions, consent, wait_ms: 0 };
+        let policy = VaultRequest::Permit {
+            name: vault,
+            principal,
+            permissions,
+            edit: Edit::Replace,
+            future: false,
+            consent,
+            wait_ms: 0,
+        };
         self.world.ask(policy);
         let purge = || KeyRequest::Purge { name: self.key(), consent: Consent::Force };
         assert_eq!(self.world.ask(purge()), Reply::PurgeAsked { lost_for_ever: 1 });

@@ -248,7 +248,7 @@ fn its_own_user_can_neither_trace_nor_dump_it() {
     }
     let world = World::new();
     let _ = world.make_disk("d", SIZE, "");
-    world.grant(NOBODY, &[Permission::Attach]);
+    world.grant(NOBODY, "d", &[Permission::Attach]);
     let backend = world.start_backend_as(NOBODY, "d");
     all_are(backend.pid(), "Uid", "65534 65534 65534 65534");
     is_neither_traced_nor_dumped(backend.pid());
@@ -377,7 +377,7 @@ fn root_becomes_another_user_who_is_the_one_that_keyd_knows() {
     let more = "--num-queues 2 --user 65534:65534";
     let mut command = world.backend_command("d", more);
     refuses_to_serve(&world, "vhost-backend", &mut command, &["65534", "attach"]);
-    world.grant(NOBODY, &[Permission::Attach]);
+    world.grant(NOBODY, "d", &[Permission::Attach]);
     let mut drill = Drill::of(&world, "d", 21, world.start_backend("d", more));
     let pid = drill.backend.pid();
     for field in ["Uid", "Gid"] {

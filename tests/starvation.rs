@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyd_client::{Principal, message::GrantRequest, permission::Permission};
+use keyd_client::permission::Permission;
 use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, prlimit};
 use system_tests::{
     drill::{Drill, SIZE},
@@ -134,8 +134,7 @@ fn with_little_memory_to_lock_buffers_are_not_registered_and_with_none_there_is_
     }
     let world = World::new();
     let _ = world.make_disk("d", SIZE, "");
-    let permissions = [Permission::Attach].into_iter().collect();
-    world.ask(GrantRequest::Set { principal: Principal::User(NOBODY), permissions });
+    world.grant(NOBODY, "d", &[Permission::Attach]);
     let with = |kib: u64| {
         let backend = world.backend_command_as(NOBODY, "d", "");
         let mut command = limited(&format!("-l {kib}"), &backend);

@@ -36,7 +36,7 @@ fn serve(world: &World) -> Host {
     for command in [
         "keyd key create d --bits 2048".to_owned(),
         "keyd des create d --key d --lease 3s".to_owned(),
-        "keyd grant libvirt-qemu attach".to_owned(),
+        "keyd grant libvirt-qemu attach --des d".to_owned(),
         format!("image create /tmp/d.img --size {SIZE} --des d"),
     ] {
         let _ = host.succeed_as("keyd", &command);

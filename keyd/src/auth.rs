@@ -5,11 +5,13 @@
 pub mod credentials;
 pub mod grants;
 pub mod op;
+pub mod place;
+mod reach;
 
 use std::{collections::BTreeSet, fmt, marker::PhantomData};
 
 use keyd_client::{
-    Principal, VaultName,
+    Principal, Scope, VaultName,
     message::{GrantSource, GrantStatus},
     permission::{KeyPermission, Permission},
 };
@@ -17,11 +19,12 @@ use keyd_client::{
 pub use credentials::Credentials;
 pub use grants::Grant;
 pub use op::{Needs, Op};
+pub use place::Place;
 
 use crate::{
     audit::Entry,
     error::{Failure, Refused},
-    store::View,
+    store::{Grants, View},
 };
 
 /// Who asks.
@@ -60,7 +63,7 @@ impl fmt::Display for Caller {
 #[derive(Debug)]
 pub struct Permit<O: Op> {
     caller: Caller,
-    vault: Option<VaultName>,
+    place: Place,
     administrator: bool,
     op: PhantomData<O>,
 }
@@ -104,43 +107,69 @@ impl Auth {
         Self { administrator, grants }
     }
 
-    /// Whether the caller may do `O`, in a vault if it is done in one.
+    /// Whether the caller may do `O`, in the place where it is done.
     ///
     /// # Errors
-    /// [`Refused::Forbidden`], [`Refused::ForbiddenIn`], naming the permission that is missing;
-    /// [`crate::error::Fault`].
+    /// [`Refused::Forbidden`] and its kin, naming the permission that is missing. Where that is one for a disk, they do
+    /// not tell a disk that is out of reach from one that does not exist. [`crate::error::Fault`].
     pub fn authorize<O: Op>(
         &self,
         caller: &Caller,
-        vault: Option<&VaultName>,
+        place: impl Into<Place>,
         view: &impl View,
     ) -> Result<Permit<O>, Failure> {
-        let who = &caller.principal;
+        let (who, place) = (&caller.principal, place.into());
         let administrator = self.has(who, Permission::Administer, view)?;
-        let permit = || {
-            let (caller, vault) = (caller.clone(), vault.cloned());
-            Permit { caller, vault, administrator, op: PhantomData }
-        };
-        match (O::NEEDS, vault) {
-            (Needs::Lease | Needs::Identity, _) => Ok(permit()),
-            _ if administrator => Ok(permit()),
-            (Needs::Daemon(permission), _) if self.has(who, permission, view)? => Ok(permit()),
-            (Needs::Daemon(permission), _) => {
-                Err(Refused::Forbidden { who: who.clone(), permission }.into())
-            }
-            (Needs::Vault(permission), Some(vault))
-                if self.has_in(who, vault, permission, view)? =>
-            {
-                Ok(permit())
-            }
-            (Needs::Vault(permission), Some(vault)) => {
+        if !administrator {
+            self.permitted(O::NEEDS, who, &place, view)?;
+        }
+        Ok(Permit { caller: caller.clone(), place, administrator, op: PhantomData })
+    }
+
+    /// The same for who is no administrator.
+    fn permitted(
+        &self,
+        needs: Needs,
+        who: &Principal,
+        place: &Place,
+        view: &impl View,
+    ) -> Result<(), Failure> {
+        let forbidden =
+            |permission| Err(Refused::Forbidden { who: who.clone(), permission }.into());
+        match (needs, place) {
+            (Needs::Lease | Needs::Identity, _) => Ok(()),
+            (Needs::Daemon(permission), _) => match self.has(who, permission, view)? {
+                true => Ok(()),
+                false => forbidden(permission),
+            },
+            (Needs::Vault(permission), Place::Vault(vault)) => {
+                if self.has_in(who, vault, permission, view)? {
+                    return Ok(());
+                }
                 let (who, vault) = (who.clone(), vault.clone());
                 Err(Refused::ForbiddenIn { who, vault, permission }.into())
             }
-            (Needs::Vault(_), None) => {
-                let permission = Permission::ManageKeys;
-                Err(Refused::Forbidden { who: who.clone(), permission }.into())
+            (Needs::Set(permission), Place::Set(set)) => {
+                if self.has_for(who, permission, [Scope::Set(set.clone())], view)? {
+                    return Ok(());
+                }
+                let (who, set) = (who.clone(), set.clone());
+                Err(Refused::ForbiddenFor { who, set, permission }.into())
             }
+            (Needs::Disk(permission), Place::Disk(id)) => self.reaches(who, permission, *id, view),
+            (Needs::Source(permission), Place::Disk(id)) => {
+                self.derives(who, permission, *id, view)
+            }
+            (Needs::Own(permission), Place::Disk(id)) => self.has_made(who, permission, *id, view),
+            // No operation is done in a place of another kind.
+            (Needs::Vault(_), _) => forbidden(Permission::ManageKeys),
+            (
+                Needs::Set(permission)
+                | Needs::Disk(permission)
+                | Needs::Source(permission)
+                | Needs::Own(permission),
+                _,
+            ) => forbidden(permission),
         }
     }
 
@@ -149,7 +178,7 @@ impl Auth {
     /// # Errors
     /// As [`Auth::authorize`].
     pub fn still<O: Op>(&self, permit: &Permit<O>, view: &impl View) -> Result<(), Failure> {
-        let again = self.authorize::<O>(&permit.caller, permit.vault.as_ref(), view)?;
+        let again = self.authorize::<O>(&permit.caller, &permit.place, view)?;
         if permit.administrator && !again.administrator {
             let (who, permission) = (again.caller.principal, Permission::Administer);
             return Err(Refused::Forbidden { who, permission }.into());
@@ -162,18 +191,22 @@ impl Auth {
     pub fn said(&self) -> Vec<GrantStatus> {
         let owner = GrantStatus {
             principal: Principal::User(self.administrator),
+            scope: Scope::All,
             permissions: [Permission::Administer].into(),
             source: GrantSource::Owner,
         };
-        let options = self.grants.iter().map(|grant| GrantStatus {
-            principal: grant.who.clone(),
-            permissions: grant.permissions.clone(),
-            source: GrantSource::ServeOption,
+        let options = self.grants.iter().flat_map(|grant| {
+            grant.permissions.iter().map(|(scope, permissions)| GrantStatus {
+                principal: grant.who.clone(),
+                scope: scope.clone(),
+                permissions: permissions.clone(),
+                source: GrantSource::ServeOption,
+            })
         });
         std::iter::once(owner).chain(options).collect()
     }
 
-    /// Whether a principal has a permission in the daemon as a whole.
+    /// Whether a principal has a permission in the daemon as a whole, and so for every disk.
     ///
     /// # Errors
     /// [`crate::error::Fault`].
@@ -183,12 +216,24 @@ impl Auth {
         permission: Permission,
         view: &impl View,
     ) -> Result<bool, Failure> {
+        let owner = *who == Principal::User(self.administrator);
+        Ok(owner || self.granted(who, permission, &Scope::All, view)?)
+    }
+
+    /// Whether somebody said just that. Who administers may everything.
+    fn granted(
+        &self,
+        who: &Principal,
+        permission: Permission,
+        scope: &Scope,
+        view: &impl View,
+    ) -> Result<bool, Failure> {
         let has = |all: &BTreeSet<Permission>| {
             all.contains(&permission) || all.contains(&Permission::Administer)
         };
-        let owner = *who == Principal::User(self.administrator);
-        let granted = |grant: &Grant| grant.who == *who && has(&grant.permissions);
-        Ok(owner || self.grants.iter().any(granted) || has(&view.grants_to(who)?))
+        let mut options = self.grants.iter().filter(|grant| grant.who == *who);
+        let said = options.any(|grant| grant.permissions.get(scope).is_some_and(&has));
+        Ok(said || has(&view.granted(who, scope)?))
     }
 
     /// Who may read may look into every vault. Who manages all keys may everything in every vault but the platform's,

@@ -1,6 +1,7 @@
 //! The two ways an operation ends badly: [`Refused`] is the asker's to mend and told in full; [`Fault`] is the
 //! daemon's, told coarsely to the asker and in full to the log.
 
+mod not_followed;
 mod refused;
 
 use std::io;
@@ -8,6 +9,7 @@ use std::io;
 use keyd_client::dek::{DekError, page::PageError};
 use thiserror::Error;
 
+pub use not_followed::{NotFollowed, Why};
 pub use refused::Refused;
 
 use crate::{audit::copies::CopyError, hsm::HsmError, kek::KekError, root::RootError};

@@ -25,14 +25,24 @@ pub const KEYS_PER_PAGE: usize = 100;
 /// nearly ten years.
 pub const VERSIONS_MAX: usize = 500;
 
+/// Purged versions that are remembered: with the oldest ones forgotten first, it takes making and purging so many keys
+/// to be rid of one.
+pub const PURGED_MAX: u64 = 65_536;
+
 /// Vaults at once: a list of them must fit one frame.
 pub const VAULTS_MAX: usize = 256;
 
 /// Access policies of one vault (Key Vault's own limit).
 pub const POLICIES_MAX: usize = 1024;
 
-/// Principals with a grant in the daemon as a whole.
-pub const GRANTS_MAX: usize = 1024;
+/// Grants: a user for each of 10,000 disks, twice over. Some commands look through all of them.
+pub const GRANTS_MAX: usize = 20_000;
+
+/// Grants in one reply: each of two names and a few words.
+pub const GRANTS_PER_PAGE: usize = 1000;
+
+/// Grants that are told of one disk.
+pub const GRANTS_PER_DISK: usize = 256;
 
 /// Shortest retention of deleted keys, days (Key Vault's own limit).
 pub const RETENTION_DAYS_MIN: u16 = 7;

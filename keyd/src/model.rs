@@ -3,8 +3,10 @@
 pub mod app;
 pub mod des;
 pub mod disk;
+pub mod following;
 pub mod key;
 pub mod right;
 pub mod token;
+pub mod tombstone;
 pub mod vault;
 pub mod version;

@@ -65,7 +65,6 @@ pub mod vault_key_restore;
 pub mod vault_key_rotate;
 pub mod vault_key_use;
 pub mod vault_permit;
-pub mod vault_policy;
 pub mod vault_protect;
 pub mod vault_show;
 

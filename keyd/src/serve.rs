@@ -42,7 +42,7 @@ use crate::{
     sandbox::{self, NotWritable, Places},
     service::Service,
     state_dir::{StateDir, StateDirError},
-    store,
+    store::{self, Grants},
 };
 
 /// What `keyd serve` is told.
@@ -185,6 +185,7 @@ fn open(dir: &StateDir, keyring: Keyring, config: &Config) -> Result<Core, Serve
     let store = store::open(&SystemDir::new(dir.path()), &config.audit)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
     let core = Core::new(store, keyring, auth);
+    warn_of_nobody(&core)?;
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }
@@ -193,6 +194,20 @@ fn open(dir: &StateDir, keyring: Keyring, config: &Config) -> Result<Core, Serve
         Err(why) => log::line(format_args!("no key is used: {why}")),
     }
     Ok(core)
+}
+
+/// What is granted on the command line to who does not exist is whoever's who is made later.
+fn warn_of_nobody(core: &Core) -> Result<(), Fault> {
+    let view = core.store.snapshot()?;
+    for grant in core.auth.said() {
+        let who = &grant.principal;
+        if !view.exists(who)? {
+            log::line(format_args!(
+                "WARNING: --grant: {who} does not exist; whoever is made under that name has these permissions"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn start(core: &Core) -> Result<(), Failure> {

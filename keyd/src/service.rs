@@ -13,13 +13,13 @@ mod vault;
 use std::{fmt, os::unix::net::UnixStream, sync::Arc};
 
 use keyd_client::{
-    Dek, LeaseId, VaultName,
+    Dek, LeaseId,
     message::{HolderMessage, Refusal, RefusalCode, Reply, Request},
 };
 
 use crate::{
     audit::Class,
-    auth::{self, Caller, Op, Permit},
+    auth::{self, Caller, Op, Permit, Place},
     core::Core,
     error::{Failure, Fault, Refused},
     leases::LeaseOver,
@@ -115,7 +115,7 @@ impl Service {
             Request::Attach { id, read_only, wait } => {
                 let ask = ops::attach::Ask { id, read_only, wait };
                 let lease =
-                    self.act(by, None, id, |permit| ops::attach::run(core, permit, ask, stream))?;
+                    self.act(by, id, id, |permit| ops::attach::run(core, permit, ask, stream))?;
                 Ok(Answer::Lease(lease))
             }
         }
@@ -150,8 +150,10 @@ impl Service {
             HolderMessage::Fenced(report) => self
                 .act(caller, None, lease.0, |permit| ops::fence::run(core, permit, lease, report)),
             HolderMessage::Reclaim => {
+                let disk =
+                    core.leases.claim(lease).map_or(Place::Daemon, |claim| claim.disk.into());
                 let result = self
-                    .act(caller, None, lease.0, |permit| ops::reclaim::run(core, permit, lease));
+                    .act(caller, disk, lease.0, |permit| ops::reclaim::run(core, permit, lease));
                 result.or_else(|failure| {
                     ops::reclaim::refuse(core, lease, told(failure));
                     Ok(())
@@ -176,11 +178,11 @@ impl Service {
     pub(crate) fn act<O: Op, T>(
         &self,
         caller: &Caller,
-        vault: Option<&VaultName>,
+        place: impl Into<Place>,
         subject: impl fmt::Display,
         operation: impl FnOnce(Permit<O>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        self.act_or_rehearse(false, caller, vault, subject, operation)
+        self.act_or_rehearse(false, caller, place, subject, operation)
     }
 
     /// The same for what may be only a dry run: the log must not read as if it had been done.
@@ -188,7 +190,7 @@ impl Service {
         &self,
         dry_run: bool,
         caller: &Caller,
-        vault: Option<&VaultName>,
+        place: impl Into<Place>,
         subject: impl fmt::Display,
         operation: impl FnOnce(Permit<O>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
@@ -199,7 +201,7 @@ impl Service {
             .store
             .snapshot()
             .map_err(Failure::from)
-            .and_then(|view| self.core.auth.authorize::<O>(caller, vault, &view));
+            .and_then(|view| self.core.auth.authorize::<O>(caller, place, &view));
         let result = permit.and_then(operation);
         match &result {
             Ok(_) => log::line(format_args!("{caller} {} {subject}: {done}", O::NAME)),

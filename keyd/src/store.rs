@@ -13,10 +13,12 @@ mod apps;
 mod backend;
 mod ballast;
 mod create;
+mod grants;
 mod health;
 mod key_lists;
 mod log_care;
 mod meta;
+mod purged;
 mod space;
 mod start;
 mod tables;
@@ -32,9 +34,11 @@ use std::{
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
 pub use apps::Apps;
+pub use grants::{Granted, Grants};
 pub use health::Break;
 pub use key_lists::KeyLists;
 pub use log_care::{Archived, Reanchored, Verified};
+pub use purged::Purged;
 pub use start::{AuditKeeping, open};
 pub use txn::Txn;
 pub use view::{Snapshot, View};

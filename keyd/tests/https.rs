@@ -18,7 +18,7 @@ use common::{
 };
 use keyd_client::{
     Fingerprint, Principal,
-    message::{AppRequest, AuditRecord, Consent, GrantRequest, Reply, TokenRequest},
+    message::{AppRequest, AuditRecord, Consent, Edit, GrantRequest, Reply, TokenRequest},
     permission::{KeyPermission, Permission},
 };
 use serde_json::json;
@@ -150,9 +150,12 @@ fn a_removed_application_leaves_nothing_behind() {
     let vaults = Vaults::start();
     let token = vaults.tokens["full"].clone();
     let name: keyd_client::AppName = "full".parse().unwrap();
-    vaults.keyd.ask(GrantRequest::Set {
+    vaults.keyd.ask(GrantRequest::Edit {
         principal: Principal::App(name.clone()),
+        edit: Edit::Add,
         permissions: [Permission::ManageKeys].into(),
+        scope: None,
+        future: false,
     });
     vaults.keyd.ask(AppRequest::Remove { name: name.clone() });
     assert_eq!(with_token(&vaults, &token, "GET", "/keys?api-version=7.4", "").status, 401);

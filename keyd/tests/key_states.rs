@@ -12,6 +12,7 @@ use std::cell::RefCell;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use common::{
     https::{Response, Stream, connect_local, exchange, request},
+    jwk,
     vaults::Vaults,
 };
 use keyd_client::permission::KeyPermission;
@@ -45,6 +46,7 @@ const DISABLED: Outcome = (403, "Forbidden", "KeyDisabled");
 const NOT_YET: Outcome = (403, "Forbidden", "KeyNotYetValid");
 const EXPIRED: Outcome = (403, "Forbidden", "KeyExpired");
 const NO_USE: Outcome = (403, "Forbidden", "");
+const TWICE: Outcome = (403, "Forbidden", "");
 const FORBIDDEN: Outcome = (403, "Forbidden", "ForbiddenByPolicy");
 
 /// A row of the API.
@@ -114,7 +116,8 @@ const ROWS: [Row; 20] = [
     Row { name: "backup", permission: KeyPermission::Backup, method: "POST", path: "/keys/KEY/backup",
           expected: alive },
     Row { name: "restore", permission: KeyPermission::Restore, method: "POST", path: "/keys/restore",
-          expected: |state| match state { Purged => OK, Deleted => TAKEN, _ => EXISTS } },
+          // Key Vault brings back at once what was purged; here somebody else must ask for it too.
+          expected: |state| match state { Purged => TWICE, Deleted => TAKEN, _ => EXISTS } },
     Row { name: "wrap", permission: KeyPermission::WrapKey, method: "POST", path: "/keys/KEY//wrapkey",
           expected: protecting },
     Row { name: "unwrap", permission: KeyPermission::UnwrapKey, method: "POST", path: "/keys/KEY//unwrapkey",
@@ -148,7 +151,7 @@ impl Bench {
         let vaults = Vaults::start();
         let stream = RefCell::new(connect_local(&vaults.keyd.socket()).unwrap());
         let token = vaults.tokens["nobody"].clone();
-        Self { vaults, stream, token, brought: jwk() }
+        Self { vaults, stream, token, brought: jwk::private() }
     }
 
     fn ask(&self, token: Option<&str>, method: &str, path: &str, body: &Value) -> Response {
@@ -209,22 +212,6 @@ impl Bench {
 
 fn used(algorithm: &str, value: &[u8]) -> Value {
     json!({ "alg": algorithm, "value": BASE64_URL_SAFE_NO_PAD.encode(value) })
-}
-
-/// A private key of the `rsa` crate's, to be imported.
-fn jwk() -> Value {
-    use rsa::traits::{PrivateKeyParts, PublicKeyParts};
-    let mut key = rsa::RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2048).unwrap();
-    key.precompute().unwrap();
-    let text = |number: &rsa::BigUint| BASE64_URL_SAFE_NO_PAD.encode(number.to_bytes_be());
-    let primes = key.primes();
-    json!({
-        "kty": "RSA",
-        "n": text(key.n()), "e": text(key.e()), "d": text(key.d()),
-        "p": text(&primes[0]), "q": text(&primes[1]),
-        "dp": text(key.dp().unwrap()), "dq": text(key.dq().unwrap()),
-        "qi": text(&key.qinv().unwrap().to_biguint().unwrap()),
-    })
 }
 
 fn outcome(response: &Response) -> (u16, String, String) {

@@ -99,14 +99,13 @@ fn a_grant_is_enough_for_what_it_names() {
         ("audit verify", "audit"),
         (&release, "release-key"),
         ("grant --list", "administer"),
-        ("vault permit bank des:d get", "administer"),
-        (&lease, "create-disk"),
+        ("vault permit bank des:d get --future", "administer"),
+        // It is the owner's, and that is not told.
+        (&lease, "administer"),
     ];
-    let mut may = Vec::new();
     for permission in ["read", "manage-keys", "audit", "release-key", "create-disk", "administer"] {
-        let granted = keyd.run(&["grant", "nobody", permission]);
+        let granted = keyd.run(&["grant", "nobody", permission, "--set", "--all-disks"]);
         assert_eq!(granted.status.code(), Some(0), "{}", told(&granted));
-        may.push(permission);
         for (command, needs) in commands {
             let args: Vec<&str> = command.split_whitespace().collect();
             let Some(output) = as_nobody(&keyd, &args) else { return };

@@ -98,6 +98,33 @@ fn refused(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
+/// A backup of everything has every key that there was: who purges one is told.
+#[test]
+fn a_key_says_whether_it_is_in_a_backup() {
+    let safe = Safe::new();
+    let mut keyd = Keyd::start_with(&["--writable", &safe.path("")]);
+    keyd.ask(KeyRequest::Create { name: "k".parse().unwrap(), bits: 2048, hsm: false });
+    assert_eq!(keyd.key("k").backups.whole, None);
+    let made = safe.backup(&keyd, "online").created;
+    let told = keyd.key("k").backups.whole.expect("it is in the backup");
+    assert!(told <= made);
+    let shown = done(&keyd.run(&["key", "show", "k"]));
+    assert!(shown.contains("backups   of all of keyd at 2"), "{shown}");
+    // Also where the daemon does not run.
+    keyd.end();
+    let state = keyd.state();
+    let (state, to) = (state.to_str().unwrap(), safe.path("offline"));
+    let offline = ["backup", "--state-dir", state, "--to", &to, "--recipient", &safe.recipient];
+    done(&keyd.run(&offline));
+    keyd.resume();
+    assert!(keyd.key("k").backups.whole.unwrap() > told);
+    done(&keyd.run(&["key", "delete", "k"]));
+    let would = done(&keyd.run(&["key", "purge", "k", "--dry-run"]));
+    assert!(would.contains("It is in keyd's own backups to 2"), "{would}");
+    done(&keyd.run(&["key", "purge", "k"]));
+    assert!(keyd.audited("key-purge", "ok").detail.contains("state-backup=2"));
+}
+
 /// A daemon with keys, sets, a rotation, disks in two sets and a CA; and the disks' keys.
 fn lived_in(safe: &Safe, more: &[&str]) -> (Keyd, Vec<(DiskId, [u8; 64])>) {
     let keyd = Keyd::start_with(&[&["--writable", &safe.path("")], more].concat());

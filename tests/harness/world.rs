@@ -12,9 +12,9 @@ use std::{
 };
 
 use keyd_client::{
-    Client, ClientError, KeyId, Principal,
+    Client, ClientError, KeyId, Principal, Scope,
     message::{
-        DesRequest, DiskRequest, EncryptionType, Geometry, GrantRequest, Holes, KeyRequest,
+        DesRequest, DiskRequest, Edit, EncryptionType, Geometry, GrantRequest, Holes, KeyRequest,
         OnExpiry, OnRevoke, Reply, Request, Terms,
     },
     permission::Permission,
@@ -141,13 +141,15 @@ impl World {
         thread::scope(|scope| scope.spawn(errand).join().expect("the errand was run"))
     }
 
-    /// Says what a user may do in the daemon as a whole.
+    /// Says what a user may do with the disks of a set, and nothing else.
     ///
     /// # Panics
     /// If that fails.
-    pub fn grant(&self, uid: u32, permissions: &[Permission]) {
+    pub fn grant(&self, uid: u32, set: &str, permissions: &[Permission]) {
         let permissions = permissions.iter().copied().collect();
-        self.ask(GrantRequest::Set { principal: Principal::User(uid), permissions });
+        let scope = Some(Scope::Set(set.parse().expect("a name of a set")));
+        let (principal, edit, future) = (Principal::User(uid), Edit::Replace, false);
+        self.ask(GrantRequest::Edit { principal, edit, permissions, scope, future });
     }
 
     /// Lets other users in: to the daemon's socket, and to make sockets of their own.

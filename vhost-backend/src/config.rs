@@ -92,8 +92,8 @@ pub struct Args {
 
     /// Become this user once the image and the socket are open; takes root.
     ///
-    /// keyd knows the backend by this user: 'keyd grant USER attach' is for it, and keyd's socket must let it in. The
-    /// socket becomes this user's; it is removed at the end if the user may write to its directory.
+    /// keyd knows the backend by this user: 'keyd grant USER attach --des SET' is for it, and keyd's socket must let it
+    /// in. The socket becomes this user's; it is removed at the end if the user may write to its directory.
     #[arg(long, value_name = "NAME|UID[:GID]")]
     user: Option<Account>,
 

@@ -3,7 +3,6 @@
 use std::io::Read;
 
 use keyd_client::{
-    WrappedDek,
     ids::KeyVersion,
     message::{DiskKind, EncryptionType, Geometry},
 };
@@ -46,7 +45,6 @@ fn record() -> DiskRecord {
         generation: 1,
         confirmed: true,
         created: 0,
-        wrapped: WrappedDek(vec![0; 384]),
     }
 }
 

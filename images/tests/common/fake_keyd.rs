@@ -136,10 +136,13 @@ fn make(state: &Mutex<State>, geometry: Geometry) -> Reply {
 fn status(state: &Mutex<State>) -> DiskStatus {
     DiskStatus {
         record: state.lock().unwrap().record.clone().unwrap(),
+        wrapped: None,
         key_enabled: true,
         key_lost: None,
         holders: Vec::new(),
         last: None,
+        grants: Vec::new(),
+        grants_more: false,
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use images::limits::DATA_OFFSET;
 use keyd_client::{
-    Dek, DiskId, WrappedDek,
+    Dek, DiskId,
     ids::KeyVersion,
     message::{DiskKind, DiskRecord, EncryptionType, Geometry, Holes, VolumeKeyDigest},
 };
@@ -57,7 +57,6 @@ pub(crate) fn record(geometry: Geometry, key: &[u8; 64]) -> DiskRecord {
         generation: 1,
         confirmed: false,
         created: 0,
-        wrapped: WrappedDek(vec![0; 384]),
     }
 }
 

@@ -3,6 +3,7 @@
 mod fingerprint;
 mod key_id;
 mod principal;
+mod scope;
 
 use std::{fmt, str::FromStr};
 
@@ -13,6 +14,7 @@ use uuid::Uuid;
 pub use fingerprint::Fingerprint;
 pub use key_id::{KeyId, VaultName};
 pub use principal::Principal;
+pub use scope::Scope;
 
 use crate::limits::{NAME_LEN_MAX, VAULT_NAME_LEN_MAX, VAULT_NAME_LEN_MIN};
 
@@ -30,6 +32,9 @@ pub enum IdError {
     /// Not a principal.
     #[error("'{0}' is not a principal: write uid:1000, app:NAME or des:NAME")]
     Principal(String),
+    /// Not what a grant can be for.
+    #[error("'{0}' is not what a permission is for: write all, des:NAME or disk:ID")]
+    Scope(String),
     /// Not a certificate's fingerprint.
     #[error(
         "'{0}' is not a certificate's fingerprint: it is 32 hexadecimal bytes, as 'openssl x509 -noout -fingerprint -sha256 -in FILE' prints them"

@@ -17,6 +17,6 @@ pub mod wire;
 pub use client::{Client, ClientError};
 pub use dek::{Dek, WrappedDek, page::Locked};
 pub use ids::{
-    AppName, DesName, DiskId, Fingerprint, KeyId, KeyName, KeyVersion, LeaseId, Principal, TokenId,
-    VaultName,
+    AppName, DesName, DiskId, Fingerprint, KeyId, KeyName, KeyVersion, LeaseId, Principal, Scope,
+    TokenId, VaultName,
 };

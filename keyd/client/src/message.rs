@@ -29,13 +29,13 @@ pub use disk::{
 pub use holder::{Attached, Event, FenceReport, HolderMessage};
 pub use impact::{Affected, Consent, HolderAnswer, Impact, LeftBehind, Revocation};
 pub use key::{
-    DeletedStatus, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
+    DeletedStatus, KeyBackups, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
     RotationPolicy, Trigger, UnixSeconds,
 };
 pub use recovery::BackedUp;
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};
 pub use state::{DiskState, Phase};
-pub use vault::{GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
+pub use vault::{Edit, GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
 
 use crate::ids::DiskId;
 
@@ -53,7 +53,7 @@ pub enum Request {
     Key(KeyRequest),
     /// Vaults.
     Vault(VaultRequest),
-    /// Permissions in the daemon as a whole.
+    /// Permissions in the daemon as a whole and on disks.
     Grant(GrantRequest),
     /// Applications.
     App(AppRequest),

@@ -95,14 +95,16 @@ permissions! {
 }
 
 permissions! {
-    /// What can be granted in the daemon as a whole.
+    /// What can be granted in the daemon as a whole, or for some disks.
     Permission {
-        /// Take DEKs under a lease.
+        /// Take disks' DEKs under a lease; make snapshots and images, with the next one too.
         Attach = "attach",
-        /// Make disks, confirm and abandon one's own.
+        /// Make disks; confirm, abandon and grow one's own.
         CreateDisk = "create-disk",
         /// List and show keys, sets, vaults and disks.
         Read = "read",
+        /// See disks' wrapped DEKs: with the private key under which they are wrapped, their DEKs.
+        ReadWrapped = "read-wrapped",
         /// Everything a vault's policy can permit, in every vault, but purge; make vaults and sets.
         ManageKeys = "manage-keys",
         /// Get a DEK for good.
@@ -111,6 +113,14 @@ permissions! {
         Audit = "audit",
         /// Everything, and giving permissions to others.
         Administer = "administer",
+    }
+}
+
+impl Permission {
+    /// Whether it is for disks: then which ones has to be said.
+    #[must_use]
+    pub fn is_for_disks(self) -> bool {
+        matches!(self, Self::Attach | Self::CreateDisk)
     }
 }
 

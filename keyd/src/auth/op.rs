@@ -11,6 +11,15 @@ pub enum Needs {
     Daemon(Permission),
     /// In the vault it is done in.
     Vault(KeyPermission),
+    /// For the set in which a disk is made.
+    Set(Permission),
+    /// For the disk it is done with.
+    Disk(Permission),
+    /// For the disk from which another is made, with the permission to attach it: who has the one's DEK has the
+    /// other's.
+    Source(Permission),
+    /// For the disk, which one has made.
+    Own(Permission),
     /// Nowhere: who has a lease may always say that it let go.
     Lease,
     /// Nowhere: an identity that has shown its secret may have a token of its own.
@@ -48,6 +57,10 @@ macro_rules! operations {
     (@ identity Itself) => { Needs::Identity };
     (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
     (@ vault $permission:ident) => { Needs::Vault(KeyPermission::$permission) };
+    (@ set $permission:ident) => { Needs::Set(Permission::$permission) };
+    (@ disk $permission:ident) => { Needs::Disk(Permission::$permission) };
+    (@ source $permission:ident) => { Needs::Source(Permission::$permission) };
+    (@ own $permission:ident) => { Needs::Own(Permission::$permission) };
 }
 
 operations! {
@@ -144,15 +157,15 @@ operations! {
     /// List a set's disks.
     DesResources = "des-resources" needs daemon Read;
     /// Make a disk's DEK and record.
-    DiskCreate = "disk-create" needs daemon CreateDisk;
+    DiskCreate = "disk-create" needs set CreateDisk;
     /// Make a snapshot's or image's record.
-    DiskDerive = "disk-derive" needs daemon CreateDisk;
+    DiskDerive = "disk-derive" needs source CreateDisk;
     /// Confirm a disk's image.
-    DiskConfirm = "disk-confirm" needs daemon CreateDisk;
+    DiskConfirm = "disk-confirm" needs own CreateDisk;
     /// Forget an unconfirmed disk.
-    DiskAbandon = "disk-abandon" needs daemon CreateDisk, is Administration;
+    DiskAbandon = "disk-abandon" needs own CreateDisk, is Administration;
     /// Make a disk longer.
-    DiskGrow = "disk-grow" needs daemon CreateDisk;
+    DiskGrow = "disk-grow" needs own CreateDisk;
     /// Move a disk to another set.
     DiskMove = "disk-move" needs daemon ManageKeys;
     /// Destroy a disk's DEK.
@@ -174,9 +187,9 @@ operations! {
     /// Accept a break of the audit log.
     AuditReanchor = "audit-reanchor" needs daemon Administer, is Administration;
     /// Take a DEK under a lease.
-    Attach = "attach" needs daemon Attach;
+    Attach = "attach" needs disk Attach;
     /// Take it again after the key came back.
-    Reclaim = "reclaim" needs daemon Attach;
+    Reclaim = "reclaim" needs disk Attach;
     /// Report that it is gone.
     Fence = "lease-fenced" needs lease Holder;
 }

@@ -1,5 +1,7 @@
 use std::collections::BTreeSet;
 
+use keyd_client::{DesName, DiskId};
+
 use super::*;
 use crate::{
     model::vault::Vault,
@@ -7,16 +9,29 @@ use crate::{
 };
 
 fn may<O: Op>(auth: &Auth, store: &Store, who: &str, vault: Option<&str>) -> bool {
-    let caller = Caller::remote(who.parse().unwrap());
     let vault = vault.map(|name| name.parse().unwrap());
-    auth.authorize::<O>(&caller, vault.as_ref(), &store.snapshot().unwrap()).is_ok()
+    may_in::<O>(auth, store, who, vault.as_ref())
+}
+
+fn may_in<O: Op>(auth: &Auth, store: &Store, who: &str, place: impl Into<Place>) -> bool {
+    let caller = Caller::remote(who.parse().unwrap());
+    auth.authorize::<O>(&caller, place, &store.snapshot().unwrap()).is_ok()
+}
+
+/// With no disk in particular: only who may attach every disk may.
+fn attaches(auth: &Auth, store: &Store, who: &str) -> bool {
+    may_in::<op::Attach>(auth, store, who, DiskId::random())
+}
+
+fn creates(auth: &Auth, store: &Store, who: &str, set: &str) -> bool {
+    may_in::<op::DiskCreate>(auth, store, who, &set.parse::<DesName>().unwrap())
 }
 
 /// What somebody may, by permission, one operation of each.
 fn all(auth: &Auth, store: &Store, who: &str) -> [bool; 8] {
     [
-        may::<op::Attach>(auth, store, who, None),
-        may::<op::DiskCreate>(auth, store, who, None),
+        attaches(auth, store, who),
+        creates(auth, store, who, "s"),
         may::<op::KeyList>(auth, store, who, None),
         may::<op::KeyUpdate>(auth, store, who, Some("bank")),
         may::<op::KeyPurge>(auth, store, who, Some("bank")),
@@ -30,9 +45,15 @@ const NOTHING: [bool; 8] = [false; 8];
 
 #[test]
 fn nothing_is_allowed_that_was_not_granted() {
-    let grants =
-        ["10=attach", "11=create-disk,read", "12=manage-keys", "13=release-key", "14=audit"];
-    let grants = grants.iter().chain(&["15=administer"]).map(|text| text.parse().unwrap());
+    let grants = [
+        "10=attach:all-disks",
+        "11=create-disk:all-disks,read",
+        "12=manage-keys",
+        "13=release-key",
+        "14=audit",
+        "15=administer",
+    ];
+    let grants = grants.iter().map(|text| text.parse().unwrap());
     let (auth, store) = (Auth::new(7, grants.collect()), testing::store());
     assert_eq!(all(&auth, &store, "uid:7"), [true; 8]);
     assert_eq!(all(&auth, &store, "uid:15"), [true; 8]);
@@ -50,13 +71,17 @@ fn nothing_is_allowed_that_was_not_granted() {
 #[test]
 fn grants_of_the_command_line_and_of_the_store_add_up() {
     let store = testing::store();
-    let auth = Auth::new(7, vec!["10=attach".parse().unwrap()]);
+    let auth = Auth::new(7, vec!["10=attach:all-disks,create-disk:des=s".parse().unwrap()]);
     testing::change(&store, |txn| {
-        txn.put_grant(&"uid:10".parse().unwrap(), &BTreeSet::from([Permission::Read]))
+        let permissions = BTreeSet::from([Permission::Read]);
+        txn.put_grant(&"uid:10".parse().unwrap(), &Scope::All, &permissions)
     });
-    assert!(may::<op::Attach>(&auth, &store, "uid:10", None));
+    assert!(attaches(&auth, &store, "uid:10"));
+    assert!(creates(&auth, &store, "uid:10", "s") && !creates(&auth, &store, "uid:10", "t"));
     assert!(may::<op::KeyList>(&auth, &store, "uid:10", None));
-    testing::change(&store, |txn| txn.put_grant(&"uid:10".parse().unwrap(), &BTreeSet::new()));
+    testing::change(&store, |txn| {
+        txn.put_grant(&"uid:10".parse().unwrap(), &Scope::All, &BTreeSet::new())
+    });
     assert!(!may::<op::KeyList>(&auth, &store, "uid:10", None));
 }
 

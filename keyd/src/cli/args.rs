@@ -4,6 +4,7 @@ pub mod audit;
 pub mod consent;
 pub mod des;
 pub mod disk;
+pub mod edit;
 pub mod grant;
 pub mod http;
 pub mod key;
@@ -88,7 +89,7 @@ pub enum Verb {
     /// Vaults: keys that are managed by the same people, and what those may do
     #[command(subcommand, after_help = vault::EXAMPLES)]
     Vault(Vault),
-    /// Say what a principal may do in the daemon as a whole
+    /// Change what a principal may do in the daemon as a whole, and with which disks
     #[command(after_help = grant::EXAMPLES)]
     Grant(Grant),
     /// Disk encryption sets: one key for many disks, and what happens to them when it goes

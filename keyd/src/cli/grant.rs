@@ -1,6 +1,10 @@
 //! `keyd grant`.
 
-use keyd_client::message::{GrantRequest, GrantSource, GrantStatus, Reply};
+use keyd_client::{
+    Principal, Scope,
+    message::{GrantRequest, GrantSource, GrantStatus, Reply},
+    permission::Permission,
+};
 
 use super::{
     Error, Exit, args,
@@ -12,29 +16,89 @@ pub(super) fn run(ask: &Ask, grant: args::Grant) -> Result<Exit, Error> {
     let (Some(principal), Some(permissions)) = (grant.principal, grant.permissions) else {
         return list(ask);
     };
-    let may = format!("{principal} may {}", names(&permissions));
-    match grant.add {
-        true => ask.call_to_do(GrantRequest::Add { principal, permissions }, may + " too"),
-        false => ask.call_to_do(GrantRequest::Set { principal, permissions }, may),
-    }
-}
-
-fn list(ask: &Ask) -> Result<Exit, Error> {
-    match ask.call(GrantRequest::List)? {
-        Reply::Grants(grants) => ask.print(&grants, |grants| text(grants)),
+    let (scope, future) = (grant.disks.into(), grant.future);
+    let edit = grant.how.edit(permissions.is_empty())?;
+    let who = principal.clone();
+    match ask.call(GrantRequest::Edit { principal, edit, permissions, scope, future })? {
+        reply @ Reply::Granted { .. } => ask.print_reply(&reply, after(&who, &reply)),
         _ => Err(unexpected()),
     }
 }
 
-fn text(grants: &[GrantStatus]) -> String {
+fn after(who: &Principal, reply: &Reply) -> String {
+    let Reply::Granted { grants, more, future } = reply else {
+        return String::new();
+    };
+    let mut text = match grants.as_slice() {
+        [] => format!("{who} may nothing now\n"),
+        grants => grants.iter().map(|grant| format!("{who} may {}\n", may(grant))).collect(),
+    };
+    if *more {
+        text += "and more: 'keyd grant --list' shows all\n";
+    }
+    if *future {
+        text += &yet_to_be(who);
+    }
+    text
+}
+
+/// What is said of a principal that does not exist, wherever something was granted to it.
+pub(super) fn yet_to_be(who: &Principal) -> String {
+    format!(
+        "WARNING: {who} does not exist. Whoever is made under that name has these permissions.\n"
+    )
+}
+
+/// `attach,create-disk for the disks of set prod-disks`.
+fn may(grant: &GrantStatus) -> String {
+    let which = which(grant);
+    let names = names(&grant.permissions);
+    if which == "-" { names } else { format!("{names} for {which}") }
+}
+
+fn which(grant: &GrantStatus) -> String {
+    match &grant.scope {
+        Scope::Set(name) => format!("the disks of set {name}"),
+        Scope::Disk(id) => format!("disk {id}"),
+        Scope::All if grant.permissions.iter().any(|p| is_for_every_disk(*p)) => {
+            "all disks".to_owned()
+        }
+        Scope::All => "-".to_owned(),
+    }
+}
+
+fn is_for_every_disk(permission: Permission) -> bool {
+    permission.is_for_disks() || permission == Permission::Administer
+}
+
+/// Page after page.
+fn list(ask: &Ask) -> Result<Exit, Error> {
+    let mut every: Vec<GrantStatus> = Vec::new();
+    loop {
+        let last = every.last().filter(|grant| grant.source == GrantSource::Store);
+        let after = last.map(|grant| (grant.principal.clone(), grant.scope.clone()));
+        let Reply::Grants { grants, more } = ask.call(GrantRequest::List { after })? else {
+            return Err(unexpected());
+        };
+        let end = !more || grants.is_empty();
+        every.extend(grants);
+        if end {
+            return ask.print(&every, |grants| text(grants));
+        }
+    }
+}
+
+/// Grants under a heading.
+pub(super) fn text(grants: &[GrantStatus]) -> String {
     let row = |grant: &GrantStatus| {
         let source = match grant.source {
             GrantSource::Owner => "owner of the state directory",
             GrantSource::ServeOption => "keyd serve --grant",
             GrantSource::Store => "keyd grant",
         };
-        [grant.principal.to_string(), names(&grant.permissions), source.to_owned()]
+        let (who, may) = (grant.principal.to_string(), names(&grant.permissions));
+        [who, may, which(grant), source.to_owned()]
     };
     let rows: Vec<_> = grants.iter().map(row).collect();
-    table(["PRINCIPAL", "PERMISSIONS", "BY"], &rows)
+    table(["PRINCIPAL", "PERMISSIONS", "FOR", "BY"], &rows)
 }

@@ -2,16 +2,18 @@
 
 use std::env;
 
-use keyd_client::message::{Affected, Impact};
+use keyd_client::message::{Affected, Impact, KeyBackups};
 
 use super::table::{name, table};
+use crate::clock;
 use crate::ops::impact::summary;
 
 pub(super) fn text(impact: &Impact) -> String {
     let Impact { verb, subject, lost_for_ever, .. } = impact;
     let hit = summary(impact);
+    let backups = impact.backups.map_or_else(String::new, backups);
     if hit.is_empty() {
-        return format!("{verb} {subject} would hit nothing: it needs no --force");
+        return format!("{verb} {subject} would hit nothing: it needs no --force\n{backups}");
     }
     let ever = match lost_for_ever {
         0 => "All of it could be read again as soon as the key is back.".to_owned(),
@@ -22,10 +24,26 @@ pub(super) fn text(impact: &Impact) -> String {
     let given = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     let command = with_token(given, &impact.token);
     format!(
-        "{verb} {subject} would hit {hit}.\n{ever}\n\n{}{more}\n\
+        "{verb} {subject} would hit {hit}.\n{ever}\n{backups}\n{}{more}\n\
         Nothing was done. To do it, as long as it would hit exactly this:\n  keyd {command}\n",
         rows(&impact.listed)
     )
+}
+
+/// From where a purged key could come back.
+fn backups(backups: KeyBackups) -> String {
+    let own = backups.own.map(|at| {
+        let at = clock::text(at);
+        format!("Its vault's 'backup' took the key out, last at {at}: two principals with 'restore' can bring it back.\n")
+    });
+    let whole = backups.whole.map(|at| {
+        let at = clock::text(at);
+        format!("It is in keyd's own backups to {at}: who restores one of those has it again.\n")
+    });
+    match (own, whole) {
+        (None, None) => "It was never backed up: it cannot come back.\n".to_owned(),
+        (own, whole) => own.into_iter().chain(whole).collect(),
+    }
 }
 
 fn rows(listed: &[Affected]) -> String {

@@ -74,7 +74,10 @@ fn offline(
     let store = store::open(&SystemDir::new(dir.path()), &store::AuditKeeping::default())?;
     let who = Principal::User(rustix::process::getuid().as_raw());
     let detail = format!("to={}", recovery::names(&recipients));
-    store.record(Entry::new(who, op::StateBackup::NAME, to.display()).detail(detail))?;
+    store.commit(|txn| {
+        txn.put_backed_up(clock::now())?;
+        Ok(((), Entry::new(who, op::StateBackup::NAME, to.display()).detail(detail)))
+    })?;
     let manifest = recovery::write(&store.whole()?, &root, &recipients, to)?;
     Ok(manifest.told(to))
 }

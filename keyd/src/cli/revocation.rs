@@ -22,6 +22,16 @@ pub(super) fn run(
     wait_ms: u64,
     done: String,
 ) -> Result<Exit, Error> {
+    run_and_tell(ask, request, wait_ms, |_| done)
+}
+
+/// The same for what is told by what came of it.
+pub(super) fn run_and_tell(
+    ask: &Ask,
+    request: impl Into<Request>,
+    wait_ms: u64,
+    done: impl FnOnce(&Reply) -> String,
+) -> Result<Exit, Error> {
     let patience = REPLY_TIMEOUT + Duration::from_millis(wait_ms);
     let reply = progress::waiting(ask, wait_ms > 0, || ask.call_within(request, patience))?;
     match &reply {
@@ -32,12 +42,12 @@ pub(super) fn run(
         }
         Reply::KeyChanged { revocation, granted, .. }
         | Reply::PolicyChanged { revocation, granted, .. } => {
-            let text = format!("{done}; {}", followed(revocation, *granted));
+            let text = format!("{}; {}", done(&reply), followed(revocation, *granted));
             ask.print_reply(&reply, text)?;
             let proved = wait_ms == 0 || revocation.confirmed();
             Ok(if proved { Exit::Done } else { Exit::NotConfirmed })
         }
-        Reply::Done => ask.print(&serde_json::json!({}), |_| done),
+        Reply::Done => ask.print(&serde_json::json!({}), |_| done(&reply)),
         _ => Err(unexpected()),
     }
 }

@@ -1,11 +1,14 @@
 //! `keyd vault`.
 
-use keyd_client::message::{Reply, VaultRequest, VaultStatus};
+use keyd_client::{
+    Principal,
+    message::{Reply, VaultRequest, VaultStatus},
+};
 
 use super::{
     Error, Exit, args,
     ask::{Ask, unexpected},
-    revocation,
+    grant, revocation,
     table::{list, names, table, yes},
 };
 use crate::clock;
@@ -22,21 +25,36 @@ pub(super) fn run(ask: &Ask, verb: args::Vault) -> Result<Exit, Error> {
         },
         args::Vault::Show { name } => one(ask, VaultRequest::Show { name }),
         args::Vault::Protect { name } => one(ask, VaultRequest::Protect { name }),
-        args::Vault::Permit { name, principal, permissions, add, sure, wait } => {
-            let may = format!("{principal} may {} in vault {name}", names(&permissions));
-            if add {
-                let request = VaultRequest::Permit { name, principal, permissions };
-                return revocation::run(ask, request, 0, may + " too");
-            }
+        args::Vault::Permit { name, principal, permissions, how, future, sure, wait } => {
+            let edit = how.edit(permissions.is_empty())?;
             let (consent, wait_ms) = (sure.into(), wait.millis());
-            let request = VaultRequest::Policy { name, principal, permissions, consent, wait_ms };
-            revocation::run(ask, request, wait_ms, may)
+            let who = principal.clone();
+            let request = VaultRequest::Permit {
+                name,
+                principal,
+                edit,
+                permissions,
+                future,
+                consent,
+                wait_ms,
+            };
+            revocation::run_and_tell(ask, request, wait_ms, |reply| permitted(&who, reply))
         }
         args::Vault::Delete { name } => {
             let done = format!("vault {name} deleted");
             ask.call_to_do(VaultRequest::Delete { name }, done)
         }
     }
+}
+
+/// What a principal may after a change.
+fn permitted(who: &Principal, reply: &Reply) -> String {
+    let Reply::PolicyChanged { vault, future, .. } = reply else {
+        return String::new();
+    };
+    let may = vault.policies.get(who).map_or_else(|| names::<String>([]), names);
+    let warning = if *future { grant::yet_to_be(who) } else { String::new() };
+    format!("{warning}{who} may {may} in vault {}", vault.name)
 }
 
 fn one(ask: &Ask, request: VaultRequest) -> Result<Exit, Error> {

@@ -10,6 +10,7 @@ use keyd_client::{
 };
 use thiserror::Error;
 
+use super::NotFollowed;
 use crate::{
     kek::{ImportError, KekError},
     limits::{
@@ -35,9 +36,27 @@ pub enum Refused {
     )]
     ForbiddenIn { who: Principal, vault: VaultName, permission: KeyPermission },
     #[error(
-        "disk {0} was made by another user: its maker or an administrator confirms, abandons or grows it"
+        "{who} may not do this: it needs the permission '{permission}' for set '{set}', given by 'keyd grant {who} {permission} --des {set}'"
     )]
-    NotYours(DiskId),
+    ForbiddenFor { who: Principal, set: DesName, permission: Permission },
+    #[error(
+        "{who} may not do this: there is no disk {id}, or it needs the permission '{permission}' for it, given by 'keyd grant {who} {permission} --disk {id}'"
+    )]
+    OutOfReach { who: Principal, permission: Permission, id: DiskId },
+    #[error(
+        "{who} may not do this: there is no disk {id}, or it was made by another user, or without the permission 'create-disk' for it: its maker, with that, or an administrator confirms, abandons or grows it"
+    )]
+    NotYours { who: Principal, id: DiskId },
+    #[error("'{0}' is for some disks: say for which with --des SET or --disk ID, or --all-disks")]
+    WhichDisks(Permission),
+    #[error("'{0}' is not for some disks but for the daemon as a whole: grant it by itself")]
+    NotForDisks(Permission),
+    #[error(
+        "{0} does not exist, and whoever is made under that name would have this: make it first, or say --future"
+    )]
+    NobodyYet(Principal),
+    #[error("no permission is named: name one, or replace all by none")]
+    NoPermission,
     #[error("no vault '{0}': 'keyd vault list' shows the vaults")]
     NoVault(VaultName),
     #[error("no key '{0}': 'keyd key list' shows the keys")]
@@ -78,7 +97,9 @@ pub enum Refused {
     TooManyVaults,
     #[error("vault '{0}' has {POLICIES_MAX} access policies, as many as can be: take one away")]
     TooManyPolicies(VaultName),
-    #[error("there are {GRANTS_MAX} grants, as many as can be: take one away")]
+    #[error(
+        "there are {GRANTS_MAX} grants, as many as can be: take one away, or grant for a set what many disks of it need"
+    )]
     TooManyGrants,
     #[error("there are {APPS_MAX} applications, as many as can be: remove one")]
     TooManyApps,
@@ -132,6 +153,8 @@ pub enum Refused {
     KeyDeleted(KeyId),
     #[error("key '{0}' is not deleted: 'keyd key delete {0}' comes first")]
     NotDeleted(KeyId),
+    #[error("{0}")]
+    NotFollowed(Box<NotFollowed>),
     #[error(
         "{0} may not {op}: 'keyd key set {args} --operations ...' permits it",
         op = .1.name(),
@@ -164,9 +187,13 @@ pub enum Refused {
     )]
     SecondPrincipal { key: KeyId, deks: u64 },
     #[error(
-        "the identity des:{set} has no permission '{permission}' in vault '{vault}': 'keyd vault permit {vault} des:{set} get,wrapKey,unwrapKey' gives it"
+        "{versions} versions of the key were purged: another principal with the permission 'restore' in vault '{vault}' must ask to bring them back too, with the same backup"
     )]
-    IdentityLacks { set: DesName, vault: VaultName, permission: KeyPermission },
+    SecondRestorer { vault: VaultName, versions: u64 },
+    #[error(
+        "the identity des:{set} has no permission '{permission}' in vault '{vault}': 'keyd vault permit {vault} des:{set} get,wrapKey,unwrapKey --add{}' gives it", if *.future { " --future" } else { "" }
+    )]
+    IdentityLacks { set: DesName, vault: VaultName, permission: KeyPermission, future: bool },
     #[error(
         "{verb} {subject} would hit {hit}: the same command with --dry-run lists them, with --force does it"
     )]
@@ -199,6 +226,10 @@ pub enum Refused {
         "disk {disk} has snapshots or images, or was made from one, and those stay in one set, '{set}': copy its data to a new disk of the other set"
     )]
     OneSet { disk: DiskId, set: DesName },
+    #[error(
+        "{who} may attach the disks of set '{set}' and not disk {disk}, so it may not move the one into the other: somebody else who manages keys can, or 'keyd grant {who} attach --disk {disk}' comes first"
+    )]
+    MovesToItself { who: Principal, disk: DiskId, set: DesName },
     #[error("{0} is not confirmed yet: nothing is made from it")]
     Unconfirmed(DiskId),
     #[error(
@@ -298,12 +329,17 @@ impl Refused {
         match self {
             Self::Forbidden { .. }
             | Self::ForbiddenIn { .. }
-            | Self::NotYours(_)
+            | Self::ForbiddenFor { .. }
+            | Self::OutOfReach { .. }
+            | Self::NotYours { .. }
             | Self::PurgeProtection(_)
-            | Self::SecondPrincipal { .. } => RefusalCode::Forbidden,
+            | Self::MovesToItself { .. }
+            | Self::SecondPrincipal { .. }
+            | Self::SecondRestorer { .. } => RefusalCode::Forbidden,
             Self::NoVault(_)
             | Self::NoKey(_)
             | Self::NoVersion(..)
+            | Self::NobodyYet(_)
             | Self::NoApp(_)
             | Self::NoToken(..)
             | Self::NoSet(_)
@@ -317,6 +353,7 @@ impl Refused {
             | Self::Operation(..)
             | Self::NotYetValid(_)
             | Self::Expired(_)
+            | Self::NotFollowed(_)
             | Self::IdentityLacks { .. }
             | Self::Withheld => RefusalCode::KeyDisabled,
             Self::InUseBy { .. } | Self::StaleToken { .. } => RefusalCode::NeedsConsent,
@@ -366,6 +403,9 @@ impl Refused {
                 | Self::Archive(_)
                 | Self::Backup(_)
                 | Self::AnswerTooLong
+                | Self::WhichDisks(_)
+                | Self::NotForDisks(_)
+                | Self::NoPermission
         )
     }
 

@@ -191,6 +191,10 @@ impl Des {
             self.lost_since = None;
         }
         self.auto_rotate = change.auto_rotate.unwrap_or(self.auto_rotate);
+        if !self.auto_rotate && self.rotation.is_none() {
+            // It was for what it is not to follow any more.
+            self.rotation_error = None;
+        }
         Ok(())
     }
 

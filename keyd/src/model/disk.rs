@@ -86,7 +86,6 @@ impl Disk {
             generation: self.generation,
             confirmed: self.confirmed,
             created: self.created,
-            wrapped: first.blob.clone(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use keyd_client::{
     KeyId, KeyVersion, Principal,
-    message::{KeyChange, KeyOperation, RotationPolicy, UnixMillis},
+    message::{KeyBackups, KeyChange, KeyOperation, RotationPolicy, UnixMillis},
 };
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,9 @@ pub struct Key {
     deleted: Option<Deleted>,
     /// When it is rotated by itself.
     pub rotation_policy: Option<RotationPolicy>,
+    /// When it was taken out last, sealed.
+    #[serde(default)]
+    pub backed_up: Option<UnixMillis>,
 }
 
 /// A deleted key: out of use, its name taken, until it is recovered or destroyed.
@@ -39,10 +42,17 @@ impl Key {
     /// A new key with its first version.
     #[must_use]
     pub fn new(id: KeyId, platform: bool, first: Version) -> Self {
-        Self { id, platform, versions: vec![first], deleted: None, rotation_policy: None }
+        Self {
+            id,
+            platform,
+            versions: vec![first],
+            deleted: None,
+            rotation_policy: None,
+            backed_up: None,
+        }
     }
 
-    /// The same key in another vault, as a restored backup is; each version's material is bound to its key's id and
+    /// The same key in a vault to which a backup of it is brought; each version's material is bound to its key's id and
     /// made anew.
     ///
     /// # Errors
@@ -54,6 +64,7 @@ impl Key {
     ) -> Result<Self, E> {
         for version in &mut self.versions {
             version.material = anew(version)?;
+            version.restored = true;
         }
         Ok(Self { id, deleted: None, ..self })
     }
@@ -78,6 +89,16 @@ impl Key {
         let named =
             |version: &Version| VersionId { key: self.id.clone(), version: version.version };
         self.versions.iter().map(named)
+    }
+
+    /// When it was taken out of the daemon: by itself, and in the last backup of everything, which was made then. What
+    /// is in a token is in neither.
+    #[must_use]
+    pub fn backups(&self, of_everything: Option<UnixMillis>) -> KeyBackups {
+        let sealed = self.versions.iter().filter(|version| version.material.hsm().is_none());
+        let first = sealed.map(|version| version.created).min();
+        let whole = of_everything.filter(|made| first.is_some_and(|first| first <= *made));
+        KeyBackups { own: self.backed_up, whole }
     }
 
     /// Whether its newest version is enabled.

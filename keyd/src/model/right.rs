@@ -89,6 +89,7 @@ fn identity(vault: &Vault, set: &Des, what_for: Use) -> Result<(), Refused> {
             set: set.name.clone(),
             vault: vault.name.clone(),
             permission,
+            future: false,
         }),
         None => Ok(()),
     }

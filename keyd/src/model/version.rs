@@ -84,9 +84,23 @@ pub struct Version {
     pub updated: UnixMillis,
     /// Whether its private part came from outside.
     pub imported: bool,
+    /// Whether it was brought back from a backup.
+    #[serde(default)]
+    pub restored: bool,
     /// Whether its coming end was told.
     #[serde(default)]
     pub end_told: bool,
+}
+
+/// Where a version comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// This keyd made it.
+    Made,
+    /// Somebody brought its private part.
+    Imported,
+    /// Somebody brought a backup of its key.
+    Restored,
 }
 
 /// Where a moment lies to a version's validity.
@@ -121,6 +135,7 @@ impl Version {
             created: now,
             updated: now,
             imported: false,
+            restored: false,
             end_told: false,
         }
     }
@@ -141,6 +156,16 @@ impl Version {
             self.tags.clone_from(tags);
         }
         self.updated = now;
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        match self {
+            Self { restored: true, .. } => Origin::Restored,
+            Self { imported: true, .. } => Origin::Imported,
+            Self { .. } => Origin::Made,
+        }
     }
 
     /// Where now lies.

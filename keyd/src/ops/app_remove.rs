@@ -21,7 +21,7 @@ pub fn run(core: &Core, permit: Permit<op::AppRemove>, name: &AppName) -> Result
         let (app, who) = (txn.app(name)?, Principal::App(name.clone()));
         let tokens = txn.count_tokens(name)?;
         txn.remove_app(&app)?;
-        txn.put_grant(&who, &BTreeSet::new())?;
+        txn.remove_grants_of(&who)?;
         let mut vaults = Vec::new();
         for mut vault in txn.vaults()? {
             if !vault.policy(&who).is_empty() {

@@ -52,7 +52,7 @@ pub fn run(
         let platform = txn.key(&KeyId::platform())?.newest().version;
         let set = Des::on_key(name.clone(), (&key, version), platform, choice, now)?;
         let permitted = on.permit && permit.administrator();
-        settle(txn, &set, &key, version, permitted)?;
+        settle(txn, &set, &key, version, permitted).map_err(before_it_exists)?;
         txn.put_set(&set)?;
         let detail = format!(
             "key={} version={version} lease_ms={} identity-permitted={permitted}",
@@ -60,6 +60,16 @@ pub fn run(
         );
         Ok((status::set(txn, &set)?, permit.entry(name).detail(detail)))
     })
+}
+
+/// The set does not exist yet, and neither does its identity.
+fn before_it_exists(failure: Failure) -> Failure {
+    match failure {
+        Failure::Refused(Refused::IdentityLacks { set, vault, permission, .. }) => {
+            Refused::IdentityLacks { set, vault, permission, future: true }.into()
+        }
+        other => other,
+    }
 }
 
 /// Gives a set's identity what it needs, if that is wished, and sees to it that the set may wrap and unwrap under a

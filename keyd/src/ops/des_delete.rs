@@ -31,7 +31,7 @@ pub fn run(core: &Core, permit: Permit<op::DesDelete>, name: &DesName) -> Result
                 txn.put_vault(&vault)?;
             }
         }
-        txn.put_grant(&identity, &[].into())?;
+        txn.remove_grants_of(&identity)?;
         txn.remove_set(name)?;
         Ok(((), permit.entry(name)))
     })

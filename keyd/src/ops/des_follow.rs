@@ -9,10 +9,7 @@ use crate::{
     core::Core,
     error::{Failure, Fault, Refused},
     log,
-    model::{
-        des::Des,
-        right::{Use, right},
-    },
+    model::{des::Des, following},
     standing,
     store::{Txn, View},
 };
@@ -29,7 +26,7 @@ pub fn all_on(core: &Core, key: &KeyId) -> Result<Vec<DesName>, Failure> {
             Ok(true) => following.push(set.name),
             Ok(false) => {}
             Err(Failure::Refused(why)) => {
-                let noted = rewrap::note_error(core, &set.name, "KeyUnusable", &why.to_string())?;
+                let noted = rewrap::refuse(core, &set.name, &why)?;
                 log::line(format_args!("{noted}"));
             }
             Err(fault) => return Err(fault),
@@ -42,29 +39,36 @@ pub fn all_on(core: &Core, key: &KeyId) -> Result<Vec<DesName>, Failure> {
 /// anew.
 ///
 /// # Errors
-/// Why the set may not wrap under the newest version.
+/// Why the set may not, or does not by itself, wrap under the newest version.
 pub fn one(core: &Core, name: &DesName) -> Result<bool, Failure> {
     let view = core.store.snapshot()?;
     let set = view.set(name)?;
     if !behind(&view, &set)? {
         return Ok(set.rotation.is_some());
     }
-    core.store.commit(|txn| {
-        let mut set = txn.set(name)?;
-        let now = clock::now();
+    let activated = core.store.commit(|txn| {
+        let (before, now) = (txn.set(name)?, clock::now());
+        let (mut set, mut refused) = (before.clone(), None);
         let key = txn.key(&set.key)?;
-        let newest = key.newest().version;
-        if set.auto_rotate && set.active_version != newest {
-            let vault = txn.vault(&key.id.vault)?;
-            right(&vault, &set, &key, newest, Use::Wrap, now)?;
-            set.activate(&key.id, newest, now);
+        if set.auto_rotate && set.active_version != key.newest().version {
+            match following::newest(&txn.vault(&key.id.vault)?, &set, &key, now) {
+                Ok(newest) => set.activate(&key.id, newest.version, now),
+                Err(why) => refused = Some(why),
+            }
         }
         follow_platform(txn, &mut set)?;
+        if let Some(why) = refused.filter(|_| set == before) {
+            return Err(why.into());
+        }
         txn.put_set(&set)?;
         let detail = format!("key={} version={}", set.key, set.active_version);
         Ok(((), Entry::by_daemon("des-activate", name).detail(detail)))
-    })?;
-    Ok(true)
+    });
+    match activated {
+        // What was begun goes on, whatever is in front of the key by now; that is told when it is done.
+        Err(Failure::Refused(_)) if set.rotation.is_some() => Ok(true),
+        activated => activated.map(|()| true),
+    }
 }
 
 /// The platform's share always follows: its key is nobody's choice.
@@ -104,9 +108,24 @@ fn behind(view: &impl View, set: &Des) -> Result<bool, Fault> {
 /// [`Fault`].
 pub fn possible(view: &impl View, set: &Des, now: UnixMillis) -> Result<bool, Fault> {
     let (active_version, platform_version) = wanted(view, set)?;
+    if active_version != set.active_version && why_not(view, set, now)?.is_some() {
+        return Ok(false);
+    }
     let after = Des { active_version, platform_version, ..set.clone() };
     let lost = standing::set_lost(view, set, now)?.is_some();
     Ok(!lost && rewrap::wrappers(view, &after, now).is_ok())
+}
+
+/// Why a set does not follow its key to the newest version by itself, if it does not.
+///
+/// # Errors
+/// [`Fault`].
+pub fn why_not(view: &impl View, set: &Des, now: UnixMillis) -> Result<Option<Refused>, Fault> {
+    let (Some(key), Some(vault)) = (view.find_key(&set.key)?, view.find_vault(&set.key.vault)?)
+    else {
+        return Ok(Some(Refused::NoKey(set.key.clone())));
+    };
+    Ok(following::newest(&vault, set, &key, now).err())
 }
 
 /// Whether a set has something to catch up with now: an activation, or DEKs behind.
@@ -129,7 +148,7 @@ pub fn catch_up(core: &Core, name: &DesName) {
         }
         Err(Failure::Refused(Refused::RotationStopped(_))) => {}
         Err(Failure::Refused(why)) => {
-            if let Err(fault) = rewrap::note_error(core, name, "KeyUnusable", &why.to_string()) {
+            if let Err(fault) = rewrap::refuse(core, name, &why) {
                 log::line(format_args!("set {name}: {}", log::chain(&fault)));
             }
         }

@@ -17,6 +17,12 @@ use crate::{
     volume_key,
 };
 
+/// The set of a disk whose maker names none.
+#[must_use]
+pub fn default_set() -> DesName {
+    first_start::platform_set()
+}
+
 /// Makes a DEK and keeps it wrapped only. The disk is unconfirmed until its image is durable.
 ///
 /// # Errors
@@ -24,16 +30,15 @@ use crate::{
 pub fn run(
     core: &Core,
     permit: Permit<op::DiskCreate>,
-    des: Option<DesName>,
+    des: &DesName,
     geometry: Geometry,
 ) -> Result<DiskStatus, Failure> {
     check_geometry(&geometry)?;
-    let des = des.unwrap_or_else(first_start::platform_set);
     let dek = volume_key::generate()?;
     let digest = volume_key::digest(&dek)?;
     core.commit(&permit, |txn| {
         // Wrapped inside the transaction: a rotation that begins meanwhile must not leave this DEK behind.
-        let (set, now) = (txn.set(&des)?, clock::now());
+        let (set, now) = (txn.set(des)?, clock::now());
         let wrappers = rewrap::wrappers(txn, &set, now)?;
         let owner = Owner { disk: DiskId::random(), generation: 1 };
         let disk = Disk {

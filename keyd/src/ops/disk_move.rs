@@ -21,8 +21,8 @@ use crate::{
 /// renewal.
 ///
 /// # Errors
-/// [`Refused::NoDisk`], [`Refused::NoSet`], [`Refused::OneSet`], those of [`standing::opening`] and of
-/// [`rewrap::wrappers`].
+/// [`Refused::NoDisk`], [`Refused::NoSet`], [`Refused::OneSet`]; [`Refused::MovesToItself`], for nobody lets himself
+/// have a disk's DEK by moving it; those of [`standing::opening`] and of [`rewrap::wrappers`].
 pub fn run(
     core: &Core,
     permit: Permit<op::DiskMove>,
@@ -33,6 +33,11 @@ pub fn run(
         let (disk, from) = txn.disk_and_set(id)?;
         let (to, now) = (txn.set(des)?, clock::now());
         movable(txn, &disk)?;
+        let (who, sets) = (&permit.caller().principal, [&from.name, &to.name]);
+        let [before, after] = sets.map(|set| core.auth.may_attach(who, (id, set), txn));
+        if !before? && after? {
+            return Err(Refused::MovesToItself { who: who.clone(), disk: id, set: to.name }.into());
+        }
         let versions = standing::opening(txn, &disk, &from, Use::Keep, now)?;
         let wrappers = rewrap::wrappers(txn, &to, now)?;
         let wraps = envelope::reseal(&core.keyring, (&from, &disk, &versions), (&to, &wrappers))?;

@@ -1,27 +1,49 @@
 //! Tells of disks.
 
 use keyd_client::{
-    DiskId,
+    DiskId, Scope,
     limits::{BODY_LEN_MAX, DISKS_PER_PAGE},
-    message::{DiskStatus, Reply},
+    message::{DiskStatus, GrantStatus, Reply},
+    permission::Permission,
 };
 
-use super::status;
+use super::{grant, status};
 use crate::{
     auth::{Permit, op},
     core::Core,
     error::Failure,
+    limits::GRANTS_PER_DISK,
     model::disk::Disk,
-    store::View,
+    store::{Grants, View},
 };
 
 /// One disk.
 ///
 /// # Errors
 /// [`crate::error::Refused::NoDisk`].
-pub fn one(core: &Core, _permit: Permit<op::DiskShow>, id: DiskId) -> Result<DiskStatus, Failure> {
+pub fn one(core: &Core, permit: Permit<op::DiskShow>, id: DiskId) -> Result<DiskStatus, Failure> {
     let view = core.store.snapshot()?;
-    Ok(status::disk(core, &view, &view.disk(id)?)?)
+    let disk = view.disk(id)?;
+    let sees = core.auth.has(&permit.caller().principal, Permission::ReadWrapped, &view)?;
+    let wrapped = sees.then(|| disk.first_wrap().blob.clone());
+    let mut grants = grants(core, &view, &disk)?;
+    let grants_more = grants.len() > GRANTS_PER_DISK;
+    grants.truncate(GRANTS_PER_DISK);
+    Ok(DiskStatus { wrapped, grants, grants_more, ..status::disk(core, &view, &disk)? })
+}
+
+/// Who may attach a disk or make something from it, and by what.
+fn grants(core: &Core, view: &impl View, disk: &Disk) -> Result<Vec<GrantStatus>, Failure> {
+    let scopes = [Scope::All, Scope::Set(disk.des.clone()), Scope::Disk(disk.id)];
+    let counts = |permission: &Permission| {
+        permission.is_for_disks() || *permission == Permission::Administer
+    };
+    let said = core.auth.said().into_iter().filter(|grant| scopes.contains(&grant.scope));
+    let stored = view.grants_for(&scopes)?.into_iter().map(grant::stored);
+    let mut grants: Vec<GrantStatus> = said.chain(stored).collect();
+    grants.iter_mut().for_each(|grant| grant.permissions.retain(counts));
+    grants.retain(|grant| !grant.permissions.is_empty());
+    Ok(grants)
 }
 
 /// One page of disks. It ends early where a frame would be full.

@@ -124,6 +124,13 @@ fn ready(view: &impl View, set: &Des, now: UnixMillis) -> Result<bool, Failure> 
     let Some(error) = &set.rotation_error else {
         return Ok(true);
     };
+    if error.code == rewrap::NOT_FOLLOWED {
+        // It waits for somebody's word, or for a time: to try before there is anything new would only make rows.
+        let (why, platform) =
+            (des_follow::why_not(view, set, now)?, des_follow::wanted(view, set)?.1);
+        let has_work = set.rotation.is_some() || platform != set.platform_version;
+        return Ok(has_work || why.is_none_or(|why| why.to_string() != error.message));
+    }
     let mended = error.code != rewrap::DAMAGED && des_follow::possible(view, set, now)?;
     Ok(mended || now >= error.tried + ROTATION_RETRY_MS)
 }

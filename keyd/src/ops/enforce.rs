@@ -6,7 +6,6 @@ use std::time::Duration;
 use keyd_client::{
     LeaseId,
     message::{Reaction, UnixMillis},
-    permission::Permission,
 };
 
 use crate::{
@@ -112,13 +111,12 @@ fn judge(
     now: UnixMillis,
 ) -> Result<Outcome, Failure> {
     let who = &claim.caller.principal;
-    let may_attach = core.auth.has(who, Permission::Attach, view)?;
     Ok(match standing.disk(claim.disk)? {
-        Verdict::Usable(set) if may_attach => {
+        Verdict::Usable(set) if core.auth.may_attach(who, (claim.disk, &set.name), view)? => {
             Outcome::GoesOn(Duration::from_millis(set.terms.lease_ms))
         }
         Verdict::Usable(set) => {
-            let reason = format!("{who} has no permission 'attach' any more");
+            let reason = format!("{who} has no permission 'attach' for it any more");
             Outcome::Halts(Loss { lease, reason, on_revoke: set.reaction() })
         }
         Verdict::Lost(set, why) if !set.halts_now(now) => {

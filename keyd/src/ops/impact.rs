@@ -148,6 +148,7 @@ impl Tally {
             more: rows.len() > IMPACT_LISTED_MAX,
             listed: rows.into_iter().take(IMPACT_LISTED_MAX).collect(),
             token: self.token(verb, subject),
+            backups: None,
         }
     }
 

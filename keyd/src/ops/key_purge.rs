@@ -1,6 +1,9 @@
 //! Destroys a deleted key. What is wrapped under it can never be unwrapped again.
 
-use keyd_client::{KeyId, message::Reply};
+use keyd_client::{
+    KeyId,
+    message::{Impact, KeyBackups, Reply, UnixMillis},
+};
 
 use super::{
     impact,
@@ -9,12 +12,13 @@ use super::{
 use crate::{
     audit::{Class, Entry},
     auth::{Permit, op},
+    clock,
     core::Core,
     error::{Failure, Refused},
     kek::{HsmObject, Material},
     log,
-    model::key::Key,
-    store::{Txn, View},
+    model::{key::Key, tombstone::Tombstone},
+    store::{Purged, Txn, View},
 };
 
 /// What became of it.
@@ -42,6 +46,7 @@ pub fn run(
     }
     let key = view.key(id)?;
     let deks = wrapped(&view, &key)?;
+    let backups = key.backups(view.backed_up()?);
     drop(view);
     if !ask.is_dry_run() && !consented(core, &permit, id, ask, deks)? {
         return Ok(Purge::Asked(deks));
@@ -56,10 +61,15 @@ pub fn run(
         }
         destroy(txn, &key)
     })?;
-    if let taking::Taken::Done { .. } = taken {
-        destroy_in_hsm(core, &key);
-    }
-    Ok(Purge::Taken(taken))
+    Ok(Purge::Taken(match taken {
+        taking::Taken::Would(impact) => {
+            taking::Taken::Would(Impact { backups: Some(backups), ..impact })
+        }
+        done @ taking::Taken::Done { .. } => {
+            destroy_in_hsm(core, &key);
+            done
+        }
+    }))
 }
 
 /// Whether it may go on now; if not, the wish is noted for the second principal.
@@ -84,19 +94,32 @@ fn consented(
         let mut key = txn.key(id)?;
         key.ask_purge(who, true)?;
         txn.put_key(&key)?;
-        let detail = format!("deks={deks} another principal must ask too");
+        let told = told(key.backups(txn.backed_up()?));
+        let detail = format!("deks={deks} {told} another principal must ask too");
         Ok((false, permit.entry(id).outcome("asked").detail(detail)))
     })
 }
 
-/// Destroys a key inside a transaction.
+/// Destroys a key inside a transaction. Its versions are remembered: an earlier backup could bring them back.
 ///
 /// # Errors
 /// [`crate::error::Fault`].
 pub fn destroy(txn: &Txn<'_>, key: &Key) -> Result<String, Failure> {
-    let deks = wrapped(txn, key)?;
+    let (deks, now) = (wrapped(txn, key)?, clock::now());
+    for version in key.versions().iter().filter(|version| version.material.hsm().is_none()) {
+        txn.put_tombstone(version.version, &Tombstone::new(key.id.clone(), now))?;
+    }
     txn.remove_key(&key.id)?;
-    Ok(format!("versions={} deks-lost={deks}", key.versions().len()))
+    let told = told(key.backups(txn.backed_up()?));
+    Ok(format!("versions={} deks-lost={deks} {told}", key.versions().len()))
+}
+
+/// Whether and when a key was taken out of the daemon.
+fn told(backups: KeyBackups) -> String {
+    let text = |at: Option<UnixMillis>| {
+        at.map_or_else(|| "never".to_owned(), |at| clock::text(at).replace(' ', "T"))
+    };
+    format!("key-backup={} state-backup={}", text(backups.own), text(backups.whole))
 }
 
 /// Destroys what a destroyed key has left in the HSM. The key is gone from the state, whatever the HSM says: a key pair

@@ -32,6 +32,9 @@ use crate::{
 /// Code of a set some of whose wrapped DEKs cannot be opened.
 pub const DAMAGED: &str = "WrappedDekDamaged";
 
+/// Code of a set that does not follow its key to the newest version without somebody's word.
+pub const NOT_FOLLOWED: &str = "KeyVersionNotFollowed";
+
 /// Wraps a set's DEKs anew and closes the journal. Returns how many those were, those of runs before a crash
 /// included.
 ///
@@ -198,13 +201,24 @@ fn close(txn: &Txn<'_>, name: &DesName) -> Result<(Option<u64>, Entry), Failure>
 
 /// A refusal is the set's to show and the keeper's to try again; a fault of the store stays one.
 fn stop(core: &Core, name: &DesName, failure: &Failure) -> Result<Failure, Failure> {
-    let code = match failure {
-        Failure::Refused(Refused::IdentityLacks { .. }) => "KeyVaultAccessForbidden",
-        Failure::Refused(Refused::NoKey(_)) => "KeyNotFound",
-        Failure::Refused(_) => "KeyUnusable",
-        Failure::Fault(_) => "Internal",
+    match failure {
+        Failure::Refused(why) => refuse(core, name, why),
+        Failure::Fault(_) => note_error(core, name, "Internal", &log::chain(failure)),
+    }
+}
+
+/// Notes a refusal for which a set does not follow its key.
+///
+/// # Errors
+/// As [`note_error`].
+pub fn refuse(core: &Core, name: &DesName, why: &Refused) -> Result<Failure, Failure> {
+    let code = match why {
+        Refused::IdentityLacks { .. } => "KeyVaultAccessForbidden",
+        Refused::NoKey(_) => "KeyNotFound",
+        Refused::NotFollowed(_) => NOT_FOLLOWED,
+        _ => "KeyUnusable",
     };
-    note_error(core, name, code, &log::chain(failure))
+    note_error(core, name, code, &why.to_string())
 }
 
 /// Notes why a set does not follow its key (Azure: `autoKeyRotationError`; there it ends the tries, here it does not).

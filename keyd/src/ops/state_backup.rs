@@ -6,6 +6,7 @@ use keyd_client::message::Reply;
 
 use crate::{
     auth::{Permit, op},
+    clock,
     core::Core,
     error::{Failure, Refused},
     limits::RECIPIENTS_MAX,
@@ -32,7 +33,10 @@ pub fn run(
     let recipients = parse(recipients)?;
     // Before anything leaves: it holds every key.
     let detail = format!("to={}", recovery::names(&recipients));
-    core.record(&permit, permit.entry(to.display()).detail(detail))?;
+    core.commit(&permit, |txn| {
+        txn.put_backed_up(clock::now())?;
+        Ok(((), permit.entry(to.display()).detail(detail)))
+    })?;
     let whole = core.store.whole()?;
     let manifest = recovery::write(&whole, core.keyring.root(), &recipients, to).map_err(told)?;
     Ok(Reply::BackedUp(manifest.told(to)))

@@ -13,7 +13,7 @@ use crate::{
     kek::Provider,
     model::{des::Des, disk::Disk, key::Key, right::Use, version::Version},
     standing,
-    store::View,
+    store::{Purged, View},
 };
 
 /// How much of a key is told.
@@ -65,6 +65,7 @@ pub fn key_among(
             Versions::InUse => BTreeMap::new(),
         },
         rotation_policy: key.rotation_policy.clone(),
+        backups: key.backups(view.backed_up()?),
     })
 }
 
@@ -73,6 +74,8 @@ fn version(version: &Version, wrapped_deks: u64, active: bool) -> KeyVersionStat
         version: version.version,
         bits: version.bits,
         hsm: version.material.provider() == Provider::Hsm,
+        imported: version.imported,
+        restored: version.restored,
         enabled: version.enabled,
         not_before: version.not_before,
         expires: version.expires,
@@ -131,9 +134,12 @@ pub fn disk(core: &Core, view: &impl View, disk: &Disk) -> Result<DiskStatus, Fa
     };
     Ok(DiskStatus {
         record: disk.record(&set),
+        wrapped: None,
         key_enabled: lost.is_none(),
         key_lost: lost,
         last: core.leases.last_of(disk.id),
         holders: core.leases.holders(disk.id),
+        grants: Vec::new(),
+        grants_more: false,
     })
 }

@@ -7,6 +7,7 @@ mod consent;
 mod follow;
 mod losses;
 mod permits;
+mod reach;
 mod reactions;
 mod records;
 mod restored;
@@ -23,15 +24,15 @@ use std::{
 };
 
 use keyd_client::{
-    Dek, DesName, DiskId, KeyId, KeyVersion, LeaseId, Principal, VaultName,
+    Dek, DesName, DiskId, KeyId, KeyVersion, LeaseId, Principal, Scope, VaultName,
     dek::page::PageError,
     message::{
-        Attached, AuditRecord, Consent, DesRequest, DesStatus, DiskRequest, DiskStatus,
-        EncryptionType, Event, FenceReport, Geometry, HolderMessage, Holes, KeyChange,
-        KeyOperation, KeyRequest, KeyStatus, OnExpiry, OnRevoke, Reaction, Refusal, RefusalCode,
-        Reply, Request, Revocation, Terms, UnixMillis, VaultRequest,
+        Attached, AuditRecord, Consent, DesRequest, DesStatus, DiskRequest, DiskStatus, Edit,
+        EncryptionType, Event, FenceReport, Geometry, GrantRequest, HolderMessage, Holes,
+        KeyChange, KeyOperation, KeyRequest, KeyStatus, OnExpiry, OnRevoke, Reaction, Refusal,
+        RefusalCode, Reply, Request, Revocation, Terms, UnixMillis, VaultRequest,
     },
-    permission::KeyPermission,
+    permission::{KeyPermission, Permission},
     wire::{self, WireError},
 };
 
@@ -130,12 +131,25 @@ fn policy(principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest 
 }
 
 fn policy_in(vault: &str, principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest {
-    VaultRequest::Policy {
+    VaultRequest::Permit {
         name: vault.parse().unwrap(),
         principal: principal.clone(),
+        edit: Edit::Replace,
         permissions: all(permissions),
+        future: false,
         consent: Consent::Force,
         wait_ms: 0,
+    }
+}
+
+/// What a user may with these disks, and nothing else.
+fn grant_to(uid: u32, permissions: &[Permission], scope: Scope) -> GrantRequest {
+    GrantRequest::Edit {
+        principal: Principal::User(uid),
+        edit: Edit::Replace,
+        permissions: all(permissions),
+        scope: Some(scope),
+        future: false,
     }
 }
 
@@ -181,7 +195,7 @@ impl Daemon {
     }
 
     fn on(store: Store, twin: Twin) -> Self {
-        let auth = Auth::new(OWNER, vec!["50=attach".parse().unwrap()]);
+        let auth = Auth::new(OWNER, vec!["50=attach:all-disks".parse().unwrap()]);
         let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
         Self { service: Service::new(core, Reach::default()), twin }
     }

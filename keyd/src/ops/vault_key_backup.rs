@@ -4,6 +4,7 @@ use keyd_client::KeyId;
 
 use crate::{
     auth::{Permit, op},
+    clock,
     core::Core,
     error::{Failure, Refused},
     kek::Provider,
@@ -18,15 +19,23 @@ pub(super) const PURPOSE: &str = "keyd/key-backup/v1";
 /// # Errors
 /// [`Refused::NoKey`], [`Refused::KeyDeleted`], [`Refused::InHsm`].
 pub fn run(core: &Core, permit: Permit<op::KeyBackup>, id: &KeyId) -> Result<Vec<u8>, Failure> {
-    let key = core.store.snapshot()?.key(id)?;
+    let mut key = core.store.snapshot()?.key(id)?;
     key.alive()?;
     let in_hsm =
         |version: &crate::model::version::Version| version.material.provider() == Provider::Hsm;
     if key.versions().iter().any(in_hsm) {
         return Err(Refused::InHsm(id.clone()).into());
     }
+    let now = clock::now();
+    // In itself, too: who brings it back brings that with it.
+    key.backed_up = Some(now);
     let blob = core.keyring.seal_blob(PURPOSE, &serde_json::to_vec(&key)?)?;
     let detail = format!("versions={}", key.versions().len());
-    core.record(&permit, permit.entry(id).detail(detail))?;
+    core.commit(&permit, |txn| {
+        let mut key = txn.key(id)?;
+        key.backed_up = Some(now);
+        txn.put_key(&key)?;
+        Ok(((), permit.entry(id).detail(detail)))
+    })?;
     Ok(blob)
 }

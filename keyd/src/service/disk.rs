@@ -17,25 +17,26 @@ impl Service {
         let core = &self.core;
         let reply = match request {
             DiskRequest::Create { des, geometry } => {
-                let disk = self.act(by, None, "disk", |permit| {
-                    ops::disk_create::run(core, permit, des, geometry)
+                let des = des.unwrap_or_else(ops::disk_create::default_set);
+                let disk = self.act(by, &des, "disk", |permit| {
+                    ops::disk_create::run(core, permit, &des, geometry)
                 })?;
                 Reply::Disk(Box::new(disk))
             }
             DiskRequest::Derive { source, kind, des } => {
-                let disk = self.act(by, None, source, |permit| {
+                let disk = self.act(by, source, source, |permit| {
                     ops::disk_derive::run(core, permit, source, kind, des.as_ref())
                 })?;
                 Reply::Disk(Box::new(disk))
             }
             DiskRequest::Confirm { id } => {
-                self.act(by, None, id, |permit| ops::disk_confirm::run(core, permit, id))?
+                self.act(by, id, id, |permit| ops::disk_confirm::run(core, permit, id))?
             }
             DiskRequest::Abandon { id } => {
-                self.act(by, None, id, |permit| ops::disk_abandon::run(core, permit, id))?
+                self.act(by, id, id, |permit| ops::disk_abandon::run(core, permit, id))?
             }
             DiskRequest::Grow { id, size, dry_run } => {
-                let disk = self.act_or_rehearse(dry_run, by, None, id, |permit| match dry_run {
+                let disk = self.act_or_rehearse(dry_run, by, id, id, |permit| match dry_run {
                     true => ops::disk_grow::rehearse(core, &permit, id, size),
                     false => ops::disk_grow::run(core, permit, id, size),
                 })?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use keyd_client::{
-    message::{GrantRequest, Reply, VaultRequest},
+    message::{Edit, GrantRequest, Reply, VaultRequest},
     permission::KeyPermission,
 };
 
@@ -39,19 +39,23 @@ impl Service {
                     .act(by, None, &name, |permit| ops::vault_protect::run(core, permit, &name))?;
                 Ok(Reply::Vault(vault))
             }
-            VaultRequest::Policy { name, principal, permissions, consent, wait_ms } => {
+            VaultRequest::Permit {
+                name,
+                principal,
+                edit,
+                permissions,
+                future,
+                consent,
+                wait_ms,
+            } => {
                 let subject = name.to_string();
-                let arguments = format!(" {principal} {}", names(&permissions));
+                let arguments = format!(" {principal} {}{}", names(&permissions), option(edit));
                 let verb = "vault permit";
                 let ask = Ask { verb, subject, arguments, consent: &consent, wait_ms };
                 self.act_or_rehearse(ask.is_dry_run(), by, None, &name, |permit| {
-                    let policy = (&principal, &permissions);
-                    ops::vault_policy::run(core, permit, &name, policy, &ask)
-                })
-            }
-            VaultRequest::Permit { name, principal, permissions } => {
-                self.act(by, None, &name, |permit| {
-                    ops::vault_permit::run(core, permit, &name, (&principal, &permissions))
+                    let (who, permissions) = (&principal, &permissions);
+                    let change = ops::vault_permit::Change { who, edit, permissions, future };
+                    ops::vault_permit::run(core, permit, &name, change, &ask)
                 })
             }
             VaultRequest::Delete { name } => {
@@ -64,24 +68,25 @@ impl Service {
     pub(super) fn grant(&self, by: &Caller, request: GrantRequest) -> Result<Reply, Failure> {
         let core = &self.core;
         match request {
-            GrantRequest::List => {
-                let grants =
-                    self.act(by, None, "grants", |permit| ops::grant::list(core, permit))?;
-                Ok(Reply::Grants(grants))
-            }
-            GrantRequest::Add { principal, permissions } => {
+            GrantRequest::List { after } => self
+                .act(by, None, "grants", |permit| ops::grant::list(core, permit, after.as_ref())),
+            GrantRequest::Edit { principal, edit, permissions, scope, future } => {
                 self.act(by, None, &principal, |permit| {
-                    ops::grant::add(core, permit, &principal, &permissions)
-                })?;
-                Ok(Reply::Done)
-            }
-            GrantRequest::Set { principal, permissions } => {
-                self.act(by, None, &principal, |permit| {
-                    ops::grant::set(core, permit, &principal, &permissions)
-                })?;
-                Ok(Reply::Done)
+                    let (who, permissions, scope) = (&principal, &permissions, scope.as_ref());
+                    let change = ops::grant::Change { who, edit, permissions, scope, future };
+                    ops::grant::edit(core, permit, change)
+                })
             }
         }
+    }
+}
+
+/// An edit as the command line says it.
+fn option(edit: Edit) -> &'static str {
+    match edit {
+        Edit::Add => "",
+        Edit::Remove => " --remove",
+        Edit::Replace => " --set",
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | meta | `format`, `audit-head` | format version, [`Head`] |
+//! | meta | `format`, `audit-head`, `backed-up` | format version, [`Head`], when a backup was made last |
 //! | vaults | name | [`crate::model::vault::Vault`] |
 //! | keys | vault, `/`, name | [`crate::model::key::Key`] |
 //! | keys-deleted | vault, `/`, name | when it is destroyed, 8 bytes big-endian |
@@ -12,7 +12,8 @@
 //! | disks-by-version | vault, `/`, key's name, `/`, version, 32 digits; disk UUID | empty |
 //! | disks-by-set | set UUID, 16 bytes; the same; disk UUID | empty |
 //! | disks-by-source | source's UUID, 16 bytes; disk UUID | empty |
-//! | grants | principal | permissions |
+//! | purged | version, 32 digits | [`crate::model::tombstone::Tombstone`] |
+//! | grants | principal; for some disks, `/`, `des:` and name or `disk:` and UUID | permissions |
 //! | apps | name | [`crate::model::app::App`] |
 //! | apps-by-certificate | fingerprint, 32 bytes | name |
 //! | apps-by-secret | hash of an identity's secret, 32 bytes | name |
@@ -34,6 +35,7 @@ pub(super) const DISKS_BY_SOURCE: Table = TableDefinition::new("disks-by-source"
 pub(super) const KEYS: Table = TableDefinition::new("keys");
 pub(super) const KEYS_DELETED: Table = TableDefinition::new("keys-deleted");
 pub(super) const KEYS_WATCHED: Table = TableDefinition::new("keys-watched");
+pub(super) const PURGED: Table = TableDefinition::new("purged");
 pub(super) const SETS: Table = TableDefinition::new("sets");
 pub(super) const DISKS: Table = TableDefinition::new("disks");
 pub(super) const DISKS_BY_VERSION: Table = TableDefinition::new("disks-by-version");
@@ -45,11 +47,12 @@ pub(super) const APPS_BY_SECRET: Table = TableDefinition::new("apps-by-secret");
 pub(super) const TOKENS: Table = TableDefinition::new("tokens");
 pub(super) const TOKENS_BY_APP: Table = TableDefinition::new("tokens-by-app");
 
-const ALL: [Table; 15] = [
+const ALL: [Table; 16] = [
     VAULTS,
     KEYS,
     KEYS_DELETED,
     KEYS_WATCHED,
+    PURGED,
     SETS,
     DISKS,
     DISKS_BY_VERSION,

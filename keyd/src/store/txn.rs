@@ -1,13 +1,11 @@
 //! Changing the state, inside a transaction that [`super::Store::commit`] opened.
 
-use std::collections::BTreeSet;
-
-use keyd_client::{DesName, DiskId, KeyId, Principal, VaultName, permission::Permission};
+use keyd_client::{DesName, DiskId, KeyId, Scope, VaultName};
 use redb::WriteTransaction;
 
 use super::{
     tables::{
-        self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, GRANTS, KEYS, KEYS_DELETED,
+        self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, KEYS, KEYS_DELETED,
         KEYS_WATCHED, SETS, Table, VAULTS,
     },
     view::{self, Range, Row, View},
@@ -85,28 +83,13 @@ impl<'a> Txn<'a> {
         self.put(SETS, set.name.as_str().as_bytes(), &value)
     }
 
-    /// Forgets a set.
+    /// Forgets a set, and what was granted for it.
     ///
     /// # Errors
     /// [`Fault`].
     pub fn remove_set(&self, name: &DesName) -> Result<(), Fault> {
+        self.remove_grants_for(&Scope::Set(name.clone()))?;
         self.remove(SETS, name.as_str().as_bytes())
-    }
-
-    /// Stores what a principal may do in the daemon as a whole; nothing takes all away.
-    ///
-    /// # Errors
-    /// [`Fault`].
-    pub fn put_grant(
-        &self,
-        who: &Principal,
-        permissions: &BTreeSet<Permission>,
-    ) -> Result<(), Fault> {
-        let key = who.to_string();
-        if permissions.is_empty() {
-            return self.remove(GRANTS, key.as_bytes());
-        }
-        self.put(GRANTS, key.as_bytes(), &serde_json::to_vec(permissions)?)
     }
 
     /// Stores a new disk of a set.
@@ -134,7 +117,7 @@ impl<'a> Txn<'a> {
         Ok(self.put(DISKS, disk.id.0.as_bytes(), &serde_json::to_vec(disk)?)?)
     }
 
-    /// Forgets a disk and its DEK.
+    /// Forgets a disk, its DEK, and what was granted for it.
     ///
     /// # Errors
     /// [`crate::error::Refused::NoDisk`], [`Fault`].
@@ -144,6 +127,7 @@ impl<'a> Txn<'a> {
         if let Some(source) = disk.source {
             self.remove(DISKS_BY_SOURCE, &tables::by_source(source, id))?;
         }
+        self.remove_grants_for(&Scope::Disk(id))?;
         Ok(self.remove(DISKS, id.0.as_bytes())?)
     }
 

@@ -1,18 +1,13 @@
 //! Reading the state, the same way inside a transaction and in a snapshot.
 
-use std::collections::BTreeSet;
-
-use keyd_client::{
-    DesName, DiskId, KeyId, Principal, VaultName, ids::DesId, message::UnixMillis,
-    permission::Permission,
-};
+use keyd_client::{DesName, DiskId, KeyId, VaultName, ids::DesId, message::UnixMillis};
 use redb::{ReadTransaction, ReadableTable};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::tables::{
-    self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, GRANTS, KEYS, KEYS_DELETED,
-    KEYS_WATCHED, SETS, Table, VAULTS,
+    self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, KEYS, KEYS_DELETED, KEYS_WATCHED,
+    SETS, Table, VAULTS,
 };
 use crate::{
     error::{Failure, Fault, Refused},
@@ -137,28 +132,6 @@ pub trait View {
         self.count(KEYS, &tables::keys_of(vault))
     }
 
-    /// What a principal may do in the daemon as a whole.
-    ///
-    /// # Errors
-    /// [`Fault`].
-    fn grants_to(&self, who: &Principal) -> Result<BTreeSet<Permission>, Fault> {
-        Ok(decode(self.value(GRANTS, who.to_string().as_bytes())?)?.unwrap_or_default())
-    }
-
-    /// What all principals may do in the daemon as a whole.
-    ///
-    /// # Errors
-    /// [`Fault`].
-    fn grants(&self) -> Result<Vec<(Principal, BTreeSet<Permission>)>, Fault> {
-        let rows = self.rows(GRANTS, Range::ALL)?;
-        let one = |(key, value): &Row| -> Result<_, Fault> {
-            let who = String::from_utf8_lossy(key).parse();
-            let who = who.map_err(|_| Fault::Dangling("a grant to nobody".to_owned()))?;
-            Ok((who, serde_json::from_slice(value)?))
-        };
-        rows.iter().map(one).collect()
-    }
-
     /// A set, if there is one.
     ///
     /// # Errors
@@ -183,12 +156,20 @@ pub trait View {
         decode_all(&self.rows(SETS, Range::ALL)?)
     }
 
+    /// A disk, if there is one.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn find_disk(&self, id: DiskId) -> Result<Option<Disk>, Fault> {
+        decode(self.value(DISKS, id.0.as_bytes())?)
+    }
+
     /// A disk.
     ///
     /// # Errors
     /// [`Refused::NoDisk`].
     fn disk(&self, id: DiskId) -> Result<Disk, Failure> {
-        decode(self.value(DISKS, id.0.as_bytes())?)?.ok_or_else(|| Refused::NoDisk(id).into())
+        self.find_disk(id)?.ok_or_else(|| Refused::NoDisk(id).into())
     }
 
     /// A disk with its set.

@@ -23,7 +23,7 @@ use keyd::{
 };
 use keyd_client::{
     AppName, Client, Principal, VaultName,
-    message::{AppRequest, Reply, Request, TokenRequest, VaultRequest},
+    message::{AppRequest, Edit, Reply, Request, TokenRequest, VaultRequest},
     permission::KeyPermission,
 };
 
@@ -75,7 +75,15 @@ impl Front {
         self.ask(AppRequest::Create { name: app.clone(), certificates: Default::default() });
         let permissions = KeyPermission::ALL.iter().copied().collect();
         let principal = Principal::App(app.clone());
-        self.ask(VaultRequest::Permit { name, principal, permissions });
+        self.ask(VaultRequest::Permit {
+            name,
+            principal,
+            edit: Edit::Add,
+            permissions,
+            future: false,
+            consent: Default::default(),
+            wait_ms: 0,
+        });
         let token = TokenRequest::Create { app, label: String::new(), lifetime_ms: 3_600_000 };
         let Reply::NewToken { secret, .. } = self.ask(token) else { panic!("no token") };
         self.token = secret.expose().to_owned();

@@ -24,6 +24,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 pub(crate) mod front;
 pub(crate) mod https;
+pub(crate) mod jwk;
 pub(crate) mod vaults;
 
 pub(crate) const KEYD: &str = env!("CARGO_BIN_EXE_keyd");

@@ -4,14 +4,14 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use keyd_client::{
     Principal,
-    message::{AppRequest, Reply, Request, TokenRequest, VaultRequest},
+    message::{AppRequest, Edit, Reply, Request, TokenRequest, VaultRequest},
     permission::KeyPermission,
 };
 
 use super::Keyd;
 
 /// Applications, and what they may in every vault but the default one.
-const APPS: [(&str, &[KeyPermission]); 4] = [
+const APPS: [(&str, &[KeyPermission]); 5] = [
     ("full", KeyPermission::ALL),
     ("reader", &[KeyPermission::Get, KeyPermission::List]),
     (
@@ -23,6 +23,8 @@ const APPS: [(&str, &[KeyPermission]); 4] = [
             KeyPermission::Decrypt,
         ],
     ),
+    // The other one of the two that it takes to bring back what was purged.
+    ("second", &[KeyPermission::Restore]),
     ("nobody", &[]),
 ];
 
@@ -69,10 +71,12 @@ impl Vaults {
     }
 
     pub(crate) fn permit(&self, vault: &str, app: &str, permissions: &[KeyPermission]) {
-        self.keyd.ask(VaultRequest::Policy {
+        self.keyd.ask(VaultRequest::Permit {
             name: vault.parse().unwrap(),
             principal: Principal::App(app.parse().unwrap()),
             permissions: permissions.iter().copied().collect(),
+            edit: Edit::Replace,
+            future: false,
             consent: Default::default(),
             wait_ms: 0,
         });

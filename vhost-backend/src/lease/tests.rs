@@ -12,7 +12,6 @@ use std::{
 
 use images::{Access, Header, ImageFile, Storage};
 use keyd_client::{
-    WrappedDek,
     ids::KeyVersion,
     message::{DiskKind, DiskRecord, EncryptionType, Geometry, Holes, VolumeKeyDigest},
 };
@@ -42,7 +41,6 @@ fn record() -> DiskRecord {
         generation: 1,
         confirmed: true,
         created: 0,
-        wrapped: WrappedDek(vec![0; 384]),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Consent, DiskState, EncryptionType, UnixMillis};
+use super::{Consent, DiskState, EncryptionType, GrantStatus, UnixMillis};
 use crate::{
     dek::WrappedDek,
     ids::{DesName, DiskId, KeyId, KeyVersion, LeaseId},
@@ -89,8 +89,6 @@ pub struct DiskRecord {
     pub confirmed: bool,
     /// When the DEK was made.
     pub created: UnixMillis,
-    /// The DEK, or the customer's share of it, wrapped.
-    pub wrapped: WrappedDek,
 }
 
 /// A disk as lists and `disk show` tell it: the record, and who holds it now.
@@ -99,6 +97,9 @@ pub struct DiskStatus {
     /// The record.
     #[serde(flatten)]
     pub record: DiskRecord,
+    /// The DEK, or the customer's share of it, wrapped: for who has the permission to see that, and in no list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wrapped: Option<WrappedDek>,
     /// Whether its DEK could be had now.
     pub key_enabled: bool,
     /// Why not, if not.
@@ -109,6 +110,12 @@ pub struct DiskStatus {
     /// How its last process ended, if none is there and the daemon has seen one since it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<DiskState>,
+    /// Who may attach it or make disks from it, of the daemon's administrators too; a list does without.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<GrantStatus>,
+    /// Whether there are more of those than are told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub grants_more: bool,
 }
 
 /// A process with a lease.
@@ -138,7 +145,8 @@ pub enum DiskRequest {
         /// Shape of the disk.
         geometry: Geometry,
     },
-    /// Make the record of a snapshot, an image, or a disk made from one: the same DEK, bound to a new id.
+    /// Make the record of a snapshot, an image, or a disk made from one: the same DEK, bound to a new id. So it takes
+    /// the permission to attach the source.
     Derive {
         /// What it is made from.
         source: DiskId,

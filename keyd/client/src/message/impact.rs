@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskKind, DiskState, FenceReport, Phase};
+use super::{DiskKind, DiskState, FenceReport, KeyBackups, Phase};
 use crate::ids::{DesName, DiskId, LeaseId};
 
 /// How sure the asker of a verb that takes keys away is.
@@ -43,6 +43,9 @@ pub struct Impact {
     pub more: bool,
     /// Says yes to exactly this.
     pub token: String,
+    /// Of a purge: the backups from which the key could come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backups: Option<KeyBackups>,
 }
 
 /// A disk, snapshot or image that a verb would hit.

@@ -94,6 +94,15 @@ pub enum Trigger {
     BeforeExpiry(u32),
 }
 
+/// When a key was taken out of the daemon, as far as is known: from there it can come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct KeyBackups {
+    /// By the `backup` of its vault, last.
+    pub own: Option<UnixMillis>,
+    /// In a backup of everything, the last one: then it was there, with the versions that it had.
+    pub whole: Option<UnixMillis>,
+}
+
 /// A key as `key show` tells it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyStatus {
@@ -116,6 +125,9 @@ pub struct KeyStatus {
     /// When it is rotated by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_policy: Option<RotationPolicy>,
+    /// When it was taken out of the daemon.
+    #[serde(default)]
+    pub backups: KeyBackups,
 }
 
 /// A deleted key's time.
@@ -136,6 +148,12 @@ pub struct KeyVersionStatus {
     pub bits: u32,
     /// Whether its private part is in a hardware security module.
     pub hsm: bool,
+    /// Whether somebody brought its private part.
+    #[serde(default)]
+    pub imported: bool,
+    /// Whether it was brought back from a backup.
+    #[serde(default)]
+    pub restored: bool,
     /// Whether it may be used at all.
     pub enabled: bool,
     /// From when it may wrap.

@@ -53,6 +53,9 @@ pub enum Reply {
     PolicyChanged {
         /// The vault after it.
         vault: VaultStatus,
+        /// The principal does not exist: whoever is made under its name has this.
+        #[serde(default)]
+        future: bool,
         /// Holders that were told to let go.
         revocation: Revocation,
         /// Parked holders that were told that their key is back.
@@ -60,8 +63,22 @@ pub enum Reply {
     },
     /// Vaults.
     Vaults(Vec<VaultStatus>),
-    /// Grants.
-    Grants(Vec<GrantStatus>),
+    /// A page of grants.
+    Grants {
+        /// In order of principal and of what they are for, behind those that no command can change.
+        grants: Vec<GrantStatus>,
+        /// Whether more follow.
+        more: bool,
+    },
+    /// What a principal may do after that was changed.
+    Granted {
+        /// All of it, or as much as fits.
+        grants: Vec<GrantStatus>,
+        /// Whether there is more.
+        more: bool,
+        /// The principal does not exist: whoever is made under its name has this.
+        future: bool,
+    },
     /// An application.
     App(AppStatus),
     /// Applications.

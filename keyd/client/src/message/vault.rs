@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Consent, UnixMillis};
 use crate::{
-    ids::{Principal, VaultName},
+    ids::{Principal, Scope, VaultName},
     permission::{KeyPermission, Permission},
 };
 
@@ -27,18 +27,44 @@ pub struct VaultStatus {
     pub policies: BTreeMap<Principal, BTreeSet<KeyPermission>>,
 }
 
-/// What a principal may do in the daemon as a whole.
+/// How what a principal may is changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Edit {
+    /// These too.
+    Add,
+    /// These no more.
+    Remove,
+    /// These and no others.
+    Replace,
+}
+
+impl Edit {
+    /// What is permitted after it.
+    #[must_use]
+    pub fn of<T: Ord + Copy>(self, before: &BTreeSet<T>, these: &BTreeSet<T>) -> BTreeSet<T> {
+        match self {
+            Self::Add => before | these,
+            Self::Remove => before - these,
+            Self::Replace => these.clone(),
+        }
+    }
+}
+
+/// What a principal may do, and with which disks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantStatus {
     /// Who.
     pub principal: Principal,
+    /// What for.
+    pub scope: Scope,
     /// What.
     pub permissions: BTreeSet<Permission>,
     /// Where that is said.
     pub source: GrantSource,
 }
 
-/// What gives permissions in the daemon as a whole.
+/// What gives a permission.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GrantSource {
@@ -75,29 +101,25 @@ pub enum VaultRequest {
         /// Which.
         name: VaultName,
     },
-    /// Say what a principal may do in a vault; nothing takes all away.
-    Policy {
+    /// Change what a principal may do in a vault.
+    Permit {
         /// Which.
         name: VaultName,
         /// Who.
         principal: Principal,
-        /// What, instead of what it was.
+        /// Whether it may more, or less, or something else.
+        edit: Edit,
+        /// What.
         permissions: BTreeSet<KeyPermission>,
+        /// Whether the principal may be one that does not exist yet.
+        #[serde(default)]
+        future: bool,
         /// How sure the asker is.
         #[serde(default)]
         consent: Consent,
         /// As in [`super::KeyRequest::Update`].
         #[serde(default)]
         wait_ms: u64,
-    },
-    /// Let a principal do more in a vault than it may already.
-    Permit {
-        /// Which.
-        name: VaultName,
-        /// Who.
-        principal: Principal,
-        /// What, beside what it was.
-        permissions: BTreeSet<KeyPermission>,
     },
     /// Forget a vault that has no keys, deleted ones included.
     Delete {
@@ -106,24 +128,29 @@ pub enum VaultRequest {
     },
 }
 
-/// What is asked of permissions in the daemon as a whole.
+/// What is asked of permissions in the daemon as a whole and on disks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum GrantRequest {
-    /// What principals may do in the daemon as a whole, wherever it is said.
-    List,
-    /// Let a principal do more in the daemon as a whole than it may already.
-    Add {
-        /// Who.
-        principal: Principal,
-        /// What, beside what it was.
-        permissions: BTreeSet<Permission>,
+    /// A page of what principals may do, wherever it is said.
+    List {
+        /// Only what comes after this.
+        #[serde(default)]
+        after: Option<(Principal, Scope)>,
     },
-    /// Say what a principal may do in the daemon as a whole; nothing takes all away.
-    Set {
+    /// Change what a principal may do.
+    Edit {
         /// Who.
         principal: Principal,
-        /// What, instead of what it was.
+        /// Whether it may more, or less, or something else.
+        edit: Edit,
+        /// What.
         permissions: BTreeSet<Permission>,
+        /// What for. Without it nothing is given on disks; what is taken away or replaced is so everywhere.
+        #[serde(default)]
+        scope: Option<Scope>,
+        /// Whether the principal may be one that does not exist yet.
+        #[serde(default)]
+        future: bool,
     },
 }

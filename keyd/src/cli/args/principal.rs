@@ -10,7 +10,7 @@ use super::value::duration;
 pub(super) const EXAMPLES: &str = "\
 Examples:
   keyd principal create ci
-  keyd vault permit default app:ci get,wrapKey,unwrapKey
+  keyd vault permit default app:ci get,wrapKey,unwrapKey --add
   keyd token create ci --expires 30d
   keyd token list ci; keyd token revoke ci ID
   keyd identity create ci

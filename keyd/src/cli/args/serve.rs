@@ -9,12 +9,13 @@ use super::{audit::KeepAudit, http::HttpArgs, root::OpenRoot};
 use crate::{auth::Grant, root::RootKind, sandbox::Wishes};
 
 const EXAMPLES: &str = "\
-Permissions: attach, create-disk, read, manage-keys, release-key, audit, administer. The owner of the state directory
-has all. What is granted here holds as long as the daemon runs; 'keyd grant' grants for good.
+Permissions: attach and create-disk, each with the disks it is for (attach:des=SET, attach:disk=ID, attach:all-disks);
+read, manage-keys, release-key, audit, administer. The owner of the state directory has all. What is granted here
+holds as long as the daemon runs; 'keyd grant' grants for good.
 
 Examples:
   keyd serve --state-dir /var/lib/keyd
-  keyd serve --state-dir ./state --socket ./keyd.sock --grant libvirt-qemu=attach --grant 1000=read,audit";
+  keyd serve --state-dir ./state --socket ./keyd.sock --grant libvirt-qemu=attach:des=prod-disks --grant 1000=read,audit";
 
 /// Options of the daemon.
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use keyd_client::{Principal, VaultName, permission::KeyPermission};
 
 use super::{
     consent::{Sure, Wait},
+    edit::How,
     value::names,
 };
 use crate::{auth::grants::principal, limits::RETENTION_DAYS_MAX};
@@ -21,7 +22,8 @@ encrypt, decrypt, purge, rotate, getrotationpolicy, setrotationpolicy; or none.
 Examples:
   keyd vault create bank --retention 30 --purge-protection
   keyd vault permit bank alice get,list,create,update,rotate
-  keyd vault permit bank app:ci get --add
+  keyd vault permit bank app:ci get --set                # and nothing else
+  keyd vault permit bank alice rotate --remove
   keyd vault permit bank des:prod-disks none --dry-run   # what that would halt
   keyd vault show bank";
 
@@ -51,7 +53,7 @@ pub enum Vault {
         /// Which
         name: VaultName,
     },
-    /// Say what a principal may do in a vault, instead of what it was
+    /// Let a principal do more in a vault, or less, or something else
     Permit {
         /// Which
         name: VaultName,
@@ -61,9 +63,12 @@ pub enum Vault {
         /// What, or 'none'
         #[arg(value_parser = names::<KeyPermission>, value_name = "PERM,PERM")]
         permissions: BTreeSet<KeyPermission>,
-        /// Add to what it may do already
-        #[arg(long, conflicts_with_all = ["dry_run", "force", "token", "wait"])]
-        add: bool,
+        /// More, less, or something else
+        #[command(flatten)]
+        how: How,
+        /// Also to an application or a set's identity that does not exist yet: whoever is made under that name has it
+        #[arg(long)]
+        future: bool,
         /// How sure the asker is
         #[command(flatten)]
         sure: Sure,

@@ -4,14 +4,14 @@ use keyd_client::message::{DiskState, DiskStatus, Holder};
 
 use crate::{
     cli::{
-        state,
+        grant, state,
         table::{bytes, list, name, table, yes},
     },
     clock,
 };
 
 pub(super) fn one(disk: &DiskStatus) -> String {
-    let DiskStatus { record, key_enabled, key_lost, holders, last } = disk;
+    let DiskStatus { record, key_enabled, key_lost, holders, last, grants, grants_more, .. } = disk;
     let mut rows = vec![
         ("id", record.id.to_string()),
         ("kind", name(&record.kind)),
@@ -34,15 +34,19 @@ pub(super) fn one(disk: &DiskStatus) -> String {
     rows.extend(
         last.as_ref().filter(|_| holders.is_empty()).map(|last| ("last process", ended(last))),
     );
-    let about = list(&rows);
-    if holders.is_empty() {
-        return about;
+    let mut text = list(&rows);
+    if !grants.is_empty() {
+        text += &format!("\n{}", grant::text(grants));
     }
-    let rows: Vec<_> = holders.iter().map(holder).collect();
-    format!(
-        "{about}\n{}",
-        table(["PROCESS", "USER", "STATE", "SINCE", "ATTACHED", "LEASE", "WHY"], &rows)
-    )
+    if *grants_more {
+        text += "(there are more: 'keyd grant --list' shows all)\n";
+    }
+    if !holders.is_empty() {
+        let rows: Vec<_> = holders.iter().map(holder).collect();
+        let heading = ["PROCESS", "USER", "STATE", "SINCE", "ATTACHED", "LEASE", "WHY"];
+        text += &format!("\n{}", table(heading, &rows));
+    }
+    text
 }
 
 fn holder(holder: &Holder) -> [String; 7] {

@@ -1,7 +1,7 @@
 //! Keys as people read them.
 
 use keyd_client::message::{
-    KeyOperation, KeyStatus, KeyVersionStatus, RotationPolicy, Trigger, UnixSeconds,
+    KeyBackups, KeyOperation, KeyStatus, KeyVersionStatus, RotationPolicy, Trigger, UnixSeconds,
 };
 
 use crate::{
@@ -20,6 +20,7 @@ pub(super) fn one(key: &KeyStatus) -> String {
         ("sets", sets.join(" ")),
         ("rotation", key.rotation_policy.as_ref().map_or_else(|| "by hand".to_owned(), policy)),
         ("tags", tags.join(" ")),
+        ("backups", backups(key.backups)),
     ]);
     let rows: Vec<_> = key.versions.iter().map(version).collect();
     let heading = [
@@ -31,13 +32,24 @@ pub(super) fn one(key: &KeyStatus) -> String {
         "NOT BEFORE",
         "EXPIRES",
         "HSM",
+        "ORIGIN",
         "OPERATIONS",
         "CREATED",
     ];
     format!("{about}\n{}", table(heading, &rows))
 }
 
-fn version(version: &KeyVersionStatus) -> [String; 10] {
+/// `never`, or when it was taken out last: by itself, and with all of keyd.
+fn backups(backups: KeyBackups) -> String {
+    let own = backups.own.map(|at| format!("of the key at {}", clock::text(at)));
+    let whole = backups.whole.map(|at| format!("of all of keyd at {}", clock::text(at)));
+    match (own, whole) {
+        (None, None) => "never".to_owned(),
+        (own, whole) => own.into_iter().chain(whole).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn version(version: &KeyVersionStatus) -> [String; 11] {
     [
         version.version.to_string(),
         version.bits.to_string(),
@@ -47,9 +59,19 @@ fn version(version: &KeyVersionStatus) -> [String; 10] {
         version.not_before.map_or_else(|| "-".to_owned(), seconds),
         version.expires.map_or_else(|| "-".to_owned(), seconds),
         yes(version.hsm),
+        origin(version).to_owned(),
         operations(version),
         clock::text(version.created),
     ]
+}
+
+/// A set follows by itself what was made here.
+fn origin(version: &KeyVersionStatus) -> &'static str {
+    match version {
+        KeyVersionStatus { restored: true, .. } => "restored",
+        KeyVersionStatus { imported: true, .. } => "imported",
+        KeyVersionStatus { .. } => "keyd",
+    }
 }
 
 fn operations(version: &KeyVersionStatus) -> String {

@@ -86,25 +86,35 @@ fn a_token_says_yes_to_what_was_told_and_to_nothing_else() {
 fn taking_a_policy_away_and_erasing_a_disk_ask_too() {
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
-    let take = |consent| VaultRequest::Policy {
+    let take = |consent| VaultRequest::Permit {
         name: VaultName::default_vault(),
         principal: identity("s"),
         permissions: [KeyPermission::Get].into(),
+        edit: Edit::Replace,
+        future: false,
         consent,
         wait_ms: 0,
     };
     let refused = daemon.refused(take(Consent::IfUnused));
     assert!(
-        refused.message.contains("vault permit default des:s get would hit 1 disk"),
+        refused.message.contains("vault permit default des:s get --set would hit 1 disk"),
         "{}",
         refused.message
     );
     assert_eq!(dry_run(&daemon, take(Consent::DryRun)).listed[0].id, disk);
     // What somebody else may do concerns no disk.
     let harmless = policy(&Principal::User(5), &[KeyPermission::Get]);
-    let VaultRequest::Policy { name, principal, permissions, .. } = harmless else { panic!() };
+    let VaultRequest::Permit { name, principal, permissions, .. } = harmless else { panic!() };
     let (consent, wait_ms) = (Consent::IfUnused, 0);
-    daemon.ask(VaultRequest::Policy { name, principal, permissions, consent, wait_ms });
+    daemon.ask(VaultRequest::Permit {
+        name,
+        principal,
+        permissions,
+        edit: Edit::Replace,
+        future: false,
+        consent,
+        wait_ms,
+    });
     let erase = |consent| DiskRequest::Erase { id: disk, consent };
     assert_eq!(daemon.refused(erase(Consent::IfUnused)).code, RefusalCode::NeedsConsent);
     let impact = dry_run(&daemon, erase(Consent::DryRun));
@@ -121,10 +131,12 @@ fn one_sets_loss_does_not_count_anothers_disks() {
     daemon.make_set("t", "k", EncryptionType::CustomerKey, TERMS);
     let (mine, theirs) = (daemon.make_disk("s"), daemon.make_disk("t"));
     let mut holder = daemon.attach(theirs);
-    let take = VaultRequest::Policy {
+    let take = VaultRequest::Permit {
         name: VaultName::default_vault(),
         principal: identity("s"),
         permissions: BTreeSet::new(),
+        edit: Edit::Replace,
+        future: false,
         consent: Consent::DryRun,
         wait_ms: 0,
     };
@@ -176,12 +188,7 @@ fn an_empty_vault_can_go_and_comes_back_with_nothing() {
     let create =
         || VaultRequest::Create { name: bank.clone(), retention_days: 7, purge_protection: false };
     daemon.ask(create());
-    let policy = VaultRequest::Permit {
-        name: bank.clone(),
-        principal: Principal::User(5),
-        permissions: [KeyPermission::Get].into(),
-    };
-    daemon.ask(policy);
+    daemon.ask(policy_in(bank.as_str(), &Principal::User(5), &[KeyPermission::Get]));
     daemon.make_key("bank/k");
     assert!(daemon.refused(VaultRequest::Delete { name: bank.clone() }).message.contains("purge"));
     daemon.ask(KeyRequest::Delete { name: id("bank/k"), consent: Consent::IfUnused, wait_ms: 0 });

@@ -127,3 +127,148 @@ fn a_rotation_whose_old_key_goes_half_way_ends_when_it_is_back() {
     assert_eq!(daemon.set("s").rotation_error, None);
     assert_eq!((daemon.disk(disk).record.key, daemon.dek(disk)), (id("k2"), dek));
 }
+
+/// Key `k` with a version in front that was not made by rotating it.
+fn put_in_front(daemon: &Daemon, edit: impl FnOnce(&mut Version)) -> KeyVersion {
+    let mut version = first_version(&id("other"));
+    version.version = KeyVersion::random();
+    edit(&mut version);
+    let number = version.version;
+    daemon.edit_key("k", |key| key.push(version).unwrap());
+    number
+}
+
+/// Somebody outside may have the private part of what was imported: it must not get one DEK by being the newest.
+#[test]
+fn an_imported_version_is_followed_when_somebody_says_so_for_the_set() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let before = daemon.disk(disk).record.key_version;
+    let imported = put_in_front(&daemon, |version| version.imported = true);
+    for _ in 0..3 {
+        catch_up(&daemon);
+    }
+    let set = daemon.set("s");
+    let error = set.rotation_error.expect("an error");
+    assert_eq!((error.code.as_str(), set.active_version), ("KeyVersionNotFollowed", before));
+    assert!(error.message.contains("was imported"), "{error:?}");
+    let advice = format!("'keyd des set-key s --key k --version {imported}'");
+    assert!(error.message.contains(&advice), "{error:?}");
+    assert_eq!(daemon.disk(disk).record.key_version, before, "nothing was wrapped under it");
+    let later = daemon.make_disk("s");
+    assert_eq!(daemon.disk(later).record.key_version, before);
+    // It waits for somebody's word, and makes no rows meanwhile.
+    daemon.edit_set("s", |set| set.rotation_error.as_mut().unwrap().tried -= ROTATION_RETRY_MS);
+    catch_up(&daemon);
+    assert_eq!(daemon.records("des-rotate").len(), 1);
+    assert!(daemon.warnings().contains("was imported"), "{}", daemon.warnings());
+    let (name, key, version) = (des("s"), id("k"), Some(imported));
+    let refused = daemon.refused(DesRequest::SetKey { name, key, version, permit: true });
+    assert_eq!(refused.code, RefusalCode::Conflict, "the test's version has another's material");
+    assert_eq!(daemon.set("s").active_version, imported, "it was said, and so it is done");
+}
+
+/// What comes in front of a key meanwhile does not stop what was begun.
+#[test]
+fn a_rotation_under_way_ends_whatever_is_put_in_front_of_the_key() {
+    let daemon = Daemon::new();
+    daemon.make_key("k2");
+    let disk = daemon.make_disk("s");
+    daemon.core().stop();
+    assert_eq!(daemon.refused(set_key("s", "k2")).code, RefusalCode::Conflict);
+    let daemon = daemon.restarted();
+    let version = daemon.key("k2").versions[0].version;
+    let imported =
+        Version { imported: true, version: KeyVersion::random(), ..first_version(&id("k2")) };
+    daemon.edit_key("k2", |key| key.push(imported).unwrap());
+    for _ in 0..2 {
+        catch_up(&daemon);
+    }
+    let record = daemon.disk(disk).record;
+    assert_eq!((record.key, record.key_version), (id("k2"), version));
+    assert!(daemon.set("s").rotation_error.expect("told").message.contains("was imported"));
+}
+
+/// One `create` with an end in seconds would take a set's disks away.
+#[test]
+fn a_version_that_ends_too_soon_is_followed_when_it_does_not() {
+    let daemon = Daemon::with(Terms { on_expiry: OnExpiry::Revoke, ..TERMS });
+    let disk = daemon.make_disk("s");
+    let mut holder = daemon.attach(disk);
+    let soon = clock::now() / 1000 + 4;
+    daemon.ask(rotate("k"));
+    let before = daemon.set("s").active_version;
+    let made = daemon.core().make_version(&id("k"), KeyBits::Rsa2048, Provider::Software).unwrap();
+    let newest = made.version;
+    daemon.edit_key("k", |key| key.push(Version { expires: Some(soon), ..made }).unwrap());
+    catch_up(&daemon);
+    let error = daemon.set("s").rotation_error.expect("an error");
+    let advice = format!("'keyd key set k --version {newest} --expires never'");
+    assert!(error.message.contains(&advice), "{error:?}");
+    due::enforce(daemon.core()).unwrap();
+    holder.expect_nothing();
+    assert_eq!(daemon.set("s").active_version, before);
+    // The advice is right, and what it mends is followed without waiting.
+    let change = KeyChange { expires: Some(0), ..KeyChange::default() };
+    daemon.ask(update(Some(newest), change));
+    catch_up(&daemon);
+    let set = daemon.set("s");
+    assert_eq!((set.active_version, set.rotation_error), (newest, None));
+    assert_eq!(daemon.disk(disk).record.key_version, newest);
+    holder.expect_nothing();
+}
+
+/// Where the end of a key is its loss, another version cannot help: nothing opens what is to be wrapped under it.
+#[test]
+fn a_revoking_set_whose_key_has_ended_is_told_what_brings_it_back() {
+    let daemon = Daemon::with(Terms { on_expiry: OnExpiry::Revoke, ..TERMS });
+    let disk = daemon.make_disk("s");
+    let version = daemon.set("s").active_version;
+    let end = KeyChange { expires: Some(1), ..KeyChange::default() };
+    daemon.edit_key("k", |key| key.change(None, &end, 5).unwrap());
+    let advice = "'keyd key set k --expires ...'";
+    for told in [daemon.set("s").key_lost, daemon.disk(disk).key_lost] {
+        let told = told.expect("lost");
+        assert!(told.contains(advice) && !told.contains("key rotate"), "{told}");
+    }
+    assert_eq!(daemon.refused(rotate("k")).code, RefusalCode::Conflict);
+    catch_up(&daemon);
+    let error = daemon.set("s").rotation_error.expect("an error");
+    let advice = format!("'keyd key set k --version {version} --expires ...'");
+    assert!(error.message.contains(&advice), "{error:?}");
+    assert!(!error.message.contains("key rotate"), "{error:?}");
+    // And it does.
+    let never = KeyChange { expires: Some(0), ..KeyChange::default() };
+    daemon.ask(update(Some(version), never));
+    catch_up(&daemon);
+    let set = daemon.set("s");
+    assert_eq!((set.rotation_error, set.key_lost), (None, None));
+    assert_ne!(daemon.disk(disk).record.key_version, version);
+}
+
+/// Who sees a wrapped DEK and has the key has the DEK: it takes a right of its own to see it.
+#[test]
+fn a_wrapped_dek_is_shown_to_who_may_see_it_and_to_nobody_else() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let shown = |uid| match daemon.try_as(uid, DiskRequest::Show { id: disk }).unwrap().0 {
+        Reply::Disk(disk) => disk.wrapped.is_some(),
+        other => panic!("{other:?}"),
+    };
+    let everything_else: Vec<Permission> = Permission::ALL
+        .iter()
+        .copied()
+        .filter(|p| !matches!(p, Permission::ReadWrapped | Permission::Administer))
+        .collect();
+    daemon.ask(grant_to(60, &everything_else, Scope::All));
+    assert!(!shown(60) && shown(OWNER));
+    let (reply, _) = daemon.try_as(60, DiskRequest::List { after: None }).unwrap();
+    let text = serde_json::to_string(&reply).unwrap();
+    assert!(!text.contains("\"wrapped\""), "{text}");
+    let holder = daemon.try_attach_as(60, disk).unwrap();
+    let text = serde_json::to_string(&holder.attached).unwrap();
+    assert!(!text.contains("\"wrapped\""), "{text}");
+    holder.hang_up();
+    daemon.ask(grant_to(60, &[Permission::Read, Permission::ReadWrapped], Scope::All));
+    assert!(shown(60));
+}

@@ -84,7 +84,11 @@ const WAYS: &[Way] = &[
             daemon.ask(VaultRequest::Permit {
                 name: VaultName::default_vault(),
                 principal: identity("s"),
+                edit: Edit::Add,
                 permissions: [KeyPermission::UnwrapKey].into(),
+                future: false,
+                consent: Consent::IfUnused,
+                wait_ms: 0,
             });
         },
         why: "the identity des:s has no permission 'unwrapKey' in vault 'default'",
@@ -302,7 +306,9 @@ fn an_erased_disk_is_gone_and_its_set_can_go_with_its_rights() {
     };
     let refused = daemon.refused(again);
     assert!(
-        refused.message.contains("'keyd vault permit default des:s get,wrapKey,unwrapKey'"),
+        refused
+            .message
+            .contains("'keyd vault permit default des:s get,wrapKey,unwrapKey --add --future'"),
         "{}",
         refused.message
     );
@@ -311,12 +317,10 @@ fn an_erased_disk_is_gone_and_its_set_can_go_with_its_rights() {
 /// Who may not attach any more has to let go; it is the holder's loss, not the key's.
 #[test]
 fn a_holder_that_may_not_attach_any_more_lets_go() {
-    use keyd_client::{message::GrantRequest, permission::Permission};
     let daemon = Daemon::new();
     let (disk, other) = (daemon.make_disk("s"), daemon.make_disk("s"));
     let grant = |permissions: &[Permission]| {
-        let (principal, permissions) = (Principal::User(60), all(permissions));
-        daemon.ask(GrantRequest::Set { principal, permissions });
+        daemon.ask(grant_to(60, permissions, Scope::All));
     };
     assert!(daemon.try_attach_as(60, disk).is_err());
     grant(&[Permission::Attach]);

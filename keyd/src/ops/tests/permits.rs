@@ -2,12 +2,10 @@
 
 use std::fmt::Debug;
 
-use keyd_client::{message::GrantRequest, permission::Permission};
-
 use super::*;
 use crate::{
     audit::Entry,
-    auth::{Op, Permit, op},
+    auth::{Op, Permit, Place, op},
     error::{Failure, Refused},
     ops,
 };
@@ -15,19 +13,23 @@ use crate::{
 const USER: u32 = 60;
 
 fn grant(daemon: &Daemon, permissions: &[Permission]) {
-    let (principal, permissions) = (Principal::User(USER), all(permissions));
-    daemon.ask(GrantRequest::Set { principal, permissions });
+    daemon.ask(grant_to(USER, permissions, Scope::All));
 }
 
 /// As a request that is permitted now, and waits for a commit that is under way.
-fn permitted<O: Op>(daemon: &Daemon, vault: Option<&VaultName>) -> Permit<O> {
+fn permitted<O: Op>(daemon: &Daemon, place: impl Into<Place>) -> Permit<O> {
     let view = daemon.core().store.snapshot().unwrap();
-    daemon.core().auth.authorize(&Caller::local(USER, 77), vault, &view).unwrap()
+    daemon.core().auth.authorize(&Caller::local(USER, 77), place, &view).unwrap()
 }
 
 fn is_forbidden<T: Debug>(result: Result<T, Failure>) {
     match result {
-        Err(Failure::Refused(Refused::Forbidden { .. } | Refused::ForbiddenIn { .. })) => {}
+        Err(Failure::Refused(
+            Refused::Forbidden { .. }
+            | Refused::ForbiddenIn { .. }
+            | Refused::OutOfReach { .. }
+            | Refused::NotYours { .. },
+        )) => {}
         other => panic!("{other:?}"),
     }
 }
@@ -37,7 +39,7 @@ fn an_attach_that_waited_for_the_loss_of_its_permission_is_refused() {
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
     grant(&daemon, &[Permission::Attach]);
-    let permit = permitted::<op::Attach>(&daemon, None);
+    let permit = permitted::<op::Attach>(&daemon, disk);
     grant(&daemon, &[Permission::Read]);
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
@@ -59,7 +61,7 @@ fn a_reclaim_that_waited_for_the_loss_of_its_permission_is_refused() {
     holder.fence();
     daemon.ask(switch(true));
     holder.expect(&Event::Granted);
-    let permit = permitted::<op::Reclaim>(&daemon, None);
+    let permit = permitted::<op::Reclaim>(&daemon, disk);
     grant(&daemon, &[Permission::Read]);
     is_forbidden(ops::reclaim::run(daemon.core(), permit, holder.lease));
     holder.expect_nothing();
@@ -79,7 +81,7 @@ fn nothing_is_committed_by_a_permission_that_is_gone() {
     is_forbidden(ops::key_rotate::run(daemon.core(), rotate, &id("k")));
     assert_eq!(daemon.key("k").versions.len(), 1);
     grant(&daemon, &[Permission::Administer]);
-    let confirm = permitted::<op::DiskConfirm>(&daemon, None);
+    let confirm = permitted::<op::DiskConfirm>(&daemon, daemon.make_disk("s"));
     grant(&daemon, &[Permission::CreateDisk]);
     is_forbidden(daemon.core().commit(&confirm, change));
     assert_eq!(daemon.records("late").len(), 1);

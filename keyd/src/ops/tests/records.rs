@@ -1,11 +1,8 @@
 //! Disks, snapshots and images: what is made from what, in which set. And restrictions, which refuse with their reason.
 
-use keyd_client::{
-    message::{DiskKind, GrantRequest},
-    permission::Permission,
-};
+use keyd_client::message::DiskKind;
 
-use super::*;
+use super::{rewrapping::wrapped, *};
 
 fn derived(daemon: &Daemon, source: DiskId, kind: DiskKind) -> Result<DiskId, Refusal> {
     let request = DiskRequest::Derive { source, kind, des: None };
@@ -46,7 +43,8 @@ fn what_was_made_has_its_sources_dek_wrapped_for_itself() {
     let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
     let copy = derived(&daemon, snapshot, DiskKind::Disk).unwrap();
     let records = [disk, snapshot, copy].map(|id| daemon.disk(id).record);
-    assert!(records[0].wrapped != records[1].wrapped && records[1].wrapped != records[2].wrapped);
+    let [first, second, third] = [disk, snapshot, copy].map(|id| wrapped(&daemon, id));
+    assert!(first != second && second != third);
     assert_eq!([daemon.dek(disk), daemon.dek(copy)], [daemon.dek(snapshot), daemon.dek(disk)]);
     assert_eq!(
         (records[0].digest.clone(), records[0].geometry),
@@ -144,11 +142,7 @@ fn restrictions_refuse_with_their_reason() {
         purge_protection: false,
     };
     let platform = VaultName::platform();
-    let permit = VaultRequest::Permit {
-        name: platform.clone(),
-        principal: identity("s"),
-        permissions: [KeyPermission::Get].into(),
-    };
+    let permit = policy_in(platform.as_str(), &identity("s"), &[KeyPermission::Get]);
     let customer = EncryptionType::CustomerKey;
     let cases: Vec<(Request, &str)> = vec![
         (create("x", "platform/platform", customer).into(), "keyd's own and has its set already"),
@@ -228,6 +222,7 @@ fn only_a_disk_that_may_grow_grows() {
     let size = before.geometry.size;
     let grow = |id, size| DiskRequest::Grow { id, size, dry_run: false };
     let rehearse = |id, size| DiskRequest::Grow { id, size, dry_run: true };
+    let dek = wrapped(&daemon, disk);
     let mut holder = daemon.attach(disk);
     let Reply::Disk(rehearsed) = daemon.ask(rehearse(disk, size + 8192)) else { panic!() };
     assert_eq!((&rehearsed.record, &daemon.disk(disk).record), (&before, &before), "as it is");
@@ -236,7 +231,7 @@ fn only_a_disk_that_may_grow_grows() {
     holder.expect(&Event::Grown { size: size + 4096 });
     let after = daemon.disk(disk).record;
     assert_eq!(after.geometry, Geometry { size: size + 4096, ..before.geometry });
-    assert!((after.wrapped, after.digest) == (before.wrapped, before.digest), "and nothing else");
+    assert_eq!((wrapped(&daemon, disk), after.digest), (dek, before.digest), "and nothing else");
     let row = daemon.records("disk-grow").pop().unwrap();
     assert!(row.detail.contains(&format!("from={size} to={}", size + 4096)), "{row:?}");
     daemon.ask(grow(disk, size + 4096));
@@ -265,8 +260,7 @@ fn only_a_disk_that_may_grow_grows() {
         }
     }
     // A record that goes further than its image makes a disk that nobody can attach: not for everybody.
-    let (principal, permissions) = (Principal::User(7), all(&[Permission::CreateDisk]));
-    daemon.ask(GrantRequest::Set { principal, permissions });
+    daemon.ask(grant_to(7, &[Permission::CreateDisk], Scope::All));
     let refused = daemon.try_as(7, grow(disk, size + 8192)).unwrap_err();
     assert!(refused.message.contains("made by another user"), "{}", refused.message);
 }

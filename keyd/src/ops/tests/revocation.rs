@@ -56,10 +56,12 @@ fn a_policys_loss_concerns_its_own_set() {
     daemon.make_set("t", "k", EncryptionType::CustomerKey, TERMS);
     let (mut mine, theirs) = (daemon.attach(daemon.make_disk("s")), daemon.make_disk("t"));
     let mut theirs = daemon.attach(theirs);
-    let take = |set: &str| VaultRequest::Policy {
+    let take = |set: &str| VaultRequest::Permit {
         name: VaultName::default_vault(),
         principal: identity(set),
         permissions: BTreeSet::new(),
+        edit: Edit::Replace,
+        future: false,
         consent: Consent::Force,
         wait_ms: 50,
     };

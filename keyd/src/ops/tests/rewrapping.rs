@@ -3,8 +3,8 @@
 use super::*;
 use crate::ops::due;
 
-fn wrapped(daemon: &Daemon, disk: DiskId) -> keyd_client::WrappedDek {
-    daemon.disk(disk).record.wrapped
+pub(super) fn wrapped(daemon: &Daemon, disk: DiskId) -> keyd_client::WrappedDek {
+    daemon.disk(disk).wrapped.expect("an administrator sees it")
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_key_that_the_set_may_not_use_is_refused_and_nothing_changes() {
     };
     let refused = daemon.refused(to("bank/k", false));
     assert!(
-        refused.message.contains("'keyd vault permit bank des:s get,wrapKey,unwrapKey'"),
+        refused.message.contains("'keyd vault permit bank des:s get,wrapKey,unwrapKey --add'"),
         "{}",
         refused.message
     );

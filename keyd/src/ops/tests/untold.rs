@@ -6,8 +6,6 @@ use std::{
     time::Duration,
 };
 
-use keyd_client::{message::GrantRequest, permission::Permission};
-
 use super::*;
 use crate::{audit::copies::Sink, keeper::Keeper};
 
@@ -60,10 +58,7 @@ fn unrecorded(daemon: &Daemon, copy: &Copy, request: impl Into<Request>) {
 fn holders_hear_of_a_loss_whose_record_found_no_copy() {
     let (daemon, copy) = copied();
     let disk = daemon.make_disk("s");
-    let grant = |permissions: &[Permission]| GrantRequest::Set {
-        principal: Principal::User(60),
-        permissions: all(permissions),
-    };
+    let grant = |permissions: &[Permission]| grant_to(60, permissions, Scope::All);
     daemon.ask(grant(&[Permission::Attach]));
     let mut holder = daemon.try_attach_as(60, disk).unwrap();
     unrecorded(&daemon, &copy, grant(&[Permission::Read]));

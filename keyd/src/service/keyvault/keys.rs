@@ -15,7 +15,7 @@ use crate::{
         reply::KeyView,
         request::Page,
     },
-    ops::{self, key_purge::Purge, key_update::Update, taking::Ask},
+    ops::{self, key_purge::Purge, key_update::Update, taking::Ask, vault_key_restore::Restored},
     store::View,
 };
 
@@ -118,6 +118,7 @@ impl Service {
         self.on(by, id, |permit| ops::vault_key_backup::run(core, permit, id)).map(Reply::Backup)
     }
 
+    /// While versions of it were purged, the first who asks is refused, and noted: the second brings it back.
     pub(super) fn restore(
         &self,
         by: &Caller,
@@ -125,9 +126,15 @@ impl Service {
         blob: &Octets,
     ) -> Result<Reply, Failure> {
         let core = self.core();
-        let restored = self.act(by, Some(vault), vault, |permit| {
-            ops::vault_key_restore::run(core, permit, vault, blob.as_bytes())
-        });
+        let restored =
+            self.act(by, Some(vault), vault, |permit| {
+                match ops::vault_key_restore::run(core, permit, vault, blob.as_bytes())? {
+                    Restored::Done(view) => Ok(*view),
+                    Restored::Asked(versions) => {
+                        Err(Refused::SecondRestorer { vault: vault.clone(), versions }.into())
+                    }
+                }
+            });
         restored.map(key)
     }
 

@@ -65,7 +65,7 @@ fn refusal(refused: &Refused, row: Row) -> Problem {
         Refused::ForbiddenIn { who, vault, permission } => Problem::new(
             Kind::ForbiddenByPolicy,
             format!(
-                "The user, group or application '{who}' does not have keys {permission} permission on key vault '{vault}'. 'keyd vault permit {vault} {who} {permission}' gives it."
+                "The user, group or application '{who}' does not have keys {permission} permission on key vault '{vault}'. 'keyd vault permit {vault} {who} {permission} --add' gives it."
             ),
         ),
         Refused::Forbidden { .. } => told(Kind::ForbiddenByPolicy),

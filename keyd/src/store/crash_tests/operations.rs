@@ -8,8 +8,8 @@ use keyd_client::{
     DesName, DiskId, KeyId, Principal, VaultName,
     dek::page::PageError,
     message::{
-        Consent, DesRequest, DiskRequest, EncryptionType, Geometry, Holes, KeyChange, KeyRequest,
-        OnExpiry, OnRevoke, RefusalCode, Reply, Request, Terms, VaultRequest,
+        Consent, DesRequest, DiskRequest, Edit, EncryptionType, Geometry, Holes, KeyChange,
+        KeyRequest, OnExpiry, OnRevoke, RefusalCode, Reply, Request, Terms, VaultRequest,
     },
     permission::KeyPermission,
 };
@@ -148,10 +148,12 @@ fn update(name: KeyId, enabled: bool) -> KeyRequest {
 
 fn permit(des: DesName, may: bool) -> VaultRequest {
     let needed = [KeyPermission::Get, KeyPermission::WrapKey, KeyPermission::UnwrapKey];
-    VaultRequest::Policy {
+    VaultRequest::Permit {
         name: VaultName::default_vault(),
         principal: Principal::Des(des),
         permissions: needed.into_iter().filter(|_| may).collect(),
+        edit: Edit::Replace,
+        future: false,
         consent: Consent::Force,
         wait_ms: 0,
     }
@@ -273,7 +275,7 @@ impl Model {
             Request::Key(KeyRequest::Recover { name }) => {
                 after.keys.get_mut(name).unwrap().1 = false;
             }
-            Request::Vault(VaultRequest::Policy { principal, permissions, .. }) => {
+            Request::Vault(VaultRequest::Permit { principal, permissions, .. }) => {
                 for (set, may) in &mut after.permitted {
                     if *principal == Principal::Des(set.clone()) {
                         *may = !permissions.is_empty();
