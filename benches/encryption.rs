@@ -31,6 +31,7 @@ use vhost_backend::disk::{
     Disk,
     buffer::Pool,
     engine::{self, Engine},
+    ring,
     sim::SimDisk,
     uring::Uring,
     way::Way,
@@ -77,7 +78,9 @@ fn on_files(name: &str, dir: &Path, batches: usize) {
         let bell = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");
         let watched = bell.try_clone().expect("an eventfd");
         let pool = Pool::new().expect("a pool");
-        let ring = Uring::new([image.as_fd(); 2], (&pool, way), watched).expect("a ring");
+        let made = ring::make(way).expect("a ring");
+        let ring =
+            Uring::new(made, [image.as_fd(); 2], (&pool, way, None), watched).expect("a ring");
         let disk = (Engine::new(Box::new(ring), image, way), pool);
         Device::new((UNIT, FILE), shape, disk, cipher, |_| {
             rustix::io::write(&bell, &1u64.to_ne_bytes()).expect("an eventfd");

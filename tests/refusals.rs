@@ -43,20 +43,21 @@ fn without_a_daemon_every_program_says_where_it_looked_and_what_to_start() {
     let id = marked_disk(&world, "d", "");
     assert!(world.keyd.take().unwrap().terminate().success());
     let before = names(&world);
-    let words = ["cannot reach keyd at", "is 'keyd serve' running", "--socket"];
+    let words = ["cannot reach keyd at", "is 'keyd serve' running", "its socket (--socket)"];
+    let of_backend = [words[0], words[1], "its socket (--keyd)"];
     refused("image", &world.image("create e.img --size 8M"), &words);
     for command in ["key list".to_owned(), format!("disk release-key {id} --to vk")] {
         let ended = world.keyd(&command);
         assert_eq!(ended.code, 3, "a code of its own, for scripts that start the daemon");
         one_line("keyd", &ended.err, &words);
     }
-    backend_refuses(&world, "d", "", &words);
+    backend_refuses(&world, "d", "", &of_backend);
     // A socket that nobody listens at, and a file.
     drop(UnixListener::bind(world.path("keyd.sock")).unwrap());
-    backend_refuses(&world, "d", "", &words);
+    backend_refuses(&world, "d", "", &of_backend);
     fs::remove_file(world.path("keyd.sock")).unwrap();
     fs::write(world.path("keyd.sock"), "").unwrap();
-    backend_refuses(&world, "d", "", &words);
+    backend_refuses(&world, "d", "", &of_backend);
     refused("image", &world.image("create e.img --size 8M"), &words);
     fs::remove_file(world.path("keyd.sock")).unwrap();
     assert_eq!(names(&world), before, "nothing was made");

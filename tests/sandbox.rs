@@ -31,6 +31,8 @@ use rustix::{
 };
 use system_tests::{
     drill::{Drill, SIZE},
+    driver::BlkRequest,
+    front_end::{FrontEnd, Options},
     process::{Process, eventually, program},
     refusal::refuses_to_serve,
     world::{NOBODY, World},
@@ -133,12 +135,12 @@ fn who_takes_the_backend_over_gets_nowhere() {
         (format!("abstract-socket {name}"), [Done, Refused, Done, Refused]),
         ("exec".into(), [Done, Refused, Killed, Killed]),
         ("spawn".into(), [Done, Refused, Killed, Killed]),
-        ("thread".into(), [Done, Done, Killed, Killed]),
         ("ring".into(), [Done, Done, Killed, Killed]),
         (format!("ptrace {pid}"), [Done, Refused, Killed, Killed]),
         (format!("signal {pid}"), [Done, Refused, Killed, Killed]),
         (format!("read-memory {pid} {address}"), [Done, Refused, Killed, Killed]),
         // What is left, as the backend itself needs it.
+        ("thread".into(), [Done; 4]),
         (format!("remove-file {beside}"), [Done; 4]),
         (format!("socket {}", path("keyd.sock")), [Done; 4]),
     ];
@@ -214,6 +216,9 @@ fn every_thread_is_in_it_and_the_start_says_so() {
     let _ = world.make_disk("d", SIZE, "");
     let mut backend = world.start_backend("d", "--num-queues 3 --require-sandbox");
     let pid = backend.pid();
+    // Two more queues are made in it, and are in it.
+    let front_end =
+        FrontEnd::connect(&world.path("d.sock"), Options { queues: 3, ..Options::default() });
     assert!(threads(pid, "Seccomp").len() >= 5, "control, lease, three queues");
     all_are(pid, "Seccomp", "2");
     all_are(pid, "NoNewPrivs", "1");
@@ -227,9 +232,14 @@ fn every_thread_is_in_it_and_the_start_says_so() {
     for part in ["namespaces", "no new privileges", "landlock (ABI ", "seccomp ("] {
         assert!(line.contains(part), "{line}");
     }
-    assert_eq!(shares_the_network(pid), line.contains("the host's namespaces"), "{line}");
+    assert_eq!(
+        shares_the_network(pid),
+        line.contains("the namespaces it was started in"),
+        "{line}"
+    );
     assert_eq!(shares_the_network(pid), !geteuid().is_root(), "{line}");
     assert!(!line.contains("WITHOUT"), "{line}");
+    drop(front_end);
     assert!(backend.terminate().success());
     assert!(!world.path("d.sock").exists());
 }
@@ -330,7 +340,7 @@ fn where_io_uring_is_forbidden_threads_serve_the_disk_in_a_sandbox_as_tight() {
     let said = backend.said();
     let line = said.lines().find(|line| line.contains("io_uring is not available")).unwrap();
     assert!(line.contains("Operation not permitted") && line.contains("using 8 threads"), "{line}");
-    assert_eq!(threads(backend.pid(), "Seccomp").len(), 3 + 2 * 9, "{said}");
+    assert_eq!(threads(backend.pid(), "Seccomp").len(), 3 + 9, "{said}");
     all_are(backend.pid(), "Seccomp", "2");
     let mut drill = Drill::of(&world, "d", 22, backend);
     drill.assert_running();
@@ -340,6 +350,16 @@ fn where_io_uring_is_forbidden_threads_serve_the_disk_in_a_sandbox_as_tight() {
     drill.assert_running();
     drill.assert_intact();
     assert!(drill.backend.terminate().success());
+}
+
+/// A front end whose rings are all being served.
+fn started(world: &World, queues: usize) -> FrontEnd {
+    let options = Options { queues, ..Options::default() };
+    let mut front_end = FrontEnd::connect(&world.path("d.sock"), options);
+    for queue in 0..queues {
+        assert_eq!(front_end.ask(queue, &BlkRequest::read(0, 512)).status, 0);
+    }
+    front_end
 }
 
 /// Rings of io_uring that a process has.
@@ -353,12 +373,16 @@ fn rings(pid: u32) -> usize {
 }
 
 #[test]
-fn who_wants_threads_has_no_ring_and_who_says_nothing_has_one_a_queue() {
+fn who_wants_threads_has_no_ring_and_who_says_nothing_has_one_a_queue_that_was_started() {
     let world = World::new();
     let _ = world.make_disk("d", SIZE, "");
-    for (more, expected) in [("--engine threads", 0), ("--engine auto --num-queues 3", 3)] {
+    for (more, expected) in [("--engine threads", [0, 0, 0]), ("--engine auto", [1, 3, 3])] {
         let mut backend = world.start_backend("d", more);
-        assert_eq!(rings(backend.pid()), expected, "{}", backend.said());
+        assert_eq!(rings(backend.pid()), expected[0], "{}", backend.said());
+        for (queues, expected) in [3, 2].into_iter().zip(&expected[1..]) {
+            let _front_end = started(&world, queues);
+            assert_eq!(rings(backend.pid()), *expected, "{}", backend.said());
+        }
         assert!(backend.terminate().success());
     }
 }

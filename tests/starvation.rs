@@ -5,7 +5,6 @@ use std::{
     fs,
     os::unix::{net::UnixStream, process::CommandExt},
     path::Path,
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +18,7 @@ use system_tests::{
         kind::{READ, WRITE},
     },
     front_end::{Base, FrontEnd, Options},
-    process::{PATIENCE, Process},
+    process::{PATIENCE, Process, limited},
     refusal::refuses_to_serve,
     siege::{self, Siege},
     small_fs::{may_mount, small_disk},
@@ -91,14 +90,6 @@ fn without_descriptors_front_ends_wait_and_cost_nothing() {
     Drill::of(&world, "d", 5, backend).assert_running();
 }
 
-/// A command under a limit of the shell's (`-n FILES`, `-l KIBIBYTES` of locked memory).
-fn limited(limit: &str, of: &Command) -> Command {
-    let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]);
-    command.arg(of.get_program()).args(of.get_args());
-    command
-}
-
 #[test]
 fn a_start_makes_sure_that_there_are_descriptors_enough() {
     let world = World::new();
@@ -141,7 +132,7 @@ fn with_little_memory_to_lock_buffers_are_not_registered_and_with_none_there_is_
         command.uid(NOBODY).gid(NOBODY);
         command
     };
-    let words = ["cannot lock a page for a secret", "LimitMEMLOCK="];
+    let words = ["cannot lock a page for a secret", "KiB more are needed", "LimitMEMLOCK="];
     refuses_to_serve(&world, "vhost-backend", &mut with(0), &words);
     let mut backend = Process::start("vhost-backend", &mut with(64), &world.path("d.log"));
     backend.wait_to_say("serving");

@@ -67,7 +67,13 @@ impl Sandbox {
         let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWUTS;
         self.has.push(match unshare(flags) {
             Ok(()) => "namespaces of its own (network, IPC, names)".to_owned(),
-            Err(errno) => format!("the host's namespaces ({})", io::Error::from(errno)),
+            // Who started it may have given it others: a unit with PrivateNetwork= does.
+            Err(nix::Error::EPERM) => {
+                "the namespaces it was started in (only root can leave them)".to_owned()
+            }
+            Err(errno) => {
+                format!("the namespaces it was started in ({})", io::Error::from(errno))
+            }
         });
     }
 

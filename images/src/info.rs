@@ -54,6 +54,8 @@ pub struct Info {
     pub uuid: Uuid,
     /// The same as the daemon's id of the disk.
     pub disk_id: DiskId,
+    /// What a guest sees as the disk's serial number, unless 'vhost-backend --serial' says another.
+    pub serial: String,
     /// Bytes of the disk a guest sees.
     pub size: u64,
     /// Bytes of a sector.
@@ -144,6 +146,7 @@ impl Info {
             path: path.to_owned(),
             uuid: header.disk().0,
             disk_id: header.disk(),
+            serial: serial(header.disk()),
             size: layout.size(),
             sector_size: layout.sector_size().bytes(),
             data_offset: layout.data_offset(),
@@ -165,6 +168,14 @@ impl Info {
 pub const BREAK_GLASS: &str = "the disk is served, but a released volume key does not open it with cryptsetup; restore \
     the header from a backup, or copy the data into a new image";
 
+/// The serial number of a disk that was given no other: the first 20 digits of its id, as virtio has room for no more.
+#[must_use]
+pub fn serial(disk: DiskId) -> String {
+    let mut digits = disk.0.simple().to_string();
+    digits.truncate(20);
+    digits
+}
+
 /// The table for people.
 impl fmt::Display for Info {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -172,6 +183,7 @@ impl fmt::Display for Info {
         row("image", &self.path.display())?;
         row("disk id", &self.disk_id)?;
         row("uuid", &self.uuid)?;
+        row("serial", &self.serial)?;
         row("size", &size::show(self.size))?;
         row("sector size", &self.sector_size)?;
         row("cipher", &self.cipher)?;

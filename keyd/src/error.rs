@@ -3,6 +3,7 @@
 
 mod not_followed;
 mod refused;
+mod time;
 
 use std::io;
 
@@ -11,6 +12,7 @@ use thiserror::Error;
 
 pub use not_followed::{NotFollowed, Why};
 pub use refused::Refused;
+pub use time::Time;
 
 use crate::{audit::copies::CopyError, hsm::HsmError, kek::KekError, root::RootError};
 

@@ -423,7 +423,10 @@ fn the_command_line_makes_applications_tokens_and_identities() {
     for (args, told) in [
         (vec!["principal", "show", "ci"], "keyd principal list"),
         (vec!["token", "create", "ci"], "keyd principal list"),
-        (vec!["token", "create", "full", "--expires", "0s"], "a token is good for"),
+        (
+            vec!["token", "create", "full", "--expires", "0s"],
+            "a token is good for 1s to 3650d, not 0s",
+        ),
         (vec!["principal", "certificates", "full", "--certificate", "/nowhere"], "/nowhere"),
     ] {
         let (code, _, error) = run(&args);

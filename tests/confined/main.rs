@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn backend_without(call: &str) -> ExitCode {
     let args = Args::parse_from(env::args().skip(2));
     let Ok(Task::Serve(config)) = Task::try_from(args) else { panic!("nothing to serve") };
-    match serve(&config, |kind| less(allowed(kind), Some(call))) {
+    match serve(&config, |wish| less(allowed(wish), Some(call))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error:#}");

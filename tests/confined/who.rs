@@ -8,7 +8,7 @@ use confine::{
     paths::Rule,
 };
 use keyd::sandbox as keyd;
-use vhost_backend::{disk::engine::Kind, sandbox as backend};
+use vhost_backend::{config::EngineWish, sandbox as backend};
 
 /// Whose sandbox it is.
 #[derive(Clone, Copy)]
@@ -69,9 +69,10 @@ impl Who {
     /// What of calls stays in it, or one less.
     pub fn filter(self, without: Option<&str>) -> Filter {
         match self {
-            Self::Backend => {
-                backend::syscalls::filter(&less(backend::syscalls::allowed(Kind::IoUring), without))
-            }
+            Self::Backend => backend::syscalls::filter(&less(
+                backend::syscalls::allowed(EngineWish::Auto),
+                without,
+            )),
             Self::Keyd => {
                 // The longer list, where an entry is to be missing from it.
                 let allowed = keyd::calls::allowed(without.is_some());

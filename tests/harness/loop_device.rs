@@ -18,6 +18,17 @@ impl LoopDevice {
         Self(made.success().trim().to_owned())
     }
 
+    /// One with sectors of so many bytes.
+    ///
+    /// # Panics
+    /// As [`LoopDevice::new`].
+    #[must_use]
+    pub fn of_sectors(file: &Path, bytes: u32) -> Self {
+        let sectors = bytes.to_string();
+        let made = run(losetup().args(["--find", "--show", "--sector-size", &sectors]).arg(file));
+        Self(made.success().trim().to_owned())
+    }
+
     /// None where this is not root: then that is said.
     #[must_use]
     pub fn if_root(file: &Path) -> Option<Self> {

@@ -62,6 +62,15 @@ pub fn tool(name: &str, package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not installed: apt-get install {package}"))
 }
 
+/// A command under a limit of the shell's (`-n FILES`, `-l KIBIBYTES` of locked memory).
+#[must_use]
+pub fn limited(limit: &str, of: &Command) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh"]);
+    command.arg(of.get_program()).args(of.get_args());
+    command
+}
+
 /// A running program. It is killed when this is dropped.
 #[derive(Debug)]
 pub struct Process {

@@ -18,7 +18,10 @@ use keyd_client::{
     DiskId,
     message::{DiskRecord, Holes},
 };
-use rustix::fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, major, minor, statx};
+use rustix::{
+    fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, major, minor, statx},
+    io::Errno,
+};
 use thiserror::Error;
 
 use crate::{
@@ -54,9 +57,42 @@ pub enum BackingError {
     /// Its header does not agree with the daemon.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
+    /// It was to go past the page cache.
+    #[error(
+        "--cache direct: {path}: {why}; serve it through the page cache (--cache buffered){}",
+        if matches!(why, NotDirect::Alignment { .. }) {
+            ", or make its disk with 'image create --sector-size 4096'"
+        } else {
+            ""
+        }
+    )]
+    NotDirect {
+        /// The image.
+        path: String,
+        /// What stands in the way.
+        why: NotDirect,
+    },
     /// The system refused.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+/// Why an image cannot be read and written past the page cache.
+#[derive(Debug, Clone, Error)]
+pub enum NotDirect {
+    /// The file system has no O_DIRECT, or none for this file.
+    #[error("its file system does not take O_DIRECT ({0})")]
+    Refused(Errno),
+    /// What is under the image takes larger pieces only: another write could lie in the same one.
+    #[error(
+        "direct I/O on it goes by {wanted} bytes (a device of such sectors, or an XFS file that shares blocks with a snapshot), and the disk's sectors have {sector}"
+    )]
+    Alignment {
+        /// Bytes.
+        wanted: u32,
+        /// Bytes.
+        sector: u32,
+    },
 }
 
 impl BackingError {
@@ -79,7 +115,11 @@ pub struct Backing {
     /// The data area by the daemon's record; by the header until that was seen.
     layout: Layout,
     read_only: bool,
+    /// Why it goes through the page cache although nobody asked for that.
+    not_direct: Option<NotDirect>,
     direct: bool,
+    /// Asked of the file system once: a process that serves cannot ask it.
+    way: Way,
     punch: bool,
 }
 
@@ -91,7 +131,7 @@ impl Backing {
     pub fn open(
         path: &Path,
         read_only: bool,
-        cache: Cache,
+        cache: Option<Cache>,
         queues: u16,
     ) -> Result<Self, BackingError> {
         let image = ImageFile::open(path, access(read_only))?;
@@ -106,7 +146,7 @@ impl Backing {
     pub fn open_unlocked(
         path: &Path,
         read_only: bool,
-        cache: Cache,
+        cache: Option<Cache>,
         queues: u16,
     ) -> Result<Self, BackingError> {
         let image = ImageFile::open_unlocked(path, access(read_only))?;
@@ -117,7 +157,7 @@ impl Backing {
     fn of(
         image: ImageFile,
         header: Result<Header, HeaderError>,
-        (read_only, cache, queues): (bool, Cache, u16),
+        (read_only, cache, queues): (bool, Option<Cache>, u16),
         can_punch: impl FnOnce(&File, u64) -> bool,
     ) -> Result<Self, BackingError> {
         let path = image.path();
@@ -126,15 +166,17 @@ impl Backing {
         if let Some(fault) = header.stock_fault() {
             eprintln!("vhost-backend: WARNING: {}: {fault}; {BREAK_GLASS}", path.display());
         }
-        let (first, direct) = open_data(&image, header.sector_size().bytes(), cache)?;
+        let (first, not_direct) = open_data(&image, header.sector_size().bytes(), cache)?;
+        let direct = cache != Some(Cache::Buffered) && not_direct.is_none();
         let punch = !read_only
             && header.holes() == Holes::Zeros
             && can_punch(&first, header.layout().data_offset());
         let flags = if direct { OFlags::DIRECT } else { OFlags::empty() };
         let others = (1..queues).map(|_| reopen(&image, flags));
-        let data = std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?;
-        let layout = header.layout();
-        Ok(Self { image, data, header, layout, read_only, direct, punch })
+        let data: Vec<File> =
+            std::iter::once(Ok(first)).chain(others).collect::<io::Result<_>>()?;
+        let (layout, way) = (header.layout(), Way::of(&data[0], direct));
+        Ok(Self { image, data, header, layout, read_only, not_direct, direct, way, punch })
     }
 
     /// Which disk the header says it is.
@@ -265,19 +307,20 @@ impl Backing {
     /// How its data is read and written.
     #[must_use]
     pub fn way(&self) -> Way {
-        Way::of(self.data(0), self.direct)
+        self.way
     }
 
     /// One line about how it is served. `kind`: what waits for the device.
     #[must_use]
     pub fn description(&self, kind: Kind) -> String {
         format!(
-            "{} {}, {} bytes in {}-byte sectors, {} {}, {}{}",
+            "{} {}, {} bytes in {}-byte sectors, {}{} {}, {}{}",
             if self.image.is_block_device() { "block device" } else { "file" },
             self.image.path().display(),
             self.layout().size(),
             self.header.sector_size().bytes(),
             if self.direct { "O_DIRECT" } else { "through the page cache" },
+            self.not_direct.as_ref().map_or_else(String::new, |why| format!(" ({why})")),
             self.way().description(kind),
             if self.punch { "holes can be punched" } else { "holes are not punched" },
             if self.read_only { ", read-only" } else { "" },
@@ -289,16 +332,29 @@ fn access(read_only: bool) -> Access {
     if read_only { Access::ReadOnly } else { Access::ReadWrite }
 }
 
-/// Opens the data path's own descriptor: with O_DIRECT where it is wanted and the file system takes it at the disk's
-/// sector size.
-fn open_data(image: &ImageFile, sector_size: u32, cache: Cache) -> io::Result<(File, bool)> {
-    if cache == Cache::Direct
-        && let Ok(file) = reopen(image, OFlags::DIRECT)
-        && direct_alignment(&file) <= sector_size
-    {
-        return Ok((file, true));
+/// Opens the data path's own descriptor: with O_DIRECT unless the page cache is wanted. Where it is not asked for and
+/// cannot be had at the disk's sector size the page cache does, and that is told. (To read what lies around a sector,
+/// and write it back, would undo what another queue writes there meanwhile.)
+fn open_data(
+    image: &ImageFile,
+    sector: u32,
+    cache: Option<Cache>,
+) -> Result<(File, Option<NotDirect>), BackingError> {
+    let buffered = || reopen(image, OFlags::empty());
+    if cache == Some(Cache::Buffered) {
+        return Ok((buffered()?, None));
     }
-    Ok((reopen(image, OFlags::empty())?, false))
+    let why = match reopen(image, OFlags::DIRECT) {
+        Ok(file) => match direct_alignment(&file) {
+            wanted if wanted > sector => NotDirect::Alignment { wanted, sector },
+            _ => return Ok((file, None)),
+        },
+        Err(error) => NotDirect::Refused(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)),
+    };
+    match cache {
+        Some(_) => Err(BackingError::NotDirect { path: image.path().display().to_string(), why }),
+        None => Ok((buffered()?, Some(why))),
+    }
 }
 
 /// When the image was last read is of no use, and costs at every read; only the owner may leave it out.

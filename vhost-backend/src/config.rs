@@ -3,7 +3,7 @@
 //! Follows QEMU's conventions for vhost-user back-end programs (docs/interop/vhost-user.rst, "Backend program
 //! conventions"): `--socket-path`, `--fd`, `--print-capabilities`; no daemonizing; an error ends the start at once.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{ArgGroup, Parser, ValueEnum};
 use confine::user::Account;
@@ -48,10 +48,13 @@ pub struct Args {
     #[arg(long, value_name = "PATH", env = "KEYD_SOCKET", default_value = "/run/keyd/keyd.sock")]
     keyd: PathBuf,
 
-    /// Virtqueues: one thread each.
-    #[arg(long, value_name = "N", default_value_t = 1,
+    /// Most virtqueues that the front end may use: as many as it likes, up to 64, unless this says fewer.
+    ///
+    /// A queue costs nothing before the front end starts it, and a thread from then on. QEMU asks for one for each
+    /// processor of its VM.
+    #[arg(long, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..=i64::from(QUEUES_MAX)))]
-    num_queues: u16,
+    num_queues: Option<u16>,
 
     /// Longest virtqueue the front end may ask for; a power of two.
     #[arg(long, value_name = "N", default_value_t = QUEUE_SIZE_DEFAULT,
@@ -63,9 +66,15 @@ pub struct Args {
     #[arg(long, value_name = "ID")]
     disk_id: Option<DiskId>,
 
-    /// Whether data goes through the host's page cache.
-    #[arg(long, value_enum, default_value = "direct")]
-    cache: Cache,
+    /// The disk's serial number, as its guest sees it (/dev/disk/by-id/virtio-SERIAL): up to 20 printable characters.
+    /// Without it the one that 'image info' tells.
+    #[arg(long, value_name = "TEXT")]
+    serial: Option<Serial>,
+
+    /// Whether data goes through the host's page cache. Unless this says so, past it where that can be done; the start
+    /// says if it cannot, and why.
+    #[arg(long, value_enum)]
+    cache: Option<Cache>,
 
     /// What waits for the disk while the virtual machine goes on.
     ///
@@ -120,10 +129,49 @@ pub enum FrontEnd {
 /// Whether data goes through the host's page cache. A flush is a flush either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Cache {
-    /// Past it (O_DIRECT), where the file system can
+    /// Past it (O_DIRECT), or no start
     Direct,
     /// Through it: fast when the image fits; a fence can take as long as the host throttles writers
     Buffered,
+}
+
+/// A serial number of a disk: the answer to GET_ID, which has zeros behind a shorter one (virtio 1.2, 5.2.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Serial([u8; Self::LEN]);
+
+impl Serial {
+    /// Bytes that virtio has for one.
+    pub const LEN: usize = 20;
+
+    /// The disk's own.
+    #[must_use]
+    pub fn of(disk: DiskId) -> Self {
+        Self::padded(images::info::serial(disk).as_bytes())
+    }
+
+    /// As a guest gets it.
+    #[must_use]
+    pub fn bytes(self) -> [u8; Self::LEN] {
+        self.0
+    }
+
+    fn padded(text: &[u8]) -> Self {
+        let mut bytes = [0; Self::LEN];
+        bytes.iter_mut().zip(text).for_each(|(byte, of)| *byte = *of);
+        Self(bytes)
+    }
+}
+
+impl FromStr for Serial {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+        match text.len() {
+            1..=Self::LEN if is_printable => Ok(Self::padded(text.as_bytes())),
+            _ => Err("a serial number has 1 to 20 printable ASCII characters, and no spaces"),
+        }
+    }
 }
 
 /// What is to wait for the disk.
@@ -149,12 +197,14 @@ pub struct Config {
     pub disk_id: Option<DiskId>,
     /// The key daemon's socket.
     pub keyd: PathBuf,
-    /// Virtqueues.
-    pub queues: u16,
+    /// Most virtqueues; none: as many as front ends ask for.
+    pub queues: Option<u16>,
     /// Longest virtqueue.
     pub queue_size: u16,
-    /// Whether data goes through the page cache.
-    pub cache: Cache,
+    /// What the guest sees as serial number; none: the disk's own.
+    pub serial: Option<Serial>,
+    /// Whether data goes through the page cache; none: past it where that can be done.
+    pub cache: Option<Cache>,
     /// What waits for the disk.
     pub engine: EngineWish,
     /// Writes are refused.
@@ -214,6 +264,7 @@ impl TryFrom<Args> for Task {
             keyd: args.keyd,
             queues: args.num_queues,
             queue_size: args.queue_size,
+            serial: args.serial,
             cache: args.cache,
             engine: args.engine,
             read_only: args.read_only,
@@ -247,10 +298,20 @@ mod tests {
             --user 4711:42 --require-sandbox --engine io_uring";
         let Ok(Task::Serve(config)) = task(line) else { panic!("refused") };
         assert_eq!(config.front_end, FrontEnd::Fd(5));
-        assert_eq!((config.queues, config.queue_size), (4, 64));
+        assert_eq!((config.queues, config.queue_size), (Some(4), 64));
         assert_eq!(config.engine, EngineWish::IoUring);
         assert!(config.read_only && !config.discard && config.require_sandbox && config.incoming);
         assert_eq!(config.user, "4711:42".parse().ok());
+    }
+
+    #[test]
+    fn a_serial_number_is_what_virtio_has_room_for() {
+        let serial = |text: &str| text.parse::<Serial>().map(Serial::bytes);
+        assert_eq!(serial("boot"), Ok(*b"boot\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"));
+        assert_eq!(serial("12345678901234567890"), Ok(*b"12345678901234567890"));
+        for wrong in ["", "123456789012345678901", "a b", "\u{e4}", "a\nb"] {
+            assert!(serial(wrong).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

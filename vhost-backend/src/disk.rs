@@ -5,6 +5,8 @@
 pub mod buffer;
 mod call;
 pub mod engine;
+pub mod ring;
+pub mod ring_maker;
 pub mod sim;
 pub mod threads;
 pub mod uring;

@@ -39,10 +39,7 @@ use crate::{
     backing::Backing,
     limits::{ATTACH_TIME, RECONNECT_TIME},
     mailbox::{Mailbox, Slot},
-    queue::{
-        Shared,
-        command::{Command, QueueHandle},
-    },
+    queue::{Shared, command::Command, handle::QueueHandle},
 };
 use leave::Leaving;
 pub use survey::Surveyor;

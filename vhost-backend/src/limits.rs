@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Most virtqueues of one disk: one thread, one ring and one buffer pool each.
+/// Most virtqueues of one disk: one thread, one ring and one buffer pool each, once its ring has been started.
 pub const QUEUES_MAX: u16 = 64;
 
 /// Longest virtqueue. Front ends ask for 64 to 1024.
@@ -60,12 +60,32 @@ pub const POOL_LEN: usize = LARGE_BUFFERS * BUFFER_LEN + SMALL_BUFFERS * SMALL_B
 /// first-level cache, a multiple of every data unit.
 pub const TILE_LEN: usize = 4096;
 
-/// Submission entries of one ring: every buffer, punches and flushes without one, and the two watches.
-pub const RING_ENTRIES: u32 = 256;
+/// Submission entries of one ring: as many as a page holds. A queue that has more to submit than that does it by two
+/// system calls.
+pub const RING_ENTRIES: u32 = 64;
+
+/// Completion entries of one ring: every operation, the watches, and some of kicks that were not taken yet. With the
+/// ring's header they fill no more than a page.
+pub const RING_COMPLETIONS: u32 = 128;
+
+/// What a ring counts against the memory lock limit of its user from Linux 6.14 on, bytes: a page of submissions, and
+/// one of completions. It cannot be less.
+pub const RING_LEN: u64 = 8192;
+
+/// What registered buffers leave of a memory lock limit, bytes, at most: a thousand rings. Of a small limit they leave
+/// half. It is shared by all processes of a user: without buffers a disk is a little slower, and without a ring slower
+/// than that.
+pub const LOCK_RESERVE_MAX: u64 = 8 << 20;
+
+/// Rings that are made in advance where later there can be none and locked memory is limited.
+pub const RINGS_IN_ADVANCE: u16 = 4;
+
+/// How long the process that makes rings may take for one.
+pub const RING_TIME: Duration = Duration::from_secs(2);
 
 /// Room at the disk beyond one operation for each buffer. Flushes and punches, which have none, may take all the room
 /// there is: requests wait for some as they wait for buffers, in their order.
-pub const BARE_OPERATIONS_MAX: usize = 64;
+pub const BARE_OPERATIONS_MAX: usize = 32;
 
 /// Threads of one queue where io_uring is not to be had, and with them the most operations it has at the disk: what a
 /// fast disk (80 us) makes 100,000 operations a second of.
@@ -92,12 +112,17 @@ pub const STOP_TIME: Duration = Duration::from_secs(30);
 pub const SPIN_TIME_MAX: Duration = Duration::from_micros(50);
 
 /// Descriptors that may be wanted at one time once the process serves. For each queue: its kick, its call, those of the
-/// session's, and one that takes the place of another. For all: the regions of a guest, as many of a new table, as
-/// many in a message that is to be refused; the connections, in-flight memory.
+/// session's, and one that takes the place of another; and those that it is made of when it is started: its doorbell,
+/// twice, the image, twice, and a ring, or what threads are watched by. For all: the regions of a guest, as many of a
+/// new table, as many in a message that is to be refused; the connections, in-flight memory.
 #[must_use]
 pub const fn files_wanted(queues: u16) -> u64 {
-    5 * queues as u64 + 3 * MEMORY_REGIONS_MAX as u64 + 16
+    11 * queues as u64 + 3 * MEMORY_REGIONS_MAX as u64 + 16
 }
+
+/// Descriptors of a process that serves besides those of queues and front ends: standard ones, image, sockets, the
+/// signal's, mailboxes; and some that a parent left open.
+pub const FILES_AT_START: u64 = 48;
 
 /// Memory regions of a guest (what the vhost-user crates allow in one message).
 pub const MEMORY_REGIONS_MAX: usize = 32;
@@ -119,7 +144,8 @@ const _: () = assert!(BUFFER_LEN.is_multiple_of(TILE_LEN));
 const _: () = assert!(SMALL_BUFFER_LEN.is_multiple_of(4096), "buffers lie at page boundaries");
 const _: () = assert!(TURN_LEN >= POOL_LEN as u64, "a turn can fill every buffer");
 const _: () = assert!(TILE_LEN.is_multiple_of(4096), "a tile holds whole data units");
-const _: () = assert!(BUFFERS + BARE_OPERATIONS_MAX + 4 <= RING_ENTRIES as usize);
+const _: () = assert!(BUFFERS + BARE_OPERATIONS_MAX + 8 <= RING_COMPLETIONS as usize);
+const _: () = assert!(64 * RING_ENTRIES <= 4096, "entries of 64 bytes fill a page");
 const _: () = assert!(SEGMENTS_MAX + 2 <= CHAIN_LEN_MAX as u32);
 const _: () = assert!(DRAIN_TIME.as_millis() * 2 < FENCE_TIME.as_millis());
 const _: () = assert!(DRAIN_TIME.as_millis() < keyd_client::limits::LET_GO_TIME.as_millis());

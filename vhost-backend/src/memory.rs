@@ -7,7 +7,9 @@ use std::{fs::File, sync::Arc};
 
 use thiserror::Error;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
-use vm_memory::{GuestAddress, GuestMemoryMmap, GuestRegionMmap};
+use vm_memory::{
+    Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap,
+};
 
 use crate::limits::MEMORY_REGIONS_MAX;
 
@@ -82,6 +84,12 @@ impl Memory {
         self.replace(regions)
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.regions.is_empty()
+    }
+
     /// The map to serve from.
     #[must_use]
     pub fn map(&self) -> Arc<GuestMemoryMmap> {
@@ -118,6 +126,25 @@ impl Memory {
     }
 }
 
+/// How much of a guest's memory is looked at, bytes: firmware, or a kernel, has written to the first of it.
+const LOOKED_AT: u64 = 2 << 20;
+
+/// Whether there is nothing but zeros where a guest that runs has something, but for pages of `ours`, from and up to:
+/// then it is not its memory. A front end can hand over a file that it has mapped for itself alone.
+#[must_use]
+pub fn is_blank(map: &GuestMemoryMmap, ours: [u64; 2]) -> bool {
+    const PAGE: u64 = 4096;
+    let mut page = [0; PAGE as usize];
+    let Some(region) = map.iter().next() else { return false };
+    let start = region.start_addr().0;
+    let pages = (start..start + region.len().min(LOOKED_AT)).step_by(PAGE as usize);
+    let mut others = pages.filter(|at| ours[1] <= *at || ours[0] >= at + PAGE);
+    others.all(|at| {
+        let read = map.read(&mut page, GuestAddress(at)).unwrap_or(0);
+        page[..read].iter().all(|&byte| byte == 0)
+    })
+}
+
 fn map(region: &VhostUserMemoryRegion, file: File) -> Result<Region, MemoryError> {
     let (guest, front_end, len) = (region.guest_phys_addr, region.user_addr, region.memory_size);
     // Touching a mapping behind the end of its file is SIGBUS, the end of the process. `vm-memory` does not look.
@@ -132,4 +159,27 @@ fn map(region: &VhostUserMemoryRegion, file: File) -> Result<Region, MemoryError
     let mapping = region.mmap_region(file).map_err(|error| MemoryError::Map(error.to_string()))?;
     let mapped = GuestRegionMmap::new(mapping, GuestAddress(guest)).ok_or(MemoryError::Regions)?;
     Ok(Region { guest, front_end, len, mapped: Arc::new(mapped) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn memory(written: &[u64]) -> GuestMemoryMmap {
+        let map = GuestMemoryMmap::from_ranges(&[(GuestAddress(0x1000), 4 << 20)]).unwrap();
+        written.iter().for_each(|at| map.write_obj(1u8, GuestAddress(*at)).unwrap());
+        map
+    }
+
+    #[test]
+    fn memory_is_blank_if_only_we_have_written_to_it() {
+        let ours = [0x3ff0, 0x4010];
+        assert!(is_blank(&memory(&[]), ours));
+        assert!(is_blank(&memory(&[0x3ff0, 0x4010]), ours));
+        assert!(is_blank(&memory(&[0x1000 + LOOKED_AT]), ours), "no more is looked at");
+        for guest in [0x1000, 0x2fff, 0x5000, 0xfff + LOOKED_AT] {
+            assert!(!is_blank(&memory(&[guest, 0x3ff0]), ours), "{guest:#x}");
+        }
+        assert!(!is_blank(&GuestMemoryMmap::default(), ours), "there is nothing to look at");
+    }
 }

@@ -15,6 +15,7 @@ mod allowance;
 pub mod command;
 mod commit;
 pub mod gate;
+pub mod handle;
 mod serve;
 pub mod space;
 pub mod spin;
@@ -38,7 +39,7 @@ use crate::{
     flight::Flight,
     lease::Duty,
     mailbox::Slot,
-    memory::cut,
+    memory::{cut, is_blank},
     request::Abilities,
     seal::Sealer,
     vring::{RingError, Vring},
@@ -93,6 +94,8 @@ struct Ring {
     memory: Arc<GuestMemoryMmap>,
     vring: Vring,
     call: Option<OwnedFd>,
+    /// It was seen that it lies in the guest's memory.
+    is_shared: bool,
 }
 
 /// One virtqueue.
@@ -194,7 +197,7 @@ impl<D: Disk> Queue<D> {
             any = true;
             match event {
                 // The ring is looked at in every turn; a kick only ends a sleep.
-                Event::Kick => {}
+                Event::Kick => self.expect_shared_memory(),
                 Event::Command => self.take_commands(),
                 Event::Done(job, result) if matches!(job.operation, Operation::Sync) => {
                     self.complete_commit(job, result);
@@ -246,9 +249,24 @@ impl<D: Disk> Queue<D> {
     fn start(&mut self, setup: RingSetup) {
         let RingSetup { memory, vring, kick, call } = setup;
         self.parts.disk.watch_kicks(Some(kick));
-        self.ring = Some(Ring { memory, vring, call });
+        self.ring = Some(Ring { memory, vring, call, is_shared: false });
         self.broken = false;
         self.with_ring(|ring| ring.vring.ask_for_kicks(&ring.memory, false));
+    }
+
+    /// A kick says that there is a request. If there is none, and nothing else in the guest's memory, that is not what
+    /// is mapped here. (A front end may kick by itself as well, but for a guest that has been running.)
+    fn expect_shared_memory(&mut self) {
+        if self.ring.as_ref().is_some_and(|ring| ring.is_shared) {
+            return;
+        }
+        self.with_ring(|ring| {
+            ring.is_shared |= !ring.vring.is_untouched(&ring.memory)?
+                || !is_blank(&ring.memory, ring.vring.used_place());
+            // Of memory that was cut off zeros are read, too.
+            let is_blank = !ring.is_shared && !cut::was_cut();
+            if is_blank { Err(RingError::NotShared) } else { Ok(()) }
+        });
     }
 
     /// Restores what must hold at the end of a turn: fences and stops are confirmed as soon as they are complete.

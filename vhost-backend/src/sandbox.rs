@@ -9,9 +9,9 @@
 //! 4. *Landlock*, before the first thread is made. One thing is left: names in the directory of our own socket can be
 //!    removed, as that socket is at the end. The key daemon's socket needs no rule, which would stand on a directory
 //!    that may be made anew while we wait for the daemon's return.
-//! 5. *io_uring*: each ring takes the operations of a queue and no others (`disk/uring.rs`), as what goes through a
-//!    ring does not pass seccomp.
-//! 6. *seccomp* ([`syscalls`]), last: to make threads and rings takes calls that are never needed again.
+//! 5. *io_uring*: each ring takes the operations of a queue and no others (`disk/ring.rs`), as what goes through a
+//!    ring does not pass seccomp. From here on a child makes them (`disk/ring_maker.rs`), which is in 1 to 4, too.
+//! 6. *seccomp* ([`syscalls`]), last. Threads of queues are made behind it, and are in all of it.
 
 pub mod syscalls;
 

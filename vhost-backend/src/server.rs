@@ -1,6 +1,7 @@
 //! The front end's socket: made or taken over, and one connection served after the other.
 
 pub mod back_channel;
+mod door;
 mod message;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use keyd_client::PathTooLong;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     net::sockopt::{socket_acceptconn, socket_domain},
@@ -26,6 +28,7 @@ use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
 use crate::{limits::ACCEPT_PAUSE, mailbox::Mailbox, session::Session};
 use back_channel::BackChannel;
+use door::Door;
 use message::{Heard, wait_for_message};
 
 /// What a front end did that is refused for its silence.
@@ -34,6 +37,9 @@ const UNFINISHED: &str = "it stopped inside a message, or does not read its answ
 /// Why the socket cannot be served.
 #[derive(Debug, Error)]
 pub enum ServerError {
+    /// No socket can have such a name.
+    #[error(transparent)]
+    Path(#[from] PathTooLong),
     /// Somebody listens there.
     #[error("another process listens on {0}: stop it, or choose another --socket-path")]
     Taken(PathBuf),
@@ -77,6 +83,7 @@ impl Server {
     /// # Errors
     /// [`ServerError`].
     pub fn bind(path: &Path) -> Result<Self, ServerError> {
+        PathTooLong::check(path)?;
         match fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(ServerError::NotASocket(path.to_owned()));
@@ -115,7 +122,7 @@ impl Server {
     pub fn serve(self, session: Session, watch: &Watch) -> Result<(), ServerError> {
         let session = Arc::new(Mutex::new(session));
         match self {
-            Self::Connection(stream) => serve_connection(stream, &session, watch),
+            Self::Connection(stream) => serve_connection(stream, None, &session, watch),
             Self::Listener(listener, _path) => accept(&listener, &session, watch),
         }
     }
@@ -128,18 +135,18 @@ fn accept(
 ) -> Result<(), ServerError> {
     let mut is_short = false;
     loop {
-        match wait_for(listener.as_fd(), watch)? {
+        match wait_for(listener.as_fd(), None, watch)? {
             Woken::Stop => return Ok(()),
             Woken::Size => {
                 grow(session, watch);
                 continue;
             }
-            Woken::Ready => {}
+            Woken::Ready | Woken::Knock => {}
         }
         match listener.accept() {
             Ok((stream, _)) => {
                 is_short = false;
-                serve_connection(stream, session, watch)?;
+                serve_connection(stream, Some(listener), session, watch)?;
             }
             // Descriptors are short. The front end waits on at the socket: without a pause this would go round at once,
             // for as long as they are.
@@ -165,6 +172,7 @@ fn grow(session: &Mutex<Session>, watch: &Watch) {
 /// Serves one front end until it leaves or misbehaves. Either way the device is ready for the next.
 fn serve_connection(
     stream: UnixStream,
+    listener: Option<&UnixListener>,
     session: &Arc<Mutex<Session>>,
     watch: &Watch,
 ) -> Result<(), ServerError> {
@@ -175,12 +183,20 @@ fn serve_connection(
             return Ok(());
         }
     };
+    let mut door = Door::new(listener, &stream);
     let mut handler = BackendReqHandler::from_stream(stream, session.clone());
     let outcome = loop {
-        match wait_for_message(&watched, watch) {
+        match wait_for_message(&watched, door.fd(), watch) {
             Ok(Heard::Message) => {}
             Ok(Heard::Size) => {
                 grow(session, watch);
+                continue;
+            }
+            Ok(Heard::Knock) => {
+                // Where descriptors are short it waits on, and this goes round no faster than it is looked at.
+                if door.turn_away().is_err() && is_stopped_within(ACCEPT_PAUSE, &watch.stop)? {
+                    break Ok(());
+                }
                 continue;
             }
             Ok(Heard::Stop) => break Ok(()),
@@ -220,6 +236,8 @@ enum Woken {
     Stop,
     Size,
     Ready,
+    /// Somebody is at the door.
+    Knock,
 }
 
 /// Lets some time pass. Whether a stop was asked for.
@@ -232,23 +250,24 @@ fn is_stopped_within(time: Duration, stop: &OwnedFd) -> io::Result<bool> {
     }
 }
 
-/// Waits until `fd` is readable, or there is something else to do.
-fn wait_for(fd: BorrowedFd<'_>, watch: &Watch) -> io::Result<Woken> {
+/// Waits until `fd` is readable, or there is something else to do. What `fd` has to say, its end included, comes before
+/// who is at the `door`.
+fn wait_for(fd: BorrowedFd<'_>, door: Option<BorrowedFd<'_>>, watch: &Watch) -> io::Result<Woken> {
     loop {
-        let mut fds = [
+        let mut fds = vec![
             PollFd::new(&watch.stop, PollFlags::IN),
             PollFd::new(&watch.sizes, PollFlags::IN),
             PollFd::from_borrowed_fd(fd, PollFlags::IN),
         ];
+        fds.extend(door.map(|door| PollFd::from_borrowed_fd(door, PollFlags::IN)));
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        match fds.each_ref().map(|fd| !fd.revents().is_empty()) {
-            [true, _, _] => return Ok(Woken::Stop),
-            [_, true, _] => return Ok(Woken::Size),
-            [_, _, true] => return Ok(Woken::Ready),
-            _ => {}
+        let woken = [Woken::Stop, Woken::Size, Woken::Ready, Woken::Knock];
+        let first = fds.iter().zip(woken).find(|(fd, _)| !fd.revents().is_empty());
+        if let Some((_, woken)) = first {
+            return Ok(woken);
         }
     }
 }

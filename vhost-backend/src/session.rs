@@ -41,7 +41,8 @@ use crate::{
     patience::Patience,
     queue::{
         Shared,
-        command::{Command, QueueHandle, RingSetup},
+        command::{Command, RingSetup},
+        handle::QueueHandle,
     },
     server::back_channel::BackChannel,
     vring::{Addresses, Vring},
@@ -106,6 +107,11 @@ impl Session {
             Err(error) => eprintln!("vhost-backend: stopping a ring: {error}"),
         }
         self.rings.iter_mut().for_each(Ring::forget);
+        if self.inflight.is_some() && self.memory.is_empty() {
+            eprintln!(
+                "vhost-backend: the front end left when it was to hand over the guest's memory: if its VM hangs, that memory is not shared: its memory backend needs share=on"
+            );
+        }
         self.memory = Memory::default();
         (self.inflight, self.log) = (None, None);
         (self.arriving, self.back_channel) = (None, None);
@@ -207,7 +213,7 @@ impl Session {
         vring.set_log(log);
         let call = ring.call.as_ref().map(OwnedFd::try_clone).transpose().map_err(refused)?;
         let kept = kick.try_clone().map_err(refused)?;
-        ring.start(RingSetup { memory, vring, kick, call }, kept);
+        ring.start(RingSetup { memory, vring, kick, call }, kept)?;
         self.keeper.send(Duty::HaveDisk);
         Ok(())
     }

@@ -48,6 +48,11 @@ pub enum RingError {
     /// The memory it lies in, or its requests' buffers.
     #[error("guest memory was cut off under the device: its file is shorter than it was")]
     MemoryCut,
+    /// It lies in memory that is not the guest's.
+    #[error(
+        "the guest's memory is not shared with this process, which sees zeros only: its front end's memory backend needs share=on"
+    )]
+    NotShared,
     /// What a predecessor left cannot be known.
     #[error(transparent)]
     Inflight(#[from] Corrupted),
@@ -156,6 +161,26 @@ impl Vring {
         if let Some(log) = &self.log {
             log.mark(self.addresses.used, used_len(self.size) as u64);
         }
+    }
+
+    /// Where the used ring lies, which this side writes: its first byte, and that behind its last.
+    #[must_use]
+    pub fn used_place(&self) -> [u64; 2] {
+        let first = self.addresses.used.0;
+        [first, first + used_len(self.size) as u64]
+    }
+
+    /// Whether its driver has never made a request available.
+    ///
+    /// # Errors
+    /// [`RingError`].
+    pub fn is_untouched(&self, memory: &GuestMemoryMmap) -> Result<bool, RingError> {
+        if self.next_avail.0 != 0 || self.pending(memory)? > 0 {
+            return Ok(false);
+        }
+        let mut table = vec![0u8; DESCRIPTOR_LEN * usize::from(self.size)];
+        self.descriptors(memory)?.copy_to(&mut table);
+        Ok(table.iter().all(|&byte| byte == 0))
     }
 
     /// Index of the next entry of the avail ring: what a front end stores over a stop.

@@ -23,7 +23,8 @@ use vhost_backend::{
     mailbox::{Slot, mailbox},
     queue::{
         Parts, Queue, Shared,
-        command::{Command, QueueHandle},
+        command::Command,
+        handle::{Line, QueueHandle},
     },
     request::Abilities,
     seal::Sealer,
@@ -103,7 +104,7 @@ fn queue(number: u16, shared: &Arc<Shared>) -> QueueHandle {
         size: QUEUE_SIZE,
     });
     thread::spawn(move || queue.run());
-    let handle = QueueHandle::new(commands, Arc::new(bell));
+    let handle = QueueHandle::awake(Line::new(commands, bell));
     handle.tell(Command::Resume(key::cipher(unit)));
     handle
 }

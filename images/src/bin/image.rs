@@ -63,7 +63,8 @@ struct Create {
     /// Disk encryption set; the platform's if none.
     #[arg(long, value_name = "NAME")]
     des: Option<DesName>,
-    /// Block size of the disk and data unit of the cipher.
+    /// Block size of the disk and data unit of the cipher. A VM with SeaBIOS cannot boot from 4096-byte blocks; with
+    /// UEFI it can.
     #[arg(long, value_name = "512|4096", default_value = "512", value_parser = sector_size)]
     sector_size: SectorSize,
     /// Write every sector now, as encrypted zeros; the disk is never punched.
@@ -125,6 +126,11 @@ fn run_create(cli: &Cli, args: &Create) -> Done {
     };
     let record = create(&cli.socket, &options, &mut progress("filled"))?;
     println!("{}", record.id);
+    if args.sector_size == SectorSize::B4096 {
+        eprintln!(
+            "image: SeaBIOS, QEMU's default firmware, cannot boot from a disk of 4096-byte blocks: boot its VM by UEFI, by -kernel, or from another disk"
+        );
+    }
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::{
     dek::Dek,
     lease::BootTime,
-    limits::REPLY_TIMEOUT,
+    limits::{REPLY_TIMEOUT, SOCKET_PATH_MAX},
     message::{Refusal, Reply, Request},
     timed::Timed,
     wire::{self, WireError},
@@ -27,14 +27,19 @@ use crate::{
 pub enum ClientError {
     /// No daemon there.
     #[error(
-        "cannot reach keyd at {path}: {source}; is 'keyd serve' running, and is this its --socket?"
+        "cannot reach keyd at {path}: {source}; is 'keyd serve' running, and is that its socket ({option})?"
     )]
     Unreachable {
         /// The socket.
         path: PathBuf,
+        /// By which option it was named.
+        option: &'static str,
         /// What connecting said.
         source: io::Error,
     },
+    /// No socket can have such a name.
+    #[error(transparent)]
+    Path(#[from] PathTooLong),
     /// The connection failed.
     #[error("talking to keyd: {0}")]
     Wire(#[from] WireError),
@@ -44,6 +49,42 @@ pub enum ClientError {
     /// The daemon answered something else than was asked.
     #[error("keyd gave an answer that does not fit the question: use programs of one release")]
     UnexpectedReply,
+}
+
+/// A path that no Unix socket can have.
+#[derive(Debug, Error)]
+#[error(
+    "the path of a socket can have {SOCKET_PATH_MAX} bytes, and {path} has {}: use a shorter one, by a symbolic link to its directory if need be",
+    path.as_os_str().len()
+)]
+pub struct PathTooLong {
+    path: PathBuf,
+}
+
+impl PathTooLong {
+    /// Refuses a path that is too long for a socket: what the system says of one does not tell the limit.
+    ///
+    /// # Errors
+    /// [`PathTooLong`].
+    pub fn check(path: &Path) -> Result<(), Self> {
+        match path.as_os_str().len() {
+            ..=SOCKET_PATH_MAX => Ok(()),
+            _ => Err(Self { path: path.to_owned() }),
+        }
+    }
+}
+
+impl ClientError {
+    /// The same of a program that has another name for the option.
+    #[must_use]
+    pub fn of_option(self, name: &'static str) -> Self {
+        match self {
+            Self::Unreachable { path, source, .. } => {
+                Self::Unreachable { path, option: name, source }
+            }
+            other => other,
+        }
+    }
 }
 
 /// A connection to the daemon.
@@ -67,9 +108,10 @@ impl Client {
     /// # Errors
     /// [`ClientError::Unreachable`].
     pub fn connect_within(path: &Path, patience: Duration) -> Result<Self, ClientError> {
-        connect(path, patience)
-            .map(|stream| Self { stream, patience })
-            .map_err(|source| ClientError::Unreachable { path: path.to_owned(), source })
+        PathTooLong::check(path)?;
+        connect(path, patience).map(|stream| Self { stream, patience }).map_err(|source| {
+            ClientError::Unreachable { path: path.to_owned(), option: "--socket", source }
+        })
     }
 
     /// Asks, and waits for the answer.

@@ -92,7 +92,8 @@ impl Lease {
         patience: Duration,
     ) -> Result<(Self, Attached, Option<Dek>), ClientError> {
         let asked = BootTime::now();
-        let mut client = Client::connect_within(socket, patience)?;
+        let connected = Client::connect_within(socket, patience);
+        let mut client = connected.map_err(|error| error.of_option("--keyd"))?;
         let request = Request::Attach { id, read_only, wait };
         let (reply, dek) = client.exchange_until(&request, asked.after(patience))?;
         let Reply::Attached(attached) = reply else {

@@ -14,7 +14,7 @@ pub mod permission;
 pub mod timed;
 pub mod wire;
 
-pub use client::{Client, ClientError};
+pub use client::{Client, ClientError, PathTooLong};
 pub use dek::{Dek, WrappedDek, page::Locked};
 pub use ids::{
     AppName, DesName, DiskId, Fingerprint, KeyId, KeyName, KeyVersion, LeaseId, Principal, Scope,

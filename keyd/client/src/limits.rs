@@ -30,6 +30,9 @@ pub const FRAME_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a command waits for the daemon's answer. Rotation of many disks answers with progress inside it.
 pub const REPLY_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Longest path of a Unix socket, bytes: the kernel's address has 108, and the last is a zero (unix(7)).
+pub const SOCKET_PATH_MAX: usize = 107;
+
 /// Shortest lease: below it, scheduling noise on a busy host would fence healthy disks.
 pub const LEASE_MIN: Duration = Duration::from_secs(1);
 

@@ -10,7 +10,7 @@ use keyd_client::{
 };
 use thiserror::Error;
 
-use super::NotFollowed;
+use super::{NotFollowed, Time};
 use crate::{
     kek::{ImportError, KekError},
     limits::{
@@ -107,7 +107,12 @@ pub enum Refused {
     TooManyTokens(AppName),
     #[error("application '{0}' has at most {APP_CERTIFICATES_MAX} client certificates")]
     TooManyCertificates(AppName),
-    #[error("a token is good for {TOKEN_LIFE_MS_MIN} ms to {TOKEN_LIFE_MS_MAX} ms, not {0}")]
+    #[error(
+        "a token is good for {min} to {max}, not {said}",
+        min = Time(TOKEN_LIFE_MS_MIN),
+        max = Time(TOKEN_LIFE_MS_MAX),
+        said = Time(*.0)
+    )]
     TokenLife(u64),
     #[error("a token's label has at most {TOKEN_LABEL_LEN_MAX} printable characters")]
     TokenLabel,
@@ -259,16 +264,21 @@ pub enum Refused {
     #[error("a data offset of {0} bytes is not a multiple of 4096 between 32 KiB and 1 GiB")]
     DataOffset(u64),
     #[error(
-        "a lease of {0} ms is out of range: choose {min} ms to {max} ms",
-        min = LEASE_MIN.as_millis(),
-        max = LEASE_MAX.as_millis()
+        "a lease of {said} is out of range: choose {min} to {max}",
+        said = Time(*.0),
+        min = Time(LEASE_MIN.as_millis() as u64),
+        max = Time(LEASE_MAX.as_millis() as u64)
     )]
     LeaseLength(u64),
     #[error("a key has at most {TAGS_MAX} tags, not {0}")]
     TooManyTags(usize),
     #[error("names of tags have 1 to {TAG_LEN_MAX} characters, values at most as many")]
     TagLength,
-    #[error("a grace of {0} ms is too long: choose at most {GRACE_MS_MAX} ms")]
+    #[error(
+        "a grace of {said} is too long: choose at most {max}",
+        said = Time(*.0),
+        max = Time(GRACE_MS_MAX)
+    )]
     Grace(u64),
     #[error("disk {0} is confirmed: its key is not forgotten, its image may hold data")]
     Confirmed(DiskId),

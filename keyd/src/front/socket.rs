@@ -11,6 +11,7 @@ use std::{
 };
 
 use confine::paths::directory;
+use keyd_client::PathTooLong;
 use thiserror::Error;
 
 /// Why there is no socket.
@@ -22,6 +23,9 @@ pub enum SocketError {
     /// Something else has the name.
     #[error("{0} exists and is no socket: give another --socket, it is left as it is")]
     NoSocket(PathBuf),
+    /// No socket can have such a name.
+    #[error(transparent)]
+    Path(#[from] PathTooLong),
     /// The system's.
     #[error(
         "cannot listen at {path}: {source}; does its directory exist, and may you write there?"
@@ -41,6 +45,7 @@ pub enum SocketError {
 /// [`SocketError`].
 pub fn listen(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     let system = |source| SocketError::System { path: path.to_owned(), source };
+    PathTooLong::check(path)?;
     clear(path)?;
     let listener = UnixListener::bind(path).map_err(system)?;
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(system)?;
@@ -82,6 +87,18 @@ fn clear(path: &Path) -> Result<(), SocketError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_is_too_long_for_a_socket_is_told_with_the_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let longest = |len: usize| {
+            let name = len - dir.path().as_os_str().len() - 1;
+            dir.path().join("s".repeat(name))
+        };
+        assert!(listen(&longest(107), 0o600).is_ok());
+        let error = listen(&longest(108), 0o600).unwrap_err().to_string();
+        assert!(error.contains("107 bytes") && error.contains("has 108"), "{error}");
+    }
 
     #[test]
     fn a_stale_socket_is_replaced_a_live_one_refused_a_file_left_alone() {

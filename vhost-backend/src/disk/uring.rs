@@ -8,54 +8,24 @@ use std::{
     os::fd::{AsRawFd, BorrowedFd, OwnedFd},
 };
 
-use io_uring::{IoUring, Probe, cqueue, opcode, register::Restriction, squeue, types};
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
 use rustix::io::Errno;
-use thiserror::Error;
 
-use super::{Disk, Event, Job, Operation, Submitted, Wait, buffer::Pool, way::Way};
-use crate::limits::{BARE_OPERATIONS_MAX, BUFFERS, RING_ENTRIES};
+use super::{
+    Disk, Event, Job, Operation, Submitted, Wait,
+    buffer::Pool,
+    ring::{RingError, flags_of, register_buffers},
+    way::Way,
+};
+use crate::limits::{BARE_OPERATIONS_MAX, BUFFERS};
 
 /// `user_data` of jobs is their index; watches lie above.
 const WATCH_COMMAND: u64 = 1 << 32;
 const WATCH_KICK: u64 = 1 << 33;
 const IGNORED: u64 = 1 << 34;
 
-const NO_FLAGS: squeue::Flags = squeue::Flags::empty();
-
 /// Index of the image in the ring's file table.
 const IMAGE: types::Fixed = types::Fixed(0);
-
-/// Why a ring could not be made.
-#[derive(Debug, Error)]
-pub enum RingError {
-    /// The kernel, or the container's profile, forbids io_uring.
-    #[error(
-        "io_uring is not available: {0}; allow it (kernel.io_uring_disabled=0, a seccomp profile with io_uring) or use a kernel from 6.0 on"
-    )]
-    Forbidden(io::Error),
-    /// An operation is missing.
-    #[error("this kernel's io_uring lacks operation {0}: use Linux 6.0 or later")]
-    Missing(&'static str),
-    /// Registration failed.
-    #[error("registering the image with io_uring: {0}")]
-    Register(io::Error),
-    /// The ring would do anything.
-    #[error("restricting a ring of io_uring: {0}")]
-    Restrict(io::Error),
-}
-
-/// What a queue asks of its ring. The kernel must have these, and from the ring it takes nothing else: seccomp does not
-/// see what goes through a ring.
-const OPERATIONS: [(u8, &str); 8] = [
-    (opcode::Read::CODE, "READ"),
-    (opcode::Write::CODE, "WRITE"),
-    (opcode::ReadFixed::CODE, "READ_FIXED"),
-    (opcode::WriteFixed::CODE, "WRITE_FIXED"),
-    (opcode::Fsync::CODE, "FSYNC"),
-    (opcode::Fallocate::CODE, "FALLOCATE"),
-    (opcode::PollAdd::CODE, "POLL_ADD"),
-    (opcode::PollRemove::CODE, "POLL_REMOVE"),
-];
 
 /// One queue's ring.
 pub struct Uring {
@@ -72,8 +42,10 @@ pub struct Uring {
 }
 
 impl Uring {
-    /// A ring over `image`, whose buffers come from `pool`, registered with the kernel if by the `way` it is the ring
-    /// that reads and writes: that locks their memory. `command` is the eventfd that announces commands.
+    /// Puts `ring`, which is [restricted and not enabled yet](super::ring::make), over `image`. Its buffers come from
+    /// `pool`, and are registered with the kernel if by the `way` it is the ring that reads and writes, and if that
+    /// leaves `reserve` bytes of a memory lock limit to others. `command` is the eventfd that announces commands. Only the
+    /// calling thread can use it from here on.
     ///
     /// `lock` is the descriptor that holds the image's locks. The kernel lets go of a registered file when the ring's
     /// last operation has ended, which may be after a killed process has gone: until then nobody else can have the
@@ -82,33 +54,23 @@ impl Uring {
     /// # Errors
     /// [`RingError`].
     pub fn new(
+        ring: IoUring,
         [image, lock]: [BorrowedFd<'_>; 2],
-        (pool, way): (&Pool, Way),
+        (pool, way, reserve): (&Pool, Way, Option<u64>),
         command: OwnedFd,
     ) -> Result<Self, RingError> {
-        let ring = build()?;
-        let submitter = ring.submitter();
-        submitter
+        ring.submitter()
             .register_files(&[image.as_raw_fd(), lock.as_raw_fd()])
             .map_err(RingError::Register)?;
-        let slices: Vec<libc::iovec> = pool
-            .slices()
-            .into_iter()
-            .map(|(base, len)| libc::iovec { iov_base: base.cast(), iov_len: len })
-            .collect();
-        // SAFETY: the pool's mapping outlives the ring: the queue drops its disk before its pool, and a pool with
-        // buffers out is never unmapped.
-        // Registering may fail for want of lockable memory; plain operations do the same, a little slower.
-        let fixed_buffers = way.waits() && unsafe { submitter.register_buffers(&slices) }.is_ok();
-        let apart = if way == Way::WaitingApart { squeue::Flags::ASYNC } else { NO_FLAGS };
-        restrict(&ring, apart).map_err(RingError::Restrict)?;
+        let fixed_buffers = way.waits() && register_buffers(&ring, pool, reserve);
+        ring.submitter().register_enable_rings().map_err(RingError::Register)?;
         let slots = BUFFERS + BARE_OPERATIONS_MAX;
         let mut uring = Self {
             ring,
             jobs: std::iter::repeat_with(|| None).take(slots).collect(),
             free: (0..slots as u16).rev().collect(),
             fixed_buffers,
-            flags: apart,
+            flags: flags_of(way),
             kick: None,
             kick_number: 0,
             command,
@@ -138,8 +100,7 @@ impl Uring {
         // SAFETY: watches and removals name no memory; the memory of data operations is owned by the job stored in
         // `jobs` before the entry is pushed, and stays there until its completion is taken.
         while unsafe { self.ring.submission().push(entry) }.is_err() {
-            // The ring has an entry for every job, watch and removal; it can only be full of entries that the kernel
-            // has not been shown yet.
+            // It is full of entries that the kernel has not been shown yet.
             let _ = self.ring.submit();
         }
     }
@@ -209,47 +170,6 @@ impl Uring {
         }
         self.kick.is_some().then_some(Event::Kick)
     }
-}
-
-/// A ring for one thread that runs its completions only when it asks for them; kernels before 6.1 get a plain one.
-/// It does nothing until it is [restricted](restrict).
-fn build() -> Result<IoUring, RingError> {
-    let ring = IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_taskrun_flag()
-        .setup_cqsize(2 * RING_ENTRIES)
-        .setup_r_disabled()
-        .build(RING_ENTRIES)
-        .or_else(|_| {
-            let mut plain = IoUring::builder();
-            plain.setup_cqsize(2 * RING_ENTRIES).setup_r_disabled().build(RING_ENTRIES)
-        })
-        .map_err(RingError::Forbidden)?;
-    let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(RingError::Forbidden)?;
-    match OPERATIONS.iter().find(|(code, _)| !probe.is_supported(*code)) {
-        Some((_, name)) => Err(RingError::Missing(name)),
-        None => Ok(ring),
-    }
-}
-
-/// Whether rings like a queue's can be made here.
-///
-/// # Errors
-/// [`RingError`] says why not.
-pub fn probe() -> Result<(), RingError> {
-    restrict(&build()?, NO_FLAGS).map_err(RingError::Restrict)
-}
-
-/// From here on the ring takes [`OPERATIONS`] with some flags, and no registrations.
-fn restrict(ring: &IoUring, flags: squeue::Flags) -> io::Result<()> {
-    let operations = OPERATIONS.iter().map(|(code, _)| Restriction::sqe_op(*code));
-    let flags = squeue::Flags::FIXED_FILE.union(flags);
-    let flags = Restriction::sqe_flags_allowed(flags.bits());
-    let mut all: Vec<Restriction> = operations.chain([flags]).collect();
-    ring.submitter().register_restrictions(&mut all)?;
-    ring.submitter().register_enable_rings()
 }
 
 impl Disk for Uring {
@@ -336,38 +256,14 @@ impl Drop for Uring {
             }
             while self.next().is_some() {}
         }
+        // The kernel takes a ring apart when it finds the time, which may be after this process has ended: the image's
+        // file system is to be free by then.
+        let _ = self.ring.submitter().unregister_files();
     }
 }
 
 impl fmt::Debug for Uring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Uring({} in flight)", self.in_flight())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What an operation of somebody who has taken over the process would end with.
-    fn attempt(ring: &mut IoUring, entry: &squeue::Entry) -> i32 {
-        // SAFETY: the entries of these tests name static memory or none.
-        unsafe { ring.submission().push(entry) }.unwrap();
-        ring.submit_and_wait(1).unwrap();
-        ring.completion().next().unwrap().result()
-    }
-
-    #[test]
-    fn a_ring_opens_no_file_and_makes_no_socket() {
-        let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), c"/etc/passwd".as_ptr()).build();
-        let socket = opcode::Socket::new(libc::AF_INET, libc::SOCK_STREAM, 0).build();
-        let mut free = IoUring::new(8).unwrap();
-        assert!(attempt(&mut free, &open) >= 0, "the attempt itself is right");
-        assert!(attempt(&mut free, &socket) >= 0, "the attempt itself is right");
-        let mut restricted = build().unwrap();
-        restrict(&restricted, NO_FLAGS).unwrap();
-        assert_eq!(attempt(&mut restricted, &open), -libc::EACCES);
-        assert_eq!(attempt(&mut restricted, &socket), -libc::EACCES);
-        assert!(restricted.submitter().register_files(&[0]).is_err(), "registers another file");
     }
 }

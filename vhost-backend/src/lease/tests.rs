@@ -19,7 +19,11 @@ use rustix::event::{EventfdFlags, eventfd};
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::{config::Cache, mailbox::mailbox, queue::command::Fenced};
+use crate::{
+    config::Cache,
+    mailbox::mailbox,
+    queue::{command::Fenced, handle::Line},
+};
 
 const SIZE: u64 = 1 << 20;
 const DATA_OFFSET: u64 = 16 << 20;
@@ -66,7 +70,7 @@ impl Scene {
         let blank = ImageFile::open(image.path(), Access::ReadWrite).unwrap();
         Header::create(&record, blank.size().unwrap()).unwrap().write_new(&blank).unwrap();
         drop(blank);
-        let backing = Arc::new(Backing::open(image.path(), false, Cache::Direct, 1).unwrap());
+        let backing = Arc::new(Backing::open(image.path(), false, Some(Cache::Direct), 1).unwrap());
         let source =
             Source { keyd: "/nowhere/keyd.sock".into(), disk: record.id, read_only: false };
         let disk_is_idle = Arc::new(AtomicBool::new(true));
@@ -115,7 +119,7 @@ fn queue(disk_is_idle: Arc<AtomicBool>) -> (QueueHandle, mpsc::Receiver<&'static
         }
     });
     let bell = eventfd(0, EventfdFlags::CLOEXEC).unwrap();
-    (QueueHandle::new(commands, Arc::new(bell)), hears)
+    (QueueHandle::awake(Line::new(commands, bell)), hears)
 }
 
 #[test]

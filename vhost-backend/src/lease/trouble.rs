@@ -72,7 +72,10 @@ mod tests {
         let lost = || io::Error::from(io::ErrorKind::ConnectionReset);
         let id = DiskId::random();
         for (error, what) in [
-            (ClientError::Unreachable { path: path(), source: lost() }.into(), "out of reach"),
+            (
+                ClientError::Unreachable { path: path(), option: "--keyd", source: lost() }.into(),
+                "out of reach",
+            ),
             (WireError::Io(lost()).into(), "out of reach"),
             (ClientError::Wire(WireError::Io(lost())).into(), "out of reach"),
             (refused(RefusalCode::InUse), "not free"),

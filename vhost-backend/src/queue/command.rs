@@ -1,4 +1,4 @@
-//! What a queue can be told by the control and lease threads, and the handle to tell it by.
+//! What a queue can be told by the control and lease threads.
 
 use std::{
     os::fd::OwnedFd,
@@ -8,7 +8,6 @@ use std::{
 
 use images::XtsCipher;
 use keyd_client::message::Reaction;
-use rustix::io::write;
 use vm_memory::GuestMemoryMmap;
 
 use crate::{dirty::Log, vring::Vring};
@@ -66,27 +65,4 @@ pub struct Fenced {
     pub held: u64,
     /// Whether nothing of the queue's is at the disk any more: a fence waits for that only so long.
     pub disk_is_idle: bool,
-}
-
-/// The other threads' end of a queue.
-#[derive(Debug, Clone)]
-pub struct QueueHandle {
-    commands: mpsc::Sender<Command>,
-    doorbell: Arc<OwnedFd>,
-}
-
-impl QueueHandle {
-    /// A handle that sends through `commands` and rings `doorbell`, an eventfd in the queue's ring.
-    #[must_use]
-    pub fn new(commands: mpsc::Sender<Command>, doorbell: Arc<OwnedFd>) -> Self {
-        Self { commands, doorbell }
-    }
-
-    /// Tells the queue. A queue that has ended hears nothing, and need not.
-    pub fn tell(&self, command: Command) {
-        if self.commands.send(command).is_ok() {
-            // A full counter means that the bell is ringing already.
-            let _ = write(&self.doorbell, &1u64.to_ne_bytes());
-        }
-    }
 }

@@ -3,7 +3,7 @@
 
 use confine::calls::{
     Call, Filter,
-    When::{Is, Null, Us, Without},
+    When::{Is, Null, Us, With, Without},
     any, only,
 };
 use libc::{
@@ -11,12 +11,12 @@ use libc::{
     SO_SNDTIMEO, SO_SNDTIMEO_NEW, SO_TYPE,
 };
 
-use crate::disk::engine::Kind;
+use crate::config::EngineWish;
 
 /// Nothing but these calls.
 #[must_use]
 pub fn filter(allowed: &[Call]) -> Filter {
-    Filter::Only { allowed: allowed.to_vec(), probed: PROBED, absent: &[] }
+    Filter::Only { allowed: allowed.to_vec(), probed: PROBED, absent: ABSENT }
 }
 
 /// The C library of x86-64 has older ways to some calls.
@@ -29,21 +29,31 @@ mod arch {
     pub(super) use libc::{SYS_readlinkat as READLINK, SYS_unlinkat as UNLINK};
 }
 
-/// What a process that serves does, by what waits for the device.
+/// What a process that serves does, by what is to wait for the device: where there are threads instead of a ring that
+/// is not to be had, a queue may have either.
 #[must_use]
-pub fn allowed(kind: Kind) -> Vec<Call> {
-    let own = match kind {
-        Kind::IoUring => OF_IO_URING,
-        Kind::Threads => OF_THREADS,
-    };
-    [own, ALWAYS].concat()
+pub fn allowed(wish: EngineWish) -> Vec<Call> {
+    match wish {
+        EngineWish::Auto => [OF_IO_URING, OF_THREADS, ALWAYS].concat(),
+        EngineWish::IoUring => [OF_IO_URING, ALWAYS].concat(),
+        EngineWish::Threads => [OF_THREADS, ALWAYS].concat(),
+    }
 }
 
-/// The queues' disk and their one wait point.
-const OF_IO_URING: &[Call] = &[any("io_uring_enter", libc::SYS_io_uring_enter)];
+/// The queues' disk and their one wait point. Rings are made by another process (`disk/ring_maker.rs`); here each gets
+/// its files and buffers, is enabled, and lets go of the files at an orderly end.
+const OF_IO_URING: &[Call] = &[
+    any("io_uring_enter", libc::SYS_io_uring_enter),
+    only("io_uring_register(BUFFERS)", libc::SYS_io_uring_register, Is(1, 0)),
+    only("io_uring_register(UNREGISTER_BUFFERS)", libc::SYS_io_uring_register, Is(1, 1)),
+    only("io_uring_register(FILES)", libc::SYS_io_uring_register, Is(1, 2)),
+    only("io_uring_register(UNREGISTER_FILES)", libc::SYS_io_uring_register, Is(1, 3)),
+    only("io_uring_register(ENABLE_RINGS)", libc::SYS_io_uring_register, Is(1, 12)),
+];
 
 /// The queues' one wait point, and kicks watched there; what threads ask of the disk besides reads, writes and flushes.
 const OF_THREADS: &[Call] = &[
+    any("epoll_create1", libc::SYS_epoll_create1),
     any("epoll_pwait", libc::SYS_epoll_pwait),
     any("epoll_ctl", libc::SYS_epoll_ctl),
     any("fallocate", libc::SYS_fallocate),
@@ -59,6 +69,12 @@ const ALWAYS: &[Call] = &[
     any("preadv2", libc::SYS_preadv2),
     any("pwritev2", libc::SYS_pwritev2),
     any("write", libc::SYS_write),
+    // A queue whose ring is started for the first time: its thread, and its doorbell.
+    only("clone(CLONE_THREAD)", libc::SYS_clone, With(0, libc::CLONE_THREAD as u64)),
+    any("set_robust_list", libc::SYS_set_robust_list),
+    any("rseq", libc::SYS_rseq),
+    only("prctl(PR_SET_NAME)", libc::SYS_prctl, Is(0, libc::PR_SET_NAME as u64)),
+    any("eventfd2", libc::SYS_eventfd2),
     // The front end: one after the other, each message once it is there as a whole, with its descriptors; what is
     // watched here is keyd's and the end's descriptor, too.
     any("accept4", libc::SYS_accept4),
@@ -75,6 +91,8 @@ const ALWAYS: &[Call] = &[
     only("fcntl(F_GETFL)", libc::SYS_fcntl, Is(1, libc::F_GETFL as u64)),
     only("fcntl(F_SETFL)", libc::SYS_fcntl, Is(1, libc::F_SETFL as u64)),
     any("close", libc::SYS_close),
+    // Which process it is that finds the disk in use.
+    only("getsockopt(SO_PEERCRED)", libc::SYS_getsockopt, Is(2, libc::SO_PEERCRED as u64)),
     // What the vhost crate asks of a descriptor that is to be a socket, before we refuse it.
     only("getsockopt(SO_DOMAIN)", libc::SYS_getsockopt, Is(2, SO_DOMAIN as u64)),
     only("getsockopt(SO_TYPE)", libc::SYS_getsockopt, Is(2, SO_TYPE as u64)),
@@ -134,3 +152,7 @@ pub const PROBED: &[Call] = &[
     any("sched_getaffinity", libc::SYS_sched_getaffinity),
     any("getcwd", libc::SYS_getcwd),
 ];
+
+/// A thread is made by this call with its flags in memory, which no filter reads, or by an older one with its flags in
+/// a register.
+pub const ABSENT: &[Call] = &[any("clone3", libc::SYS_clone3)];

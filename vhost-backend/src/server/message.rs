@@ -6,7 +6,10 @@
 
 use std::{
     io,
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     time::{Duration, Instant},
 };
 
@@ -51,15 +54,22 @@ pub(super) enum Heard {
     Size,
     /// The process is to end.
     Stop,
+    /// Somebody else wants to be served.
+    Knock,
     /// Part of a message, and no more of it in time.
     Unfinished,
 }
 
 /// Waits for the next message: for ever until it begins, then for a limited time.
-pub(super) fn wait_for_message(stream: &UnixStream, watch: &Watch) -> io::Result<Heard> {
-    match wait_for(stream.as_fd(), watch)? {
+pub(super) fn wait_for_message(
+    stream: &UnixStream,
+    door: Option<BorrowedFd<'_>>,
+    watch: &Watch,
+) -> io::Result<Heard> {
+    match wait_for(stream.as_fd(), door, watch)? {
         Woken::Stop => return Ok(Heard::Stop),
         Woken::Size => return Ok(Heard::Size),
+        Woken::Knock => return Ok(Heard::Knock),
         Woken::Ready => {}
     }
     let late = Instant::now() + MESSAGE_TIME;
@@ -129,7 +139,7 @@ mod tests {
         let (watch, _stop, _grown) = watch();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
-        wait_for_message(&ours, &watch).unwrap()
+        wait_for_message(&ours, None, &watch).unwrap()
     }
 
     #[test]
@@ -151,7 +161,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(50));
             drop(ring);
         });
-        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Stop);
+        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Stop);
         assert!(began.elapsed() < MESSAGE_TIME);
         ringing.join().unwrap();
     }
@@ -161,7 +171,7 @@ mod tests {
         let (watch, _stop, grown) = watch();
         let (ours, _theirs) = UnixStream::pair().unwrap();
         grown.send(5);
-        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Size);
+        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Size);
         assert!(watch.sizes.take().eq([5]));
     }
 
@@ -171,10 +181,10 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&message(0, &[])).unwrap();
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Message);
+        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Message);
         ours.set_nonblocking(true).unwrap();
         while (&ours).write(&[0; 4096]).is_ok() {}
-        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Unfinished);
+        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Unfinished);
     }
 
     #[test]
@@ -183,6 +193,6 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&[1, 0]).unwrap();
         drop(theirs);
-        assert_eq!(wait_for_message(&ours, &watch).unwrap(), Heard::Message);
+        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Message);
     }
 }

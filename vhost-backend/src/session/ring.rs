@@ -7,7 +7,10 @@ use vhost::vhost_user::{Error, Result};
 use crate::{
     limits::STOP_TIME,
     patience::Patience,
-    queue::command::{Command, QueueHandle, RingSetup},
+    queue::{
+        command::{Command, RingSetup},
+        handle::QueueHandle,
+    },
 };
 
 /// What the front end has said of one ring.
@@ -109,12 +112,15 @@ impl Ring {
         self.base.unwrap_or(0)
     }
 
-    /// Has its queue serve it, and keeps another of its kick descriptors. It must have been stopped.
-    pub(super) fn start(&mut self, setup: RingSetup, kick: OwnedFd) {
+    /// Has its queue, which may not have been there before, serve it, and keeps another of its kick descriptors. It must
+    /// have been stopped.
+    pub(super) fn start(&mut self, setup: RingSetup, kick: OwnedFd) -> Result<()> {
+        self.queue.wake().map_err(Error::ReqHandlerError)?;
         self.tell(Command::Start(Box::new(setup)));
         self.tell(Command::Enable(self.enabled));
         (self.state, self.base) = (State::Running, None);
         (self.kick, self.aside, self.believed) = (Some(kick), None, None);
+        Ok(())
     }
 
     /// Stops it, and waits until its queue has nothing to do with it.
@@ -176,7 +182,10 @@ mod tests {
     use vm_memory::{GuestAddress, GuestMemoryMmap};
 
     use super::*;
-    use crate::vring::{Addresses, Vring};
+    use crate::{
+        queue::handle::Line,
+        vring::{Addresses, Vring},
+    };
 
     fn bell() -> OwnedFd {
         eventfd(0, EventfdFlags::CLOEXEC).unwrap()
@@ -190,13 +199,13 @@ mod tests {
             used: GuestAddress(2048),
         };
         let vring = Vring::new(&memory, addresses, 8, ring.base(), false, None).unwrap();
-        ring.start(RingSetup { memory, vring, kick: bell(), call: None }, bell());
+        ring.start(RingSetup { memory, vring, kick: bell(), call: None }, bell()).unwrap();
     }
 
     /// A ring that runs, and what its queue is told.
     fn ring() -> (Ring, mpsc::Receiver<Command>) {
         let (commands, told) = mpsc::channel();
-        let mut ring = Ring::new(QueueHandle::new(commands, Arc::new(bell())));
+        let mut ring = Ring::new(QueueHandle::awake(Line::new(commands, bell())));
         start(&mut ring);
         (ring, told)
     }

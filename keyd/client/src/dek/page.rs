@@ -22,9 +22,14 @@ pub enum PageError {
     Map(rustix::io::Errno),
     /// The lock limit is too small: a secret must not be swapped out, so it is not taken at all.
     #[error(
-        "cannot lock a page for a secret: {0}; raise the memory lock limit (ulimit -l, LimitMEMLOCK=)"
+        "cannot lock a page for a secret: {errno}; {kib} KiB more are needed for it: raise the memory lock limit (ulimit -l, LimitMEMLOCK=)"
     )]
-    Lock(rustix::io::Errno),
+    Lock {
+        /// What the system said.
+        errno: rustix::io::Errno,
+        /// KiB that were to be locked.
+        kib: usize,
+    },
 }
 
 /// A `T` in pages of its own: locked (never swapped), left out of core dumps, zero in a forked child, and wiped when
@@ -106,7 +111,7 @@ fn map_secret_pages(len: usize) -> Result<NonNull<u8>, PageError> {
     if let Err(errno) = locked {
         // SAFETY: nothing refers to the mapping yet.
         let _ = unsafe { mm::munmap(address, len) };
-        return Err(PageError::Lock(errno));
+        return Err(PageError::Lock { errno, kib: len >> 10 });
     }
     for advice in [Advice::LinuxDontDump, Advice::LinuxWipeOnFork] {
         // Advice only narrows who may see the page; a kernel without it still has the lock and the wipe.

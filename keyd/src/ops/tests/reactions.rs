@@ -159,7 +159,10 @@ fn changed_terms_hold_at_once() {
     change(&daemon, DesChange { lease_ms: Some(7000), ..DesChange::default() });
     holder.expect_renewal(7000);
     for (wrong, text) in [
-        (DesChange { lease_ms: Some(999), ..DesChange::default() }, "a lease of 999 ms"),
+        (
+            DesChange { lease_ms: Some(999), ..DesChange::default() },
+            "a lease of 999ms is out of range: choose 1s to 1h",
+        ),
         (DesChange { grace_ms: Some(u64::MAX), ..DesChange::default() }, "is too long"),
     ] {
         let refused = daemon.refused(DesRequest::Update {
