@@ -265,9 +265,20 @@ fn wait_for(fd: BorrowedFd<'_>, door: Option<BorrowedFd<'_>>, watch: &Watch) -> 
             Err(errno) => return Err(errno.into()),
         }
         let woken = [Woken::Stop, Woken::Size, Woken::Ready, Woken::Knock];
-        let first = fds.iter().zip(woken).find(|(fd, _)| !fd.revents().is_empty());
-        if let Some((_, woken)) = first {
-            return Ok(woken);
+        match fds.iter().zip(woken).find(|(fd, _)| !fd.revents().is_empty()) {
+            // One that left may have done so between the looks at it and at the door, where the next one is.
+            Some((_, Woken::Knock)) if is_readable(fd)? => return Ok(Woken::Ready),
+            Some((_, woken)) => return Ok(woken),
+            None => {}
         }
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    match poll(&mut fds, Some(&Timespec::default())) {
+        Ok(ready) => Ok(ready > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }
