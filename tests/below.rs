@@ -14,7 +14,8 @@ use system_tests::{
     world::World,
 };
 
-/// A volume of 4096-byte sectors as `d.img`, with a disk whose sectors have `sector` bytes; none where this is not root.
+/// A volume of 4096-byte sectors as `d.img`, with a disk whose sectors have `sector` bytes; none where this is not
+/// root.
 fn volume(world: &World, sector: u32) -> Option<LoopDevice> {
     if !geteuid().is_root() {
         eprintln!("SKIPPED: a loop device needs root");

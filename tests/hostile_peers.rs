@@ -16,10 +16,10 @@ use system_tests::{
     driver::{BlkRequest, INDIRECT, NEXT, WRITE},
     front_end::{FrontEnd, Options},
     hostile::{
-        BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, SIZE, TABLE, message, open_files, peak_memory,
-        say, send_raw, wait_for_close, wait_for_open_files,
+        BUFFERS, DESCRIPTORS, HostileGuest, MEMORY, SIZE, TABLE, message, open_at_rest, open_files,
+        peak_memory, say, send_raw, wait_for_close, wait_for_open_files,
     },
-    process::{Process, eventually},
+    process::Process,
     refusal::{mark_is_there, marked_and_served},
     world::World,
 };
@@ -35,28 +35,11 @@ struct Siege {
     world: World,
 }
 
-/// What a backend has open when both of its queues are there and nobody is connected.
-fn open_at_rest(world: &World, backend: &Process) -> usize {
-    let options = Options { queues: 2, ..Options::default() };
-    let mut front_end = FrontEnd::connect(&world.path("d.sock"), options);
-    (0..2).for_each(|queue| assert_eq!(front_end.ask(queue, &BlkRequest::read(0, 512)).status, 0));
-    let open = || open_files(backend.pid());
-    let connected = open();
-    drop(front_end);
-    // Its connection, its memory, kicks and calls.
-    wait_for_open_files(backend.pid(), connected - 6);
-    eventually("rest", || {
-        let now = open();
-        std::thread::sleep(Duration::from_millis(20));
-        (open() == now).then_some(now)
-    })
-}
-
 impl Siege {
     fn new() -> Self {
         let world = World::new();
         let backend = marked_and_served(&world, "--num-queues 2 --queue-size 128");
-        let open = open_at_rest(&world, &backend);
+        let open = open_at_rest(&world.path("d.sock"), backend.pid());
         Self { backend, open, world }
     }
 

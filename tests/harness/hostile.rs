@@ -28,7 +28,11 @@ use vmm_sys_util::{
     sock_ctrl_msg::ScmSocket,
 };
 
-use crate::{driver, process::PATIENCE};
+use crate::{
+    driver::{self, BlkRequest},
+    front_end::{FrontEnd, Options},
+    process::{PATIENCE, eventually},
+};
 
 /// Entries of the ring.
 pub const SIZE: u16 = 16;
@@ -110,6 +114,25 @@ pub fn wait_for_open_files(pid: u32, most: usize) {
         assert!(Instant::now() < deadline, "{} descriptors are open, not {most}", open_files(pid));
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// What a backend of two queues has open when both are there and nobody is connected.
+///
+/// # Panics
+/// If it does not serve.
+#[must_use]
+pub fn open_at_rest(socket: &Path, pid: u32) -> usize {
+    let mut front_end = FrontEnd::connect(socket, Options { queues: 2, ..Options::default() });
+    (0..2).for_each(|queue| assert_eq!(front_end.ask(queue, &BlkRequest::read(0, 512)).status, 0));
+    let connected = open_files(pid);
+    drop(front_end);
+    // Its connection, its memory, kicks and calls.
+    wait_for_open_files(pid, connected - 6);
+    eventually("rest", || {
+        let now = open_files(pid);
+        thread::sleep(Duration::from_millis(20));
+        (open_files(pid) == now).then_some(now)
+    })
 }
 
 /// A connection past its handshake, with memory that the device does not know yet.

@@ -1,9 +1,9 @@
 //! The process that makes rings. A queue is made when its ring is started, and by then the sandbox is closed: a process
 //! that can make rings can make one that is held to nothing. So a child does, which has nothing else: no image, no key,
 //! no socket but the one to its parent. What it makes is [restricted](super::ring) already. The kernel lets no socket
-//! carry a ring (since Linux 6.7): the parent takes it out of the child's table of descriptors (pidfd_getfd(2)). To take
-//! from a process is to trace it: where even a child cannot be traced (kernel.yama.ptrace_scope from 2 on) rings are
-//! made in advance instead.
+//! carry a ring (since Linux 6.7): the parent takes it out of the child's table of descriptors (pidfd_getfd(2)). That
+//! is tracing: where even a child cannot be traced (kernel.yama.ptrace_scope from 2 on) rings are made in advance
+//! instead.
 //!
 //! The child ends when its parent does, by the end of their connection, or by a signal that is meant for both.
 //!

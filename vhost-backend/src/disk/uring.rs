@@ -44,8 +44,8 @@ pub struct Uring {
 impl Uring {
     /// Puts `ring`, which is [restricted and not enabled yet](super::ring::make), over `image`. Its buffers come from
     /// `pool`, and are registered with the kernel if by the `way` it is the ring that reads and writes, and if that
-    /// leaves `reserve` bytes of a memory lock limit to others. `command` is the eventfd that announces commands. Only the
-    /// calling thread can use it from here on.
+    /// leaves `reserve` bytes of a memory lock limit to others. `command` is the eventfd that announces commands.
+    /// Only the calling thread can use it from here on.
     ///
     /// `lock` is the descriptor that holds the image's locks. The kernel lets go of a registered file when the ring's
     /// last operation has ended, which may be after a killed process has gone: until then nobody else can have the

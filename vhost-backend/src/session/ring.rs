@@ -112,8 +112,8 @@ impl Ring {
         self.base.unwrap_or(0)
     }
 
-    /// Has its queue, which may not have been there before, serve it, and keeps another of its kick descriptors. It must
-    /// have been stopped.
+    /// Has its queue, which may not have been there before, serve it, and keeps another of its kick descriptors. It
+    /// must have been stopped.
     pub(super) fn start(&mut self, setup: RingSetup, kick: OwnedFd) -> Result<()> {
         self.queue.wake().map_err(Error::ReqHandlerError)?;
         self.tell(Command::Start(Box::new(setup)));
