@@ -71,7 +71,7 @@ fn serve(count: usize, lock_kib: u64) -> usize {
     let world = World::new();
     let user = somebody();
     world.make_set("s", EncryptionType::CustomerKey, TERMS);
-    world.grant(user, &[Permission::Attach]);
+    world.grant(user, "s", &[Permission::Attach]);
     let began = Instant::now();
     let name = |number: usize| format!("d{number}");
     let mut disks: Vec<Disk> =
