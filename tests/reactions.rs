@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use keyd_client::message::{
-    AuditRecord, Consent, DesChange, DesRequest, EncryptionType, OnRevoke, Terms,
+    AuditRecord, Consent, DesChange, DesRequest, DiskRequest, EncryptionType, OnRevoke, Terms,
 };
 use system_tests::{
     audit,
@@ -60,6 +60,22 @@ fn fail_answers_errors_until_the_key_is_back_also_if_it_was_park_when_the_disk_w
     drill.may_fail = false;
     drill.assert_running();
     drill.assert_intact();
+}
+
+/// Its guest would hang for ever: there is no key to come back.
+#[test]
+fn an_erased_disk_answers_errors_also_if_it_was_parked_before() {
+    let world = World::new();
+    let mut drill = start(&world, LONG, 9);
+    let (_, ()) = drill.halt(|| world.disable("d"));
+    drill.assert_halted();
+    drill.may_fail = true;
+    let id = world.disk_id(&world.path("d.img")).parse().expect("an id");
+    world.ask(DiskRequest::Erase { id, consent: Consent::Force });
+    drill.backend.wait_to_say("failing: fenced in");
+    let deadline = Instant::now() + PATIENCE;
+    let answers = drill.load(|answers| answers.failed > 100 || Instant::now() > deadline);
+    assert!(answers.failed > 100 && answers.right == 0, "{answers:?}");
 }
 
 /// It runs over the end of a lease on a lost key, and is not started again. Gives what is on record of the loss.

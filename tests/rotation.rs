@@ -63,7 +63,7 @@ fn rotate(world: &World) -> u64 {
 
 fn set_key(world: &World) -> u64 {
     let (name, key, version, permit) = (set("d"), key("new"), None, true);
-    match world.ask(DesRequest::SetKey { name, key, version, permit }) {
+    match world.ask(DesRequest::SetKey { name, key, version, permit, consent: Consent::IfUnused }) {
         Reply::Rewrapped { rewrapped } => rewrapped,
         other => panic!("{other:?}"),
     }
@@ -72,9 +72,11 @@ fn set_key(world: &World) -> u64 {
 /// To the other set and back, again and again.
 fn move_about(world: &World, id: DiskId) -> u64 {
     let to = ["e", "d"].into_iter().cycle().take(20);
-    let moved = to.map(|des| match world.ask(DiskRequest::Move { id, des: set(des) }) {
-        Reply::Rewrapped { rewrapped } => rewrapped,
-        other => panic!("{other:?}"),
+    let moved = to.map(|des| {
+        match world.ask(DiskRequest::Move { id, des: set(des), consent: Consent::IfUnused }) {
+            Reply::Rewrapped { rewrapped } => rewrapped,
+            other => panic!("{other:?}"),
+        }
     });
     moved.sum()
 }

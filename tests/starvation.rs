@@ -18,7 +18,7 @@ use system_tests::{
         kind::{READ, WRITE},
     },
     front_end::{Base, FrontEnd, Options},
-    process::{PATIENCE, Process, limited},
+    process::{PATIENCE, Process, eventually, limited},
     refusal::refuses_to_serve,
     siege::{self, Siege},
     small_fs::{may_mount, small_disk},
@@ -172,6 +172,11 @@ fn count(backend: &Process, what: &str) -> usize {
     backend.said().matches(what).count()
 }
 
+/// Waits until the daemon's list says so of the only disk.
+fn is_told(world: &World, state: &str) {
+    eventually(state, || world.keyd("disk list").success().contains(state).then_some(()));
+}
+
 #[test]
 fn a_full_file_system_makes_writes_wait_and_no_request_fails() {
     if !may_mount() {
@@ -183,8 +188,13 @@ fn a_full_file_system_makes_writes_wait_and_no_request_fails() {
         exhaust(&mut drill);
         let said = count(&drill.backend, IS_FULL);
         drill.assert_halted();
+        // Whoever looks why the VM hangs is told.
+        is_told(&world, "waiting for space");
+        let warned = world.keyd("status").out;
+        assert!(warned.contains("waits for space since"), "{warned}");
         fs.make_room();
         drill.assert_running();
+        is_told(&world, "running");
         drill.backend.wait_until(GOES_ON, |backend| count(backend, GOES_ON) == said);
         assert_eq!(count(&drill.backend, IS_FULL), said, "once, not at every try");
         drill.assert_intact();

@@ -9,7 +9,8 @@ use std::{
 use keyd_client::{
     Client, ClientError, DesName, DiskId, KeyId,
     ids::KeyVersion,
-    message::{DiskRequest, DiskStatus, EncryptionType, Holes, Reply},
+    message::{DiskRequest, DiskStatus, EncryptionType, Holes, KeyRelease, Reply},
+    utc,
 };
 use serde::Serialize;
 use thiserror::Error;
@@ -97,6 +98,9 @@ pub struct KeyInfo {
     pub encryption: EncryptionType,
     /// Whether the image was confirmed durable.
     pub confirmed: bool,
+    /// When, and to whom, the volume key was given out in plaintext.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub released: Option<KeyRelease>,
 }
 
 impl Info {
@@ -125,7 +129,7 @@ impl Info {
     }
 
     fn add(&mut self, header: &Header, status: DiskStatus) {
-        let DiskStatus { record, key_enabled, .. } = status;
+        let DiskStatus { record, key_enabled, released, .. } = status;
         match header.agrees_with(&record) {
             Ok(layout) => self.size = layout.size(),
             Err(mismatch) => self.mismatch = Some(mismatch.to_string()),
@@ -137,6 +141,7 @@ impl Info {
             enabled: key_enabled,
             encryption: record.encryption,
             confirmed: record.confirmed,
+            released,
         });
     }
 
@@ -212,6 +217,10 @@ impl fmt::Display for Info {
         }
         if let Some(fault) = &self.stock_fault {
             row("WARNING", &format_args!("{fault}; {BREAK_GLASS}"))?;
+        }
+        if let Some(mark) = self.key.as_ref().and_then(|key| key.released.as_ref()) {
+            let at = utc::text(mark.at);
+            row("WARNING", &format_args!("the volume key was released at {at} to {}", mark.to))?;
         }
         if self.key.as_ref().is_some_and(|key| !key.confirmed) {
             row("WARNING", &"the image was never confirmed to keyd: its creation did not finish")?;

@@ -21,6 +21,7 @@ use crate::{
     leases::Leases,
     lock::lock,
     model::version::Version,
+    root::RootKind,
     store::{Store, Txn},
 };
 
@@ -39,6 +40,8 @@ pub struct Core {
     pub enforcing: Mutex<()>,
     /// When it began.
     pub started: UnixMillis,
+    /// Where its root key lies, if that is known.
+    pub root: Option<RootKind>,
     /// Sets whose DEKs a thread is wrapping anew now.
     rewrapping: Mutex<HashSet<DesName>>,
     rewrapped: Condvar,
@@ -56,6 +59,7 @@ impl Core {
             leases: Leases::default(),
             enforcing: Mutex::default(),
             started: clock::now(),
+            root: None,
             rewrapping: Mutex::default(),
             rewrapped: Condvar::new(),
             stopping: AtomicBool::new(false),

@@ -174,6 +174,12 @@ pub const BACKUP_JSON_LEN_MAX: u64 = 16 << 20;
 /// Longest header of a sealed backup, bytes: a recipient has about 100.
 pub const AGE_HEADER_LEN_MAX: usize = 64 << 10;
 
+/// Disks that are read at once where all are looked through.
+pub const DISKS_PER_LOOK: usize = 512;
+
+/// Lines about single disks in `status`: beyond them the list of disks is easier to read.
+pub const DISK_WARNINGS_MAX: usize = 20;
+
 /// Disks of which it is remembered how their last holder ended: every disk of a large host.
 pub const LAST_HOLDERS_MAX: usize = 16 << 10;
 

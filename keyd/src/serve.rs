@@ -184,7 +184,8 @@ fn open_keyring(dir: &StateDir, config: &Config) -> Result<Keyring, ServeError> 
 fn open(dir: &StateDir, keyring: Keyring, config: &Config) -> Result<Core, ServeError> {
     let store = store::open(&SystemDir::new(dir.path()), &config.audit)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
-    let core = Core::new(store, keyring, auth);
+    let mut core = Core::new(store, keyring, auth);
+    core.root = dir.root().kind()?;
     warn_of_nobody(&core)?;
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));

@@ -215,6 +215,7 @@ mod tests {
             confirmed: true,
             created: 1,
             maker: keyd_client::Principal::User(0),
+            released: None,
         }
     }
 

@@ -209,6 +209,28 @@ fn a_dry_run_tells_all_and_its_token_does_just_that() {
     drop(held);
 }
 
+/// Twenty seconds from now is another moment each time it is said.
+#[test]
+fn an_end_that_will_halt_disks_is_asked_for_and_listed_when_it_is_near() {
+    let keyd = start();
+    let disk = keyd.make_disk(Some("s"));
+    out(&run(&keyd, "des update s --on-expiry revoke"));
+    let told = out(&run(&keyd, "key set k --expires 2h --dry-run"));
+    contains(&told, &["would hit 1 disk, 1 not before 2", "WHEN", "at 2", &disk.to_string()]);
+    let refused = run(&keyd, "key set k --expires 2h");
+    contains(&err(&refused), &["would hit 1 disk, 1 not before 2", "--dry-run"]);
+    contains(&out(&run(&keyd, printed_command(&told))), &["key k changed"]);
+    contains(&out(&run(&keyd, "key list")), &["enabled, ends soon"]);
+    let warned = out_with(5, &run(&keyd, "status"));
+    contains(&warned, &["key 'k' expires on 2", "the disks of 's' halt then"]);
+    out(&run(&keyd, "key set k --expires 2020-01-01T00:00:00Z --force"));
+    contains(&out(&run(&keyd, "key list")), &["enabled, ended"]);
+    let warned = out_with(5, &run(&keyd, "status"));
+    contains(&warned, &["key 'k' has expired on 2020-01-01", "--expires ...' prolongs it"]);
+    // A rotation could not open what it would have to wrap anew.
+    assert!(!warned.contains("rotate"), "{warned}");
+}
+
 /// The proof, and what is no proof: one confirms, one says nothing, one hangs up, one is spared.
 #[test]
 fn waiting_tells_of_every_holder_and_the_code_says_whether_all_let_go() {
@@ -234,7 +256,15 @@ fn waiting_tells_of_every_holder_and_the_code_says_whether_all_let_go() {
             "confirmed, took 1234 us, 7 requests held",
         ],
     );
+    // Since when it has no key, not since when it attached; the reason is beside it.
+    let wiped = "2023-11-14 22:13:20.002Z";
+    contains(&out(&run(&keyd, "disk list")), &["STATE", "parked", wiped]);
+    let shown = out(&run(&keyd, &format!("disk show {disk}")));
+    contains(&shown, &["parked", wiped, "key 'k' is disabled"]);
+    contains(&out_with(5, &run(&keyd, "status")), &["set 's' has lost its key", "; 1 disk parked"]);
     drop(held);
+    keyd.audited("lease-end", "ok");
+    contains(&out(&run(&keyd, &format!("disk show {disk}"))), &["last process", "gone since 2"]);
     keyd.switch(true);
 
     let mut silent = attach(&keyd, disk, false).unwrap();
@@ -264,7 +294,7 @@ fn waiting_tells_of_every_holder_and_the_code_says_whether_all_let_go() {
 
     out(&run(&keyd, "des update s --on-revoke deferred"));
     let spared = attach(&keyd, disk, false).unwrap();
-    // That it goes on is what its set asks for.
+    // That it goes on is what its set asks for, and told apart from what is halted.
     let told = out(&disable("20s"));
     contains(&told, &["spared by their set's terms: 1", "goes on until it detaches"]);
     keyd.switch(true);

@@ -12,7 +12,7 @@ use std::{
 use common::{Keyd, attach, geometry};
 use keyd_client::{
     Client, DiskId,
-    message::{DesRequest, DiskRequest, Event, KeyRequest, RefusalCode, Reply, Request},
+    message::{Consent, DesRequest, DiskRequest, Event, KeyRequest, RefusalCode, Reply, Request},
 };
 
 const DISKS: usize = 200;
@@ -55,7 +55,7 @@ fn wait_finished(keyd: &Keyd) {
 
 fn set_key(key: &str) -> DesRequest {
     let (name, key) = ("s".parse().unwrap(), key.parse().unwrap());
-    DesRequest::SetKey { name, key, version: None, permit: true }
+    DesRequest::SetKey { name, key, version: None, permit: true, consent: Consent::IfUnused }
 }
 
 /// Begins, and kills the daemon as soon as so many DEKs are wrapped anew; returns how many were not.

@@ -373,7 +373,10 @@ impl Keeper {
             Err(LeaseError::Daemon(ClientError::Refused(refusal))) => {
                 // It is there, and says no: the disk is gone, or we may not have it any more.
                 if refusal.code != RefusalCode::InUse || self.holds_key() {
-                    self.fence(&refusal.message, self.reaction());
+                    // A disk that was erased never has a key again: nothing is to wait for that.
+                    let is_erased = refusal.code == RefusalCode::NotFound;
+                    let reaction = if is_erased { Reaction::Fail } else { self.reaction() };
+                    self.fence(&refusal.message, reaction);
                 }
                 return Err(ClientError::Refused(refusal).into());
             }
@@ -426,7 +429,7 @@ impl Keeper {
             .ok_or(LeaseError::RecordChanged(record.id))?;
         let key = Arc::new(XtsCipher::new(dek, sector_size)?);
         eprintln!(
-            "vhost-backend: disk {} runs on {} version {}, cipher {}",
+            "vhost-backend: running: disk {} on {} version {}, cipher {}",
             record.id,
             record.key,
             record.key_version,

@@ -140,6 +140,7 @@ fn status(state: &Mutex<State>) -> DiskStatus {
         key_enabled: true,
         key_lost: None,
         holders: Vec::new(),
+        released: None,
         last: None,
         grants: Vec::new(),
         grants_more: false,

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod message;
 pub mod permission;
 pub mod timed;
+pub mod utc;
 pub mod wire;
 
 pub use client::{Client, ClientError, PathTooLong};

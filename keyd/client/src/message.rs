@@ -24,10 +24,11 @@ pub use des::{
     RotationError, Terms,
 };
 pub use disk::{
-    DiskKind, DiskRecord, DiskRequest, DiskStatus, Geometry, Holder, Holes, VolumeKeyDigest,
+    DiskKind, DiskRecord, DiskRequest, DiskStatus, Geometry, Holder, Holes, KeyRelease,
+    VolumeKeyDigest,
 };
 pub use holder::{Attached, Event, FenceReport, HolderMessage};
-pub use impact::{Affected, Consent, HolderAnswer, Impact, LeftBehind, Revocation};
+pub use impact::{Affected, Consent, HolderAnswer, Impact, LeftBehind, Revocation, When};
 pub use key::{
     DeletedStatus, KeyBackups, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
     RotationPolicy, Trigger, UnixSeconds,

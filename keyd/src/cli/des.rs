@@ -4,7 +4,7 @@ mod text;
 
 use keyd_client::{
     Client, ClientError, DesName,
-    message::{DesRequest, DesStatus, Reply},
+    message::{Consent, DesRequest, DesStatus, Reply},
 };
 
 use super::{
@@ -30,7 +30,7 @@ pub(super) fn run(ask: &Ask, verb: args::Des) -> Result<Exit, Error> {
         args::Des::Update { name, change, sure } => {
             one(ask, DesRequest::Update { name, change: change.into(), consent: sure.into() })
         }
-        args::Des::SetKey { name, on } => set_key(ask, &name, on),
+        args::Des::SetKey { name, on, sure } => set_key(ask, &name, on, sure.into()),
         args::Des::Delete { name } => {
             let done = format!("disk encryption set {name} deleted");
             ask.call_to_do(DesRequest::Delete { name }, done)
@@ -66,18 +66,20 @@ fn every(ask: &Ask) -> Result<Vec<DesStatus>, Error> {
     }
 }
 
-fn set_key(ask: &Ask, name: &DesName, on: On) -> Result<Exit, Error> {
+fn set_key(ask: &Ask, name: &DesName, on: On, consent: Consent) -> Result<Exit, Error> {
     let On { key, version, no_permit } = on;
     let look = |client: &mut Client| match client.call(DesRequest::Show { name: name.clone() })? {
         Reply::Des(set) => Ok(wrapped_anew(&set)),
         _ => Err(ClientError::UnexpectedReply),
     };
     let done = format!("disk encryption set {name} is on key {key}");
-    let request = DesRequest::SetKey { name: name.clone(), key, version, permit: !no_permit };
+    let (name, permit) = (name.clone(), !no_permit);
+    let request = DesRequest::SetKey { name, key, version, permit, consent };
     match progress::call(ask, request, look)? {
         reply @ Reply::Rewrapped { rewrapped } => {
             ask.print_reply(&reply, format!("{done}; disks wrapped anew: {rewrapped}"))
         }
+        Reply::Impact(would) => ask.print(&would, impact::text),
         _ => Err(unexpected()),
     }
 }

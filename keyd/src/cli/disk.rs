@@ -10,7 +10,7 @@ use keyd_client::{
 use super::{
     Error, Exit, args,
     ask::{Ask, unexpected},
-    release, revocation,
+    impact, release, revocation,
 };
 
 pub(super) fn run(ask: &Ask, verb: args::Disk) -> Result<Exit, Error> {
@@ -26,10 +26,11 @@ pub(super) fn run(ask: &Ask, verb: args::Disk) -> Result<Exit, Error> {
         args::Disk::Abandon { id } => {
             ask.call_to_do(DiskRequest::Abandon { id }, format!("disk {id} forgotten"))
         }
-        args::Disk::Move { id, to } => {
+        args::Disk::Move { id, to, sure } => {
             let done = format!("disk {id} is in disk encryption set {to}");
-            match ask.call(DiskRequest::Move { id, des: to })? {
+            match ask.call(DiskRequest::Move { id, des: to, consent: sure.into() })? {
                 reply @ Reply::Rewrapped { .. } => ask.print_reply(&reply, done),
+                Reply::Impact(would) => ask.print(&would, impact::text),
                 _ => Err(unexpected()),
             }
         }

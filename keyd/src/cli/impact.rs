@@ -2,11 +2,10 @@
 
 use std::env;
 
-use keyd_client::message::{Affected, Impact, KeyBackups};
+use keyd_client::message::{Affected, Impact, KeyBackups, When};
 
 use super::table::{name, table};
-use crate::clock;
-use crate::ops::impact::summary;
+use crate::{clock, ops::impact::summary};
 
 pub(super) fn text(impact: &Impact) -> String {
     let Impact { verb, subject, lost_for_ever, .. } = impact;
@@ -54,10 +53,22 @@ fn rows(listed: &[Affected]) -> String {
             name(&affected.kind),
             affected.des.to_string(),
             processes.join(" "),
+            when(affected.when),
         ]
     };
     let rows: Vec<_> = listed.iter().map(row).collect();
-    table(["ID", "KIND", "SET", "PROCESSES"], &rows)
+    table(["ID", "KIND", "SET", "PROCESSES", "WHEN"], &rows)
+}
+
+fn when(when: When) -> String {
+    match when {
+        When::AtOnce => "at once".to_owned(),
+        When::Later { at } => format!("at {}", clock::text(at)),
+        When::NextAttach { from: Some(from) } => {
+            format!("next attach, from {} on", clock::text(from))
+        }
+        When::NextAttach { from: None } => "next attach".to_owned(),
+    }
 }
 
 /// The command that was given, with the token in place of the dry run.

@@ -33,7 +33,8 @@ fn text(status: &DaemonStatus) -> String {
     ]);
     let warnings: Vec<String> =
         status.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    about + &warnings.concat()
+    let notes = status.notes.iter().map(|note| format!("note: {note}\n"));
+    about + &warnings.concat() + &notes.collect::<String>()
 }
 
 fn audit(audit: &AuditStatus) -> String {

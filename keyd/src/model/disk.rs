@@ -2,7 +2,7 @@
 
 use keyd_client::{
     DesName, DiskId, KeyId, KeyVersion, Principal, WrappedDek,
-    message::{DiskKind, DiskRecord, Geometry, Holes, UnixMillis, VolumeKeyDigest},
+    message::{DiskKind, DiskRecord, Geometry, Holes, KeyRelease, UnixMillis, VolumeKeyDigest},
 };
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +37,9 @@ pub struct Disk {
     pub created: UnixMillis,
     /// Who made it.
     pub maker: Principal,
+    /// Its DEK was given out in plaintext. A new DEK takes the mark away.
+    #[serde(default)]
+    pub released: Option<KeyRelease>,
 }
 
 /// A DEK, or a share of it, wrapped.

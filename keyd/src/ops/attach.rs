@@ -127,7 +127,10 @@ fn look(
     let (versions, outcome) =
         match standing::opening(txn, &disk, &set, ask.what_for(), clock::now()) {
             Ok(versions) => (Ok(versions), "ok".to_owned()),
-            Err(Failure::Refused(why)) if ask.wait && why.is_loss() => {
+            // A key that was destroyed may be restored from its backup.
+            Err(Failure::Refused(why))
+                if ask.wait && (why.is_loss() || matches!(why, Refused::NoKey(_))) =>
+            {
                 let outcome = format!("parked: {why}");
                 (Err(why), outcome)
             }

@@ -1,15 +1,16 @@
 //! How the daemon is, and what somebody should look at.
 
-use keyd_client::message::{AuditCopyStatus, AuditStatus, DaemonStatus, UnixMillis};
+mod disks;
+mod keys;
+mod released;
+
+use keyd_client::message::{AuditCopyStatus, AuditStatus, DaemonStatus};
 
 use crate::{
     auth::{Permit, op},
     clock,
     core::Core,
     error::{Failure, Refused},
-    limits::{MILLIS_PER_DAY, NOTICE_DAYS},
-    model::version::Validity,
-    standing,
     store::View,
 };
 
@@ -32,8 +33,8 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
     let mut warnings = Vec::new();
     let audit = core.store.audit_status();
     warnings.extend(audit_warnings(&audit));
-    warnings.extend(set_warnings(&view, now)?);
-    warnings.extend(key_warnings(&view, now)?);
+    warnings.extend(disks::warnings(core, &view, now)?);
+    warnings.extend(keys::warnings(&view, now)?);
     Ok(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -45,6 +46,7 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
         leases: core.leases.count() as u64,
         audit,
         warnings,
+        notes: released::notes(&view, core.root)?,
     })
 }
 
@@ -65,39 +67,4 @@ fn audit_warnings(audit: &AuditStatus) -> Vec<String> {
     };
     warnings.extend(failing.map(told));
     warnings
-}
-
-fn set_warnings(view: &impl View, now: UnixMillis) -> Result<Vec<String>, Failure> {
-    let mut warnings = Vec::new();
-    for set in view.sets()? {
-        if let Some(error) = &set.rotation_error {
-            let (code, message) = (&error.code, &error.message);
-            warnings.push(format!("set '{}' does not follow its key: {code}: {message}", set.name));
-        }
-        if let Some(why) = standing::set_lost(view, &set, now)? {
-            warnings.push(format!("set '{}' has lost its key: {why}", set.name));
-        }
-    }
-    Ok(warnings)
-}
-
-fn key_warnings(view: &impl View, now: UnixMillis) -> Result<Vec<String>, Failure> {
-    let mut warnings = Vec::new();
-    for id in view.keys_watched()? {
-        let key = view.key(&id)?;
-        let newest = key.newest();
-        let near = newest.expires.is_some_and(|expires| {
-            expires.saturating_mul(1000) < now + u64::from(NOTICE_DAYS) * MILLIS_PER_DAY
-        });
-        match newest.validity(now) {
-            _ if key.deleted().is_some() => {}
-            Validity::Over => warnings.push(format!("key '{id}' has expired: rotate it")),
-            Validity::Valid if near => {
-                let end = clock::text(newest.expires.unwrap_or(0) * 1000);
-                warnings.push(format!("key '{id}' expires on {end}: rotate it before"));
-            }
-            Validity::Valid | Validity::NotYet => {}
-        }
-    }
-    Ok(warnings)
 }

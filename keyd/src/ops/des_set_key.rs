@@ -5,6 +5,7 @@ use keyd_client::{DesName, message::Reply};
 use super::{
     des_create::{On, settle},
     rewrap,
+    taking::{self, Ask, Concern, Taken},
 };
 use crate::{
     auth::{Permit, op},
@@ -25,8 +26,10 @@ pub fn run(
     permit: Permit<op::DesSetKey>,
     name: &DesName,
     on: &On<'_>,
+    ask: &Ask<'_>,
 ) -> Result<Reply, Failure> {
-    core.commit(&permit, |txn| {
+    let gives = on.permit && permit.administrator();
+    let taken = taking::run(core, permit, ask, Concern::Set(name), |txn| {
         let (mut set, key) = (txn.set(name)?, txn.key(on.key)?);
         let version = on.version.unwrap_or(key.newest().version);
         if key.platform {
@@ -35,12 +38,14 @@ pub fn run(
         if set.key.vault.is_platform() {
             return Err(Refused::OwnSet(name.clone()).into());
         }
-        let permitted = on.permit && permit.administrator();
-        settle(txn, &set, &key, version, permitted)?;
+        settle(txn, &set, &key, version, gives)?;
         let detail = format!("from={}/{} to={}/{version}", set.key, set.active_version, key.id);
         set.activate(&key.id, version, clock::now());
         txn.put_set(&set)?;
-        Ok(((), permit.entry(name).detail(detail)))
+        Ok(detail)
     })?;
-    Ok(Reply::Rewrapped { rewrapped: rewrap::set(core, name)? })
+    match taken {
+        Taken::Would(impact) => Ok(Reply::Impact(impact)),
+        Taken::Done { .. } => Ok(Reply::Rewrapped { rewrapped: rewrap::set(core, name)? }),
+    }
 }

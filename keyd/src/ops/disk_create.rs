@@ -53,6 +53,7 @@ pub fn run(
             confirmed: false,
             created: now,
             maker: permit.caller().principal.clone(),
+            released: None,
         };
         txn.add_disk(&disk, &set)?;
         let wrap = disk.first_wrap();

@@ -3,7 +3,7 @@
 
 use keyd_client::{
     DesName, DiskId,
-    message::{DiskKind, DiskStatus},
+    message::{DiskKind, DiskStatus, KeyRelease},
 };
 
 use super::{rewrap, status};
@@ -49,6 +49,11 @@ pub fn run(
             confirmed: false,
             created: now,
             maker: permit.caller().principal.clone(),
+            // With the DEK goes the mark that it was given out.
+            released: from
+                .released
+                .clone()
+                .map(|mark| KeyRelease { by: mark.by.or(Some(source)), ..mark }),
             ..from
         };
         txn.add_disk(&disk, &set)?;

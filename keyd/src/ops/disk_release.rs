@@ -1,6 +1,7 @@
-//! Break-glass: gives a DEK out for good. The record is durable before the DEK exists here.
+//! Break-glass: gives a DEK out for good. The record is durable before the DEK exists here, and so is the mark on every
+//! disk that has this DEK.
 
-use keyd_client::{Dek, DiskId};
+use keyd_client::{Dek, DiskId, Principal, message::KeyRelease};
 
 use crate::{
     auth::{Permit, op},
@@ -8,9 +9,9 @@ use crate::{
     core::Core,
     envelope,
     error::Failure,
-    model::right::Use,
+    model::{des::Des, disk::Disk, right::Use},
     standing,
-    store::View,
+    store::{Txn, View},
 };
 
 /// Unwraps a disk's DEK for the asker to keep.
@@ -23,7 +24,22 @@ pub fn run(core: &Core, permit: Permit<op::DiskReleaseKey>, id: DiskId) -> Resul
         let versions = standing::opening(txn, &disk, &set, Use::Attach, clock::now())?;
         let wrap = disk.first_wrap();
         let detail = format!("key={} version={}", wrap.key, wrap.version);
+        mark(txn, &disk, &set, &permit.caller().principal)?;
         Ok(((disk, set, versions), permit.entry(id).detail(detail)))
     })?;
     Ok(envelope::open(&core.keyring, &set, &disk, &versions)?)
+}
+
+/// A disk, what it was made from and what was made from it have one DEK, in one set. The digest tells which.
+fn mark(txn: &Txn<'_>, released: &Disk, set: &Des, to: &Principal) -> Result<(), Failure> {
+    let at = clock::now();
+    for id in txn.disks_in(set, None, usize::MAX)? {
+        let disk = txn.disk(id)?;
+        if disk.digest == released.digest {
+            let by = (id != released.id).then_some(released.id);
+            let mark = KeyRelease { at, to: to.clone(), by };
+            txn.replace_disk(&Disk { released: Some(mark), ..disk })?;
+        }
+    }
+    Ok(())
 }

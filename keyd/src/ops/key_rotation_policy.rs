@@ -2,10 +2,13 @@
 
 use keyd_client::{
     KeyId,
-    message::{KeyStatus, RotationPolicy, Trigger},
+    message::{Reply, RotationPolicy, Trigger},
 };
 
-use super::status::{self, Versions};
+use super::{
+    status::{self, Versions},
+    taking::{self, Ask, Concern, Taken},
+};
 use crate::{
     auth::{Permit, op},
     clock,
@@ -18,17 +21,18 @@ use crate::{
 /// Sets a policy, or takes it away.
 ///
 /// # Errors
-/// [`Refused::NoKey`], [`Refused::KeyDeleted`], and those of [`check`].
+/// [`Refused::NoKey`], [`Refused::KeyDeleted`], and those of [`check`] and of [`taking::run`].
 pub fn set(
     core: &Core,
     permit: Permit<op::KeyRotationPolicy>,
     id: &KeyId,
     policy: Option<RotationPolicy>,
-) -> Result<KeyStatus, Failure> {
+    ask: &Ask<'_>,
+) -> Result<Reply, Failure> {
     if let Some(policy) = &policy {
         check(policy)?;
     }
-    core.commit(&permit, |txn| {
+    let taken = taking::run(core, permit, ask, Concern::Key(id), |txn| {
         let mut key = txn.key(id)?;
         key.alive()?;
         let now = clock::now();
@@ -36,15 +40,19 @@ pub fn set(
         key.rotation_policy =
             policy.clone().map(|policy| RotationPolicy { created, updated: now, ..policy });
         txn.put_key(&key)?;
-        let detail = match &policy {
+        Ok(match &policy {
             Some(policy) => format!(
                 "rotate={:?} notify={:?} expires-after-days={:?}",
                 policy.rotate, policy.notify, policy.expires_after_days
             ),
             None => "none".to_owned(),
-        };
-        Ok((status::key(txn, &key, Versions::All)?, permit.entry(id).detail(detail)))
-    })
+        })
+    })?;
+    let view = core.store.snapshot()?;
+    match taken {
+        Taken::Would(impact) => Ok(Reply::Impact(impact)),
+        Taken::Done { .. } => Ok(Reply::Key(status::key(&view, &view.key(id)?, Versions::All)?)),
+    }
 }
 
 /// Judges a policy by Key Vault's rules.

@@ -2,7 +2,10 @@
 //! still under that version would halt although the version that they were about to have is well, and their rotation
 //! would be stuck.
 
-use std::time::Instant;
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Instant,
+};
 
 use keyd_client::{
     DesName, KeyId,
@@ -77,16 +80,34 @@ pub fn left(view: &impl View, sets: &[DesName]) -> Result<Vec<LeftBehind>, Failu
     Ok(left)
 }
 
-/// Sets with a rotation under way, or one to begin.
+/// Sets with a rotation under way, or one to begin. A key is read once for all of its sets: whoever takes a key away
+/// waits for this.
 fn rotating(core: &Core) -> Result<Vec<Des>, Failure> {
     let view = core.store.snapshot()?;
-    let mut rotating = Vec::new();
+    let (mut rotating, mut newest) = (Vec::new(), HashMap::new());
     for set in view.sets()? {
-        if des_follow::due(&view, &set)? {
+        let mut on_newest = set.rotation.is_none();
+        for active in active(&set) {
+            let newest = match newest.entry(active.key) {
+                Entry::Occupied(known) => *known.get(),
+                Entry::Vacant(unknown) => {
+                    let key = view.find_key(unknown.key())?;
+                    *unknown.insert(key.map(|key| key.newest().version))
+                }
+            };
+            on_newest &= newest == Some(active.version);
+        }
+        if !on_newest && des_follow::due(&view, &set)? {
             rotating.push(set);
         }
     }
     Ok(rotating)
+}
+
+fn active(set: &Des) -> impl Iterator<Item = VersionId> + use<> {
+    let platform = set.platform_version;
+    let platform = platform.map(|version| VersionId { key: KeyId::platform(), version });
+    std::iter::once(set.active()).chain(platform)
 }
 
 /// A set, and what it may do under each version that it is to leave.

@@ -137,6 +137,7 @@ pub fn disk(core: &Core, view: &impl View, disk: &Disk) -> Result<DiskStatus, Fa
         wrapped: None,
         key_enabled: lost.is_none(),
         key_lost: lost,
+        released: disk.released.clone(),
         last: core.leases.last_of(disk.id),
         holders: core.leases.holders(disk.id),
         grants: Vec::new(),

@@ -5,11 +5,13 @@ mod both_keys;
 mod by_clock;
 mod consent;
 mod follow;
+mod later;
 mod losses;
 mod permits;
 mod reach;
 mod reactions;
 mod records;
+mod released;
 mod restored;
 mod revocation;
 mod rewrapping;
@@ -48,7 +50,7 @@ use crate::{
     limits::MILLIS_PER_DAY,
     lock::lock,
     model::{des::Des, key::Key, vault::Vault, version::Version},
-    root::RootKey,
+    root::{RootKey, RootKind},
     service::{Answer, Reach, Service},
     store::{Options, Store, View, testing},
 };
@@ -166,6 +168,14 @@ struct Daemon {
 impl Daemon {
     fn new() -> Self {
         Self::with(TERMS)
+    }
+
+    fn new_with_root(kind: RootKind) -> Self {
+        let twin = Twin::new(1);
+        let store = Store::open(twin.dir(), &Options::default(), None).unwrap();
+        let mut core = Core::new(store, Keyring::new(root_key(), None), Auth::new(OWNER, vec![]));
+        core.root = Some(kind);
+        Self { service: Service::new(Arc::new(core), Reach::default()), twin }.filled(TERMS)
     }
 
     fn with(terms: Terms) -> Self {
@@ -442,5 +452,10 @@ fn rotate(name: &str) -> KeyRequest {
 }
 
 fn set_key(name: &str, key: &str) -> DesRequest {
-    DesRequest::SetKey { name: des(name), key: id(key), version: None, permit: true }
+    let (name, key, consent) = (des(name), id(key), Consent::IfUnused);
+    DesRequest::SetKey { name, key, version: None, permit: true, consent }
+}
+
+fn move_to(id: DiskId, set: &str) -> DiskRequest {
+    DiskRequest::Move { id, des: des(set), consent: Consent::IfUnused }
 }

@@ -37,9 +37,14 @@ impl Service {
                     ops::des_update::run(core, permit, &name, &change, &ask)
                 })
             }
-            DesRequest::SetKey { name, key, version, permit } => {
+            DesRequest::SetKey { name, key, version, permit, consent } => {
                 let on = On { key: &key, version, permit };
-                self.act(by, None, &name, |permit| ops::des_set_key::run(core, permit, &name, &on))
+                let (subject, arguments) = (name.to_string(), format!(" --key {key}"));
+                let consent = &consent;
+                let ask = Ask { verb: "des set-key", subject, arguments, consent, wait_ms: 0 };
+                self.act_or_rehearse(ask.is_dry_run(), by, None, &name, |permit| {
+                    ops::des_set_key::run(core, permit, &name, &on, &ask)
+                })
             }
             DesRequest::Delete { name } => {
                 self.act(by, None, &name, |permit| ops::des_delete::run(core, permit, &name))?;

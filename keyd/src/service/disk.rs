@@ -42,8 +42,13 @@ impl Service {
                 })?;
                 Reply::Disk(Box::new(disk))
             }
-            DiskRequest::Move { id, des } => {
-                self.act(by, None, id, |permit| ops::disk_move::run(core, permit, id, &des))?
+            DiskRequest::Move { id, des, consent } => {
+                let (subject, arguments) = (id.to_string(), format!(" --to {des}"));
+                let consent = &consent;
+                let ask = Ask { verb: "disk move", subject, arguments, consent, wait_ms: 0 };
+                self.act_or_rehearse(ask.is_dry_run(), by, None, id, |permit| {
+                    ops::disk_move::run(core, permit, id, &des, &ask)
+                })?
             }
             DiskRequest::Erase { id, consent } => {
                 let subject = id.to_string();

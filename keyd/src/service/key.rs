@@ -62,11 +62,12 @@ impl Service {
             KeyRequest::Rotate { name } => self.act(by, Some(&name.vault), &name, |permit| {
                 ops::key_rotate::run(core, permit, &name)
             }),
-            KeyRequest::RotationPolicy { name, policy } => {
-                let key = self.act(by, Some(&name.vault), &name, |permit| {
-                    ops::key_rotation_policy::set(core, permit, &name, policy)
-                })?;
-                Ok(Reply::Key(key))
+            KeyRequest::RotationPolicy { name, policy, consent } => {
+                let ask = ask("key rotation-policy set", &name, &consent, 0);
+                let vault = Some(&name.vault);
+                self.act_or_rehearse(ask.is_dry_run(), by, vault, &name, |permit| {
+                    ops::key_rotation_policy::set(core, permit, &name, policy, &ask)
+                })
             }
         }
     }

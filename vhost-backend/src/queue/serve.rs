@@ -177,7 +177,7 @@ impl<D: Disk> Queue<D> {
         if !self.flights.iter().any(Flight::is_starved) {
             self.space.is_back();
             self.tell_space(false);
-            return self.say("nothing waits for space any more");
+            return self.say("running: nothing waits for space any more");
         }
         if self.is_poisoned() {
             return self.fail_waiting();
@@ -376,7 +376,7 @@ impl<D: Disk> Queue<D> {
         if self.space.is_gone(Instant::now()) {
             self.tell_space(true);
             self.say(&format!(
-                "no space below the image: {errno}; what needs some waits, all else goes on: free some, and it goes on by itself"
+                "waiting for space: no space below the image: {errno}; what needs some waits, all else goes on: free some, and it goes on by itself"
             ));
         }
         self.flights[usize::from(job.piece.flight)].starve(job.piece);

@@ -203,6 +203,9 @@ pub enum DesRequest {
         version: Option<KeyVersion>,
         /// As in [`DesRequest::Create`].
         permit: bool,
+        /// How sure the asker is: the other key may end.
+        #[serde(default)]
+        consent: Consent,
     },
     /// Forget a set that has no disks.
     Delete {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::{Consent, DiskState, EncryptionType, GrantStatus, UnixMillis};
 use crate::{
     dek::WrappedDek,
-    ids::{DesName, DiskId, KeyId, KeyVersion, LeaseId},
+    ids::{DesName, DiskId, KeyId, KeyVersion, LeaseId, Principal},
 };
 
 /// Shape of a disk: what the header says and the daemon remembers.
@@ -107,6 +107,9 @@ pub struct DiskStatus {
     pub key_lost: Option<String>,
     /// Processes that hold, or wait for, its DEK.
     pub holders: Vec<Holder>,
+    /// Its volume key was given out in plaintext, the last time then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released: Option<KeyRelease>,
     /// How its last process ended, if none is there and the daemon has seen one since it began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<DiskState>,
@@ -116,6 +119,18 @@ pub struct DiskStatus {
     /// Whether there are more of those than are told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub grants_more: bool,
+}
+
+/// A volume key that was given out for good: who has it reads the disk whatever becomes of its keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRelease {
+    /// When.
+    pub at: UnixMillis,
+    /// To whom.
+    pub to: Principal,
+    /// By which disk, if that is another one with the same volume key: what it was made from, or what was made from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<DiskId>,
 }
 
 /// A process with a lease.
@@ -182,6 +197,9 @@ pub enum DiskRequest {
         id: DiskId,
         /// Where to.
         des: DesName,
+        /// How sure the asker is: the other set may lose its key by the clock.
+        #[serde(default)]
+        consent: Consent,
     },
     /// Destroy a disk's DEK: what is on its image can never be read again.
     Erase {

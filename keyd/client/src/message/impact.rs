@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskKind, DiskState, FenceReport, KeyBackups, Phase};
+use super::{DiskKind, DiskState, FenceReport, KeyBackups, Phase, UnixMillis};
 use crate::ids::{DesName, DiskId, LeaseId};
 
 /// How sure the asker of a verb that takes keys away is.
@@ -37,6 +37,11 @@ pub struct Impact {
     pub held: u64,
     /// How many of all those could never be read again.
     pub lost_for_ever: u64,
+    /// How many of all those would not be hit at once.
+    pub later: u64,
+    /// When the first of those is, if it is by the clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_later: Option<UnixMillis>,
     /// One row each, a limited number of them.
     pub listed: Vec<Affected>,
     /// Whether there are more than are listed.
@@ -59,6 +64,28 @@ pub struct Affected {
     pub des: DesName,
     /// Processes that hold its DEK.
     pub processes: Vec<u32>,
+    /// When it would be hit.
+    #[serde(flatten)]
+    pub when: When,
+}
+
+/// When a change hits a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "when", rename_all = "kebab-case")]
+pub enum When {
+    /// At once.
+    AtOnce,
+    /// By the clock: a grace, or the end of a key.
+    Later {
+        /// Not before.
+        at: UnixMillis,
+    },
+    /// A process that has the DEK goes on; the next attach is refused.
+    NextAttach {
+        /// From then on, if not at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<UnixMillis>,
+    },
 }
 
 /// What taking a key away did to those who held DEKs.

@@ -257,5 +257,8 @@ pub enum KeyRequest {
         name: KeyId,
         /// None takes it away. Its times of making and changing are the daemon's to say.
         policy: Option<RotationPolicy>,
+        /// How sure the asker is: versions that end take disks away.
+        #[serde(default)]
+        consent: Consent,
     },
 }

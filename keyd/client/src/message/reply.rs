@@ -186,6 +186,9 @@ pub struct DaemonStatus {
     pub audit: AuditStatus,
     /// What somebody should look at, a line each; nothing if all is well.
     pub warnings: Vec<String>,
+    /// What could be better, a line each, although nothing is wrong.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// A refusal.

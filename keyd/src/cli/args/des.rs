@@ -74,6 +74,9 @@ pub enum Des {
         /// The key
         #[command(flatten)]
         on: On,
+        /// How sure
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Forget a set that has no disks
     Delete {

@@ -56,6 +56,9 @@ pub enum Disk {
         /// Where to
         #[arg(long, value_name = "SET")]
         to: DesName,
+        /// How sure the asker is
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Destroy a disk's key: what is on its image can never be read again
     Erase {

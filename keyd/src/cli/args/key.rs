@@ -172,6 +172,9 @@ pub enum Policy {
         /// When
         #[command(flatten)]
         times: Times,
+        /// How sure the asker is
+        #[command(flatten)]
+        sure: Sure,
     },
     /// When a key is rotated by itself
     Show {

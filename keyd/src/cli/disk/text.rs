@@ -1,6 +1,6 @@
 //! Disks, snapshots and images as people read them.
 
-use keyd_client::message::{DiskState, DiskStatus, Holder};
+use keyd_client::message::{DiskState, DiskStatus, Holder, KeyRelease};
 
 use crate::{
     cli::{
@@ -11,7 +11,17 @@ use crate::{
 };
 
 pub(super) fn one(disk: &DiskStatus) -> String {
-    let DiskStatus { record, key_enabled, key_lost, holders, last, grants, grants_more, .. } = disk;
+    let DiskStatus {
+        record,
+        key_enabled,
+        key_lost,
+        holders,
+        released,
+        last,
+        grants,
+        grants_more,
+        ..
+    } = disk;
     let mut rows = vec![
         ("id", record.id.to_string()),
         ("kind", name(&record.kind)),
@@ -31,6 +41,7 @@ pub(super) fn one(disk: &DiskStatus) -> String {
     rows.extend(record.source.map(|source| ("made from", source.to_string())));
     rows.extend(record.platform_version.map(|v| ("platform key version", v.to_string())));
     rows.extend(key_lost.as_ref().map(|why| ("key lost", why.clone())));
+    rows.extend(released.as_ref().map(|mark| ("key released", given_out(mark))));
     rows.extend(
         last.as_ref().filter(|_| holders.is_empty()).map(|last| ("last process", ended(last))),
     );
@@ -60,6 +71,15 @@ fn holder(holder: &Holder) -> [String; 7] {
         holder.lease.to_string(),
         state.why.clone().unwrap_or_default(),
     ]
+}
+
+/// `2026-11-22 04:18:14.714Z to uid:0: …`.
+fn given_out(mark: &KeyRelease) -> String {
+    let by = mark.by.map(|by| format!(", as the key of {by}")).unwrap_or_default();
+    let (at, to) = (clock::text(mark.at), &mark.to);
+    format!(
+        "{at} to {to}{by}: whoever has it reads this disk; copy the data to a new disk and erase this one"
+    )
 }
 
 /// `gone since 2026-11-22 04:18:14.714Z: its lease ran out`.

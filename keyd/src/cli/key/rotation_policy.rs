@@ -2,7 +2,7 @@
 
 use keyd_client::{
     KeyId,
-    message::{KeyRequest, Reply, RotationPolicy},
+    message::{Consent, KeyRequest, Reply, RotationPolicy},
 };
 
 use super::text;
@@ -11,6 +11,7 @@ use crate::{
         Error, Exit,
         args::key::Policy,
         ask::{Ask, unexpected},
+        impact,
         table::list,
     },
     clock,
@@ -18,20 +19,26 @@ use crate::{
 
 pub(super) fn run(ask: &Ask, verb: Policy) -> Result<Exit, Error> {
     match verb {
-        Policy::Set { name, times } => show(
+        Policy::Set { name, times, sure } => show(
             ask,
             &name,
-            KeyRequest::RotationPolicy { name: name.clone(), policy: Some(times.into()) },
+            KeyRequest::RotationPolicy {
+                name: name.clone(),
+                policy: Some(times.into()),
+                consent: sure.into(),
+            },
         ),
         Policy::Show { name } => show(ask, &name, KeyRequest::Show { name: name.clone() }),
         Policy::Remove { name } => {
-            show(ask, &name, KeyRequest::RotationPolicy { name: name.clone(), policy: None })
+            let (key, consent) = (name.clone(), Consent::IfUnused);
+            show(ask, &name, KeyRequest::RotationPolicy { name: key, policy: None, consent })
         }
     }
 }
 
 fn show(ask: &Ask, key: &KeyId, request: KeyRequest) -> Result<Exit, Error> {
     match ask.call(request)? {
+        Reply::Impact(would) => ask.print(&would, impact::text),
         Reply::Key(status) => {
             ask.print(&status.rotation_policy, |policy| told(key, policy.as_ref()))
         }

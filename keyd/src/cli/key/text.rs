@@ -1,12 +1,14 @@
 //! Keys as people read them.
 
 use keyd_client::message::{
-    KeyBackups, KeyOperation, KeyStatus, KeyVersionStatus, RotationPolicy, Trigger, UnixSeconds,
+    KeyBackups, KeyOperation, KeyStatus, KeyVersionStatus, RotationPolicy, Trigger, UnixMillis,
+    UnixSeconds,
 };
 
 use crate::{
     cli::table::{list, table, yes},
     clock,
+    limits::{MILLIS_PER_DAY, NOTICE_DAYS},
 };
 
 pub(super) fn one(key: &KeyStatus) -> String {
@@ -15,7 +17,7 @@ pub(super) fn one(key: &KeyStatus) -> String {
         key.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let about = list(&[
         ("name", key.name.to_string()),
-        ("state", state(key)),
+        ("state", format!("{}{}", state(key), end(key, clock::now()))),
         ("platform", yes(key.platform)),
         ("sets", sets.join(" ")),
         ("rotation", key.rotation_policy.as_ref().map_or_else(|| "by hand".to_owned(), policy)),
@@ -108,6 +110,28 @@ pub(super) fn policy(policy: &RotationPolicy) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// What the clock has done to a key that is there, or is about to do: `, ended`.
+fn end(key: &KeyStatus, now: UnixMillis) -> String {
+    let notice = u64::from(NOTICE_DAYS) * MILLIS_PER_DAY;
+    let at = |moment: UnixSeconds| moment.saturating_mul(1000);
+    let said = |version: &KeyVersionStatus| match (version.not_before, version.expires) {
+        (_, Some(end)) if at(end) <= now => Some("ended"),
+        (Some(begin), _) if at(begin) > now => Some("not valid yet"),
+        (_, Some(end)) if at(end) < now + notice => Some("ends soon"),
+        _ => None,
+    };
+    let newest = key.versions.first().and_then(said);
+    // A list has those versions that are in use.
+    let mut older = key.versions.iter().skip(1).filter_map(said);
+    match (key.deleted, newest) {
+        (Some(_), _) => String::new(),
+        (None, Some(said)) => format!(", {said}"),
+        (None, None) => {
+            older.next().map(|said| format!(", an older version {said}")).unwrap_or_default()
+        }
+    }
+}
+
 pub(super) fn all(keys: &[KeyStatus]) -> String {
     let row = |key: &KeyStatus| {
         let newest = key.versions.first();
@@ -120,7 +144,7 @@ pub(super) fn all(keys: &[KeyStatus]) -> String {
             disks.to_string(),
             key.sets.len().to_string(),
             expires.map_or_else(|| "-".to_owned(), seconds),
-            state(key),
+            format!("{}{}", state(key), end(key, clock::now())),
         ]
     };
     let rows: Vec<_> = keys.iter().map(row).collect();

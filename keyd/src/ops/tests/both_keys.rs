@@ -115,7 +115,7 @@ fn a_disk_moves_between_one_key_and_two() {
     let (daemon, disk) = daemon();
     let mut holder = daemon.attach(disk);
     for (set, wrapped) in [("s", 1), ("both", 2), ("platform", 1), ("both", 2)] {
-        daemon.ask(DiskRequest::Move { id: disk, des: des(set) });
+        daemon.ask(move_to(disk, set));
         assert_eq!(wraps(&daemon, disk).len(), wrapped, "{set}");
         assert_eq!((daemon.set(set).disks, daemon.dek(disk)), (1, holder.dek.clone()), "{set}");
     }

@@ -190,13 +190,15 @@ fn policies_that_cannot_work_are_refused() {
         (policy(Some(after(94)), None, Some(100)), false),
         (policy(Some(after(u32::MAX)), None, Some(100)), false),
     ] {
-        let request = KeyRequest::RotationPolicy { name: id("k"), policy: Some(policy.clone()) };
+        let (name, consent) = (id("k"), Consent::IfUnused);
+        let request = KeyRequest::RotationPolicy { name, policy: Some(policy.clone()), consent };
         let done = daemon.try_as(OWNER, request);
         assert_eq!(done.is_ok(), allowed, "{policy:?}");
     }
     let told = daemon.key("k").rotation_policy.unwrap();
     assert!(told.created > 0 && told.updated >= told.created, "the daemon says when: {told:?}");
-    let Reply::Key(key) = daemon.ask(KeyRequest::RotationPolicy { name: id("k"), policy: None })
+    let (name, consent) = (id("k"), Consent::IfUnused);
+    let Reply::Key(key) = daemon.ask(KeyRequest::RotationPolicy { name, policy: None, consent })
     else {
         panic!("no key");
     };

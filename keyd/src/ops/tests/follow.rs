@@ -163,7 +163,8 @@ fn an_imported_version_is_followed_when_somebody_says_so_for_the_set() {
     assert_eq!(daemon.records("des-rotate").len(), 1);
     assert!(daemon.warnings().contains("was imported"), "{}", daemon.warnings());
     let (name, key, version) = (des("s"), id("k"), Some(imported));
-    let refused = daemon.refused(DesRequest::SetKey { name, key, version, permit: true });
+    let consent = Consent::IfUnused;
+    let refused = daemon.refused(DesRequest::SetKey { name, key, version, permit: true, consent });
     assert_eq!(refused.code, RefusalCode::Conflict, "the test's version has another's material");
     assert_eq!(daemon.set("s").active_version, imported, "it was said, and so it is done");
 }

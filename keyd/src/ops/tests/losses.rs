@@ -1,7 +1,7 @@
 //! Every way to lose a key halts, and what comes back goes on with the same DEK.
 
 use super::*;
-use crate::ops::due;
+use crate::ops::{due, enforce};
 
 /// A way to lose key `k`, or the right of set `s` to it.
 struct Way {
@@ -312,6 +312,86 @@ fn an_erased_disk_is_gone_and_its_set_can_go_with_its_rights() {
         "{}",
         refused.message
     );
+}
+
+/// Its DEK never comes back, so neither a grace nor a reaction of its set lets its guest wait, whatever it does now.
+#[test]
+fn an_erased_disk_answers_errors_at_once_whatever_its_sets_terms() {
+    let erase = |id| DiskRequest::Erase { id, consent: Consent::Force };
+    for on_revoke in [OnRevoke::Park, OnRevoke::Fail, OnRevoke::Deferred, OnRevoke::Azure1h] {
+        let terms = Terms { on_revoke, grace_ms: 60_000, ..TERMS };
+        for is_lost_before in [false, true] {
+            let daemon = Daemon::with(terms);
+            let disk = daemon.make_disk("s");
+            let mut holder = daemon.attach(disk);
+            if is_lost_before {
+                daemon.ask(switch(false));
+            }
+            daemon.ask(erase(disk));
+            let case = format!("{on_revoke:?} {is_lost_before}");
+            assert_eq!(holder.expect_revoked().1, Reaction::Fail, "{case}");
+        }
+    }
+    // One that is parked hears it too: it would hang its guest for ever.
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let mut holder = daemon.attach(disk);
+    daemon.ask(switch(false));
+    assert_eq!(holder.expect_revoked().1, Reaction::Park);
+    holder.fence();
+    daemon.ask(erase(disk));
+    let (reason, on_revoke) = holder.expect_revoked();
+    assert!(reason.contains("was erased"), "{reason}");
+    assert_eq!(on_revoke, Reaction::Fail);
+    holder.say(&HolderMessage::Fenced(FenceReport { reaction: on_revoke, ..REPORT }));
+    holder.expect_nothing();
+    assert!(daemon.warnings().contains(&format!("disk {disk} is failing since ")));
+}
+
+/// A key that was destroyed may come back from a backup: until then its disks wait, also over a restart of the daemon.
+#[test]
+fn a_holder_whose_key_was_purged_waits_for_it() {
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let key = daemon.core().store.snapshot().unwrap().key(&id("k")).unwrap();
+    daemon.change(|txn| txn.remove_key(&id("k")));
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let request = Request::Attach { id: disk, read_only: false, wait: true };
+    let caller = Caller::local(OWNER, 77);
+    let answer = daemon.service.answer(&caller, request, &Arc::new(ours));
+    let Answer::Lease(lease) = answer else { panic!("{answer:?}") };
+    let (reply, dek): (Reply, _) = wire::receive(&mut &theirs).unwrap();
+    assert!(matches!(reply, Reply::Attached(_)) && dek.is_none());
+    daemon.put_key(key);
+    enforce::run(daemon.core()).unwrap();
+    let (event, _): (Event, _) = wire::receive(&mut &theirs).unwrap();
+    assert_eq!(event, Event::Granted);
+    daemon.service.lease_over(lease, LeaseOver::HungUp);
+}
+
+/// What its guest gets can be changed while it is halted.
+#[test]
+fn a_halted_disk_follows_a_change_of_its_sets_reaction() {
+    use keyd_client::message::DesChange;
+    let daemon = Daemon::new();
+    let disk = daemon.make_disk("s");
+    let mut holder = daemon.attach(disk);
+    daemon.ask(switch(false));
+    holder.expect_revoked();
+    holder.fence();
+    for (on_revoke, reaction) in
+        [(OnRevoke::Fail, Reaction::Fail), (OnRevoke::Park, Reaction::Park)]
+    {
+        let change = DesChange { on_revoke: Some(on_revoke), ..DesChange::default() };
+        daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
+        assert_eq!(holder.expect_revoked().1, reaction);
+        holder.say(&HolderMessage::Fenced(FenceReport { reaction, ..REPORT }));
+        holder.expect_nothing();
+        let phase = keyd_client::message::Phase::halted(reaction);
+        assert_eq!(daemon.disk(disk).holders[0].state.phase, phase);
+    }
+    daemon.ask(switch(true));
+    holder.expect_back();
 }
 
 /// Who may not attach any more has to let go; it is the holder's loss, not the key's.

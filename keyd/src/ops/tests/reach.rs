@@ -77,7 +77,7 @@ fn losing_what_one_has_by_a_set_or_a_disk_halts_and_other_grants_go_on() {
 #[test]
 fn a_disk_that_moves_leaves_the_grants_of_its_set_behind() {
     let (daemon, disk, _) = two_sets();
-    let to = |set: &str| DiskRequest::Move { id: disk, des: des(set) };
+    let to = |set: &str| move_to(disk, set);
     grant(&daemon, &[Permission::Attach], &Scope::Set(des("s")));
     let mut holder = daemon.try_attach_as(USER, disk).unwrap();
     daemon.ask(to("t"));
@@ -93,7 +93,7 @@ fn a_disk_that_moves_leaves_the_grants_of_its_set_behind() {
 #[test]
 fn a_move_gives_its_mover_nothing() {
     let (daemon, mine, theirs) = two_sets();
-    let to = |id, set: &str| DiskRequest::Move { id, des: des(set) };
+    let to = |id, set: &str| move_to(id, set);
     daemon.ask(grant_to(USER, &[Permission::ManageKeys], Scope::All));
     grant(&daemon, &[Permission::Attach], &Scope::Set(des("s")));
     let refused = daemon.try_as(USER, to(theirs, "s")).unwrap_err();
@@ -178,7 +178,7 @@ fn ids_out_of_reach_are_not_told_from_ids_of_no_disk() {
         |id| DiskRequest::Grow { id, size: 2 << 30, dry_run: false }.into(),
         |id| DiskRequest::Grow { id, size: 1, dry_run: true }.into(),
         |id| DiskRequest::Show { id }.into(),
-        |id| DiskRequest::Move { id, des: des("s") }.into(),
+        |id| move_to(id, "s").into(),
         |id| DiskRequest::ReleaseKey { id }.into(),
     ];
     let (attach, create) = (Permission::Attach, Permission::CreateDisk);

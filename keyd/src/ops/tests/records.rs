@@ -67,13 +67,13 @@ fn what_belongs_together_stays_in_one_set() {
     let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
     let copy = derived(&daemon, snapshot, DiskKind::Disk).unwrap();
     for id in [disk, snapshot, copy] {
-        let refused = daemon.refused(DiskRequest::Move { id, des: des("t") });
+        let refused = daemon.refused(move_to(id, "t"));
         assert!(refused.message.contains("copy its data to a new disk"), "{}", refused.message);
     }
     for id in [copy, snapshot] {
         daemon.ask(DiskRequest::Erase { id, consent: Consent::Force });
     }
-    daemon.ask(DiskRequest::Move { id: disk, des: des("t") });
+    daemon.ask(move_to(disk, "t"));
     assert_eq!(daemon.disk(disk).record.des, des("t"));
 }
 

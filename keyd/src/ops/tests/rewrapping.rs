@@ -89,7 +89,13 @@ fn a_set_is_put_on_an_older_version_if_it_does_not_follow() {
     let change = DesChange { auto_rotate: Some(false), ..DesChange::default() };
     daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
     let (name, key, version) = (des("s"), id("k"), Some(first));
-    daemon.ask(DesRequest::SetKey { name, key, version, permit: false });
+    daemon.ask(DesRequest::SetKey {
+        name,
+        key,
+        version,
+        permit: false,
+        consent: Consent::IfUnused,
+    });
     due::catch_up(daemon.core()).unwrap();
     assert_eq!(daemon.disk(disk).record.key_version, first);
     assert_eq!(daemon.set("s").active_version, first);
@@ -108,7 +114,7 @@ fn a_key_that_the_set_may_not_use_is_refused_and_nothing_changes() {
     let before = wrapped(&daemon, disk);
     let to = |key: &str, permit| {
         let (name, key, version) = (des("s"), id(key), None);
-        DesRequest::SetKey { name, key, version, permit }
+        DesRequest::SetKey { name, key, version, permit, consent: Consent::IfUnused }
     };
     let refused = daemon.refused(to("bank/k", false));
     assert!(
@@ -126,9 +132,7 @@ fn a_key_that_the_set_may_not_use_is_refused_and_nothing_changes() {
         panic!("no vault");
     };
     assert!(vault.policies.is_empty(), "what was refused has given nobody anything");
-    let own =
-        DesRequest::SetKey { name: des("platform"), key: id("k"), version: None, permit: true };
-    assert!(daemon.refused(own).message.contains("it stays as it is"));
+    assert!(daemon.refused(set_key("platform", "k")).message.contains("it stays as it is"));
 }
 
 #[test]
@@ -144,7 +148,7 @@ fn a_disk_moves_under_its_holder_to_the_terms_of_the_other_set() {
     let disk = daemon.make_disk("s");
     let mut holder = daemon.attach(disk);
     let before = wrapped(&daemon, disk);
-    assert_eq!(rewrapped(&daemon.ask(DiskRequest::Move { id: disk, des: des("t") })), 1);
+    assert_eq!(rewrapped(&daemon.ask(move_to(disk, "t"))), 1);
     assert_ne!(wrapped(&daemon, disk), before);
     assert_eq!((daemon.set("s").disks, daemon.set("t").disks), (0, 1));
     assert_eq!(daemon.dek(disk), holder.dek);
@@ -156,7 +160,7 @@ fn a_disk_moves_under_its_holder_to_the_terms_of_the_other_set() {
     assert_eq!(holder.expect_revoked().1, Reaction::Fail);
     // Neither from nor to a set that has no key now.
     for (from, to) in [("t", "s"), ("t", "platform")] {
-        let refused = daemon.refused(DiskRequest::Move { id: disk, des: des(to) });
+        let refused = daemon.refused(move_to(disk, to));
         assert_eq!(refused.code, RefusalCode::KeyDisabled, "{from} {to}");
     }
     assert_eq!(daemon.disk(disk).record.des, des("t"));

@@ -190,7 +190,8 @@ impl Service {
     ) -> Result<Reply, Failure> {
         let core = self.core();
         let policy = self.on(by, id, |permit| {
-            ops::key_rotation_policy::set(core, permit, id, Some(policy))?;
+            let ask = ask("key rotation-policy set", id);
+            ops::key_rotation_policy::set(core, permit, id, Some(policy), &ask)?;
             ops::vault_key_policy::told(&core.store.snapshot()?, id)
         })?;
         Ok(Reply::RotationPolicy(Box::new(policy)))

@@ -176,7 +176,7 @@ fn operation(random: &mut Random, model: &Model) -> Request {
         14 => KeyRequest::Rotate { name: key(n) }.into(),
         15..18 => DiskRequest::Create { des: Some(set(n)), geometry: geometry() }.into(),
         18 => DiskRequest::Confirm { id }.into(),
-        19 => DiskRequest::Move { id, des: set(n >> 8) }.into(),
+        19 => DiskRequest::Move { id, des: set(n >> 8), consent: Consent::Force }.into(),
         20 => DiskRequest::Erase { id, consent: Consent::Force }.into(),
         21..23 => permit(set(n), false).into(),
         _ => permit(set(n), true).into(),
@@ -283,7 +283,7 @@ impl Model {
                 }
             }
             Request::Disk(DiskRequest::Erase { id, .. }) => drop(after.disks.remove(id)),
-            Request::Disk(DiskRequest::Move { id, des }) => {
+            Request::Disk(DiskRequest::Move { id, des, .. }) => {
                 after.disks.entry(*id).and_modify(|set| *set = des.clone());
             }
             _ => {}
