@@ -209,6 +209,27 @@ fn a_dry_run_tells_all_and_its_token_does_just_that() {
     drop(held);
 }
 
+/// Since when it has no key, not since when it attached; the reason is beside it.
+#[test]
+fn a_halted_disk_is_listed_as_what_it_does_since_when_and_why() {
+    let keyd = start();
+    let disk = keyd.make_disk(Some("s"));
+    let mut held = attach(&keyd, disk, false).unwrap();
+    contains(&out(&run(&keyd, "disk list")), &["STATE", "SINCE", "running"]);
+    keyd.switch(false);
+    held.expect_revoked();
+    held.fence();
+    keyd.audited("lease-fenced", "released");
+    let wiped = "2023-11-14 22:13:20.002Z";
+    contains(&out(&run(&keyd, "disk list")), &["parked", wiped]);
+    let shown = out(&run(&keyd, &format!("disk show {disk}")));
+    contains(&shown, &["parked", wiped, "key 'k' is disabled"]);
+    contains(&out_with(5, &run(&keyd, "status")), &["set 's' has lost its key", "; 1 disk parked"]);
+    drop(held);
+    keyd.audited("lease-end", "ok");
+    contains(&out(&run(&keyd, &format!("disk show {disk}"))), &["last process", "gone since 2"]);
+}
+
 /// Twenty seconds from now is another moment each time it is said.
 #[test]
 fn an_end_that_will_halt_disks_is_asked_for_and_listed_when_it_is_near() {
@@ -256,15 +277,7 @@ fn waiting_tells_of_every_holder_and_the_code_says_whether_all_let_go() {
             "confirmed, took 1234 us, 7 requests held",
         ],
     );
-    // Since when it has no key, not since when it attached; the reason is beside it.
-    let wiped = "2023-11-14 22:13:20.002Z";
-    contains(&out(&run(&keyd, "disk list")), &["STATE", "parked", wiped]);
-    let shown = out(&run(&keyd, &format!("disk show {disk}")));
-    contains(&shown, &["parked", wiped, "key 'k' is disabled"]);
-    contains(&out_with(5, &run(&keyd, "status")), &["set 's' has lost its key", "; 1 disk parked"]);
     drop(held);
-    keyd.audited("lease-end", "ok");
-    contains(&out(&run(&keyd, &format!("disk show {disk}"))), &["last process", "gone since 2"]);
     keyd.switch(true);
 
     let mut silent = attach(&keyd, disk, false).unwrap();
