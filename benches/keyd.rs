@@ -82,6 +82,14 @@ fn column(bits: u32, disks: usize) -> Rows {
     keyd.end(Signal::TERM);
     row("start after an end, ms", millis(keyd.resume()));
     row("RSS after it, MiB", keyd.resident());
+    let begun = Instant::now();
+    keyd.must(Request::Check { deep: false, accept_damage: false });
+    row("check of all records, ms", millis(begun.elapsed()));
+    let begun = Instant::now();
+    let deep = Request::Check { deep: true, accept_damage: false };
+    let patient = Client::connect_within(&keyd.socket, Duration::from_secs(3600));
+    patient.expect("a daemon").call(deep).expect("an answer");
+    row("check of all records and DEKs, s", format!("{:.1}", begun.elapsed().as_secs_f64()));
     keyd.end(Signal::KILL);
     row("start after a kill, ms", millis(keyd.resume()));
     let others = &ids[HOLDERS.min(ids.len() / 2)..];

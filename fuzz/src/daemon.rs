@@ -25,6 +25,7 @@ use keyd::{
     keyring::Keyring,
     ops::first_start,
     root::RootKey,
+    seal::Seal,
     service::Service,
     store::{self, AuditKeeping},
     tls::{Names, TlsOptions},
@@ -58,8 +59,10 @@ impl Daemon {
         let memory = tempfile::tempdir_in("/dev/shm");
         let dir = memory.or_else(|_| tempfile::tempdir()).expect("a directory");
         let state = SystemDir::new(dir.path());
-        let store = store::open(&state, &AuditKeeping::default()).expect("a store");
-        let keyring = Keyring::new(RootKey::generate().expect("random bytes"), None);
+        let root = RootKey::generate().expect("random bytes");
+        let seal = Seal::new(&root).expect("derived keys");
+        let store = store::open(&state, seal, &AuditKeeping::default()).expect("a store");
+        let keyring = Keyring::new(root, None);
         // Nobody whom this process could be.
         let core = Arc::new(Core::new(store, keyring, Auth::new(u32::MAX - 1, vec![])));
         first_start::run(&core).expect("the platform's key");

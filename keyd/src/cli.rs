@@ -79,6 +79,8 @@ pub fn run(
         Verb::Identity(verb) => principal::identity(&ask, verb),
         Verb::Ca(verb) => ca::run(&ask, verb),
         Verb::Root(verb) => root::run(&ask, verb),
+        Verb::Check(options) => recovery::check(&ask, &options),
+        Verb::Upgrade(options) => recovery::upgrade(&ask, options),
         Verb::Backup(options) => recovery::backup(&ask, options),
         Verb::Restore(options) => recovery::restore(&ask, options),
     };

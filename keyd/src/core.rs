@@ -14,6 +14,7 @@ use keyd_client::{DesName, KeyId, KeyVersion, message::UnixMillis};
 use crate::{
     audit::Entry,
     auth::{Auth, Op, Permit},
+    backups::Keeping,
     clock,
     error::{Failure, Fault},
     kek::{KeyBits, Provider},
@@ -38,6 +39,8 @@ pub struct Core {
     pub leases: Leases,
     /// Held while holders are compared with the state: what a holder is told follows the order of commits.
     pub enforcing: Mutex<()>,
+    /// Backups that it keeps by itself.
+    pub backups: Option<Keeping>,
     /// When it began.
     pub started: UnixMillis,
     /// Where its root key lies, if that is known.
@@ -58,6 +61,7 @@ impl Core {
             auth,
             leases: Leases::default(),
             enforcing: Mutex::default(),
+            backups: None,
             started: clock::now(),
             root: None,
             rewrapping: Mutex::default(),

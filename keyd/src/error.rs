@@ -25,6 +25,14 @@ pub enum Fault {
     /// A file of the state directory.
     #[error("the state directory: {0}")]
     StateFile(#[source] io::Error),
+    /// A stored record that is not what was written there.
+    #[error("{0} is damaged in the store")]
+    Damaged(String),
+    /// A store that cannot be read at all.
+    #[error(
+        "store.redb cannot be read: {0}; nothing of it was changed; put the state directory back from a copy, or make a new one of a backup with 'keyd restore'"
+    )]
+    Unreadable(String),
     /// A store without a byte in it.
     #[error("store.redb is empty, it was emptied by something else: put it back from its copy")]
     EmptyStore,
@@ -42,6 +50,11 @@ pub enum Fault {
         "an earlier write of the store or the audit log failed; restart keyd when the disk is well"
     )]
     Poisoned,
+    /// The database's file is not what was written.
+    #[error(
+        "page {0} of store.redb was changed while keyd runs, by something else or by a failing disk; start keyd again: it names what is damaged"
+    )]
+    Changed(u64),
     /// No random bytes for a secret.
     #[error("no random bytes for a secret")]
     Random,
@@ -50,6 +63,11 @@ pub enum Fault {
         "the store has a format that this keyd does not know: use the keyd that wrote it, or a newer one"
     )]
     Format,
+    /// The store of an earlier release, whose records have no tags.
+    #[error(
+        "the store was written by an earlier keyd, whose records are not authenticated: 'keyd upgrade --state-dir DIR' takes them as they are, once"
+    )]
+    OlderFormat,
     /// A link between stored records leads nowhere.
     #[error("the store has {0}, but not what it refers to")]
     Dangling(String),
@@ -96,7 +114,18 @@ pub enum Failure {
     Refused(#[from] Refused),
     /// The daemon's.
     #[error(transparent)]
-    Fault(#[from] Fault),
+    Fault(Fault),
+}
+
+/// What is damaged in the store is told in full: the asker can do without it, or bring it back.
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Damaged(what) => Self::Refused(Refused::Damaged(what)),
+            Fault::Dangling(what) => Self::Refused(Refused::Dangling(what)),
+            fault => Self::Fault(fault),
+        }
+    }
 }
 
 macro_rules! failure_from_fault {

@@ -93,6 +93,12 @@ pub trait FileAt: Send + Sync {
     /// # Errors
     /// The system's.
     fn sync(&self) -> io::Result<()>;
+
+    /// Has what is read next come from the disk, as far as the system does it.
+    ///
+    /// # Errors
+    /// The system's.
+    fn forget_cached(&self) -> io::Result<()>;
 }
 
 /// Whether there was no space: ENOSPC or EDQUOT.

@@ -8,7 +8,13 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::{core::Core, error::Failure, limits::TICK, log, ops::due};
+use crate::{
+    core::Core,
+    error::Failure,
+    limits::TICK,
+    log,
+    ops::{due, state_keep},
+};
 
 struct Duty {
     work: fn(&Core) -> Result<(), Failure>,
@@ -26,6 +32,8 @@ const PROMPT: &[Duty] = &[
 const LONG: &[Duty] = &[
     Duty { work: due::rotate, beside_break: false },
     Duty { work: due::catch_up, beside_break: false },
+    Duty { work: due::check, beside_break: true },
+    Duty { work: state_keep::run, beside_break: false },
 ];
 
 /// The running keeper; it ends when this is dropped.

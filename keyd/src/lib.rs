@@ -9,6 +9,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod backups;
 pub mod base64_bytes;
 pub mod cli;
 pub mod clock;
@@ -33,6 +34,7 @@ pub mod ops;
 pub mod recovery;
 pub mod root;
 pub mod sandbox;
+pub mod seal;
 pub mod secret_file;
 pub mod serve;
 pub mod service;

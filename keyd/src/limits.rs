@@ -155,6 +155,22 @@ pub const PASSPHRASE_LEN_MAX: usize = 1024;
 /// Longest `root.json`, bytes: a wrapped key of RSA-4096 in base64 has 700.
 pub const ROOT_DOCUMENT_LEN_MAX: u64 = 16 << 10;
 
+/// How often every record is checked by itself, milliseconds: a disk that rots is found before the last backup from
+/// before is gone.
+pub const CHECK_INTERVAL_MS: u64 = MILLIS_PER_DAY;
+
+/// Disks whose DEKs are opened in one view of the state, by a check that opens all.
+pub const CHECK_BATCH: usize = 256;
+
+/// Damaged records that are told by name: more of them fit no frame, and nobody reads on.
+pub const DAMAGE_TOLD_MAX: usize = 1000;
+
+/// A backup that failed is tried again after this time, milliseconds.
+pub const BACKUP_RETRY_MS: u64 = 60_000;
+
+/// Backups that are kept, if nothing else is said: of a week, at one an hour.
+pub const BACKUPS_KEPT: usize = 168;
+
 /// Rows of a store that is restored in one commit: a few megabytes.
 pub const REBUILD_BATCH: usize = 4096;
 

@@ -48,6 +48,8 @@ pub mod reclaim;
 pub mod rewrap;
 pub mod rotation_end;
 pub mod state_backup;
+pub mod state_check;
+pub mod state_keep;
 pub mod status;
 pub mod taking;
 pub mod token_create;

@@ -22,6 +22,7 @@ mod restore;
 
 use std::{
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -33,7 +34,8 @@ pub use manifest::{Entry, Manifest};
 pub use restore::{Restore, Restored, restore};
 
 use crate::{
-    error::{Failure, Fault},
+    error::{Failure, Fault, Refused},
+    limits::RECIPIENTS_MAX,
     root::RootError,
     state_dir::StateDirError,
 };
@@ -78,6 +80,16 @@ pub enum RecoveryError {
     NotEmpty(PathBuf),
     #[error("{path} belongs to user {owner}: restore as that user, who is to run keyd")]
     Owner { path: PathBuf, owner: u32 },
+    #[error(
+        "the store is damaged: {0}; a backup of it would be too, so none was made; bring the state back with 'keyd restore', or accept the damage by 'keyd check --accept-damage'"
+    )]
+    Damaged(String),
+    #[error("{0} reads otherwise than it was written: the disk under it fails; name another place")]
+    Unwritten(PathBuf),
+    #[error(
+        "{0} is inside the state directory, and would be lost with it: name a file elsewhere, best on another disk"
+    )]
+    Inside(PathBuf),
     #[error("the backup's audit log does not end as its manifest says: use another backup")]
     Head,
     #[error(transparent)]
@@ -90,6 +102,51 @@ pub enum RecoveryError {
     Fault(#[from] Fault),
     #[error(transparent)]
     Failure(#[from] Failure),
+}
+
+impl RecoveryError {
+    /// As who asked for a backup is told.
+    #[must_use]
+    pub fn told(self) -> Failure {
+        match self {
+            Self::Failure(failure) => failure,
+            Self::Fault(fault) => fault.into(),
+            other => Refused::Backup(other.to_string()).into(),
+        }
+    }
+}
+
+/// Whether a file is to lie outside a directory, whatever path leads there. The directory is told by device and inode.
+///
+/// # Errors
+/// [`Refused::Backup`].
+pub fn outside(file: &Path, dir: (u64, u64)) -> Result<(), Failure> {
+    let id = |path: &Path| std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut above = parent.unwrap_or(Path::new(".")).to_owned();
+    // A directory that is not there is told by who tries to write in it. The root is above itself.
+    while let Some(here) = id(&above) {
+        if here == dir {
+            return Err(RecoveryError::Inside(file.to_owned()).told());
+        }
+        above.push("..");
+        if id(&above) == Some(here) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Those who are to open a backup.
+///
+/// # Errors
+/// [`Refused::Backup`].
+pub fn recipients(texts: &[String]) -> Result<Vec<Recipient>, Refused> {
+    if texts.is_empty() || texts.len() > RECIPIENTS_MAX {
+        return Err(Refused::Backup(format!("name 1 to {RECIPIENTS_MAX} recipients")));
+    }
+    let parsed = texts.iter().map(|text| text.parse());
+    parsed.collect::<Result<_, AgeError>>().map_err(|error| Refused::Backup(error.to_string()))
 }
 
 /// For the audit log.

@@ -13,7 +13,8 @@ use std::{fmt, io, path::PathBuf};
 
 use aws_lc_rs::{
     aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey},
-    hkdf::{HKDF_SHA256, Salt},
+    hkdf::{HKDF_SHA256, Prk, Salt},
+    hmac::{self, HMAC_SHA256},
     rand,
 };
 use clap::ValueEnum;
@@ -283,10 +284,33 @@ impl RootKey {
     /// The key that seals: derived (HKDF, RFC 5869), so that the root key itself stays free for other uses. Made for
     /// each use: between uses its schedule exists nowhere.
     fn cipher(&self) -> Result<LessSafeKey, RootError> {
-        let derived = Salt::new(HKDF_SHA256, &[]).extract(&self.0[..]);
-        let info = [b"keyd/seal/v2".as_slice()];
+        self.cipher_for("keyd/seal/v2")
+    }
+
+    /// A key that seals one kind of thing. Unlike the root key's own it may be kept: it opens no private key.
+    ///
+    /// # Errors
+    /// [`RootError::Random`]: it cannot be derived.
+    pub(crate) fn cipher_for(&self, purpose: &str) -> Result<LessSafeKey, RootError> {
+        let info = [purpose.as_bytes()];
+        let derived = self.extracted();
         let key = derived.expand(&info, &AES_256_GCM).map_err(|_| RootError::Random)?;
         Ok(LessSafeKey::new(UnboundKey::from(key)))
+    }
+
+    /// A key that authenticates one kind of thing (HMAC-SHA-256). It may be kept, as above.
+    ///
+    /// # Errors
+    /// [`RootError::Random`]: it cannot be derived.
+    pub(crate) fn mac_for(&self, purpose: &str) -> Result<hmac::Key, RootError> {
+        let info = [purpose.as_bytes()];
+        let derived = self.extracted();
+        let key = derived.expand(&info, HMAC_SHA256).map_err(|_| RootError::Random)?;
+        Ok(hmac::Key::from(key))
+    }
+
+    fn extracted(&self) -> Prk {
+        Salt::new(HKDF_SHA256, &[]).extract(&self.0[..])
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixDatagram, UnixStream},
     },
+    panic,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -20,6 +21,7 @@ use thiserror::Error;
 use crate::{
     audit::{Class, Entry},
     auth::{Auth, Grant},
+    backups::{Keep, Keeping},
     core::Core,
     error::{Failure, Fault},
     files::SystemDir,
@@ -35,14 +37,15 @@ use crate::{
     hsm::{HsmConfig, HsmError},
     keeper::Keeper,
     keyring::Keyring,
-    limits::STOP_PATIENCE,
+    limits::{DAMAGE_TOLD_MAX, STOP_PATIENCE},
     log,
     ops::first_start,
     root::{Means, PassphraseSource, RootError, RootKind},
     sandbox::{self, NotWritable, Places},
+    seal::Seal,
     service::Service,
     state_dir::{StateDir, StateDirError},
-    store::{self, Grants},
+    store::{self, Damage, Grants},
 };
 
 /// What `keyd serve` is told.
@@ -66,6 +69,8 @@ pub struct Config {
     pub http: HttpOptions,
     /// How the audit log is kept.
     pub audit: store::AuditKeeping,
+    /// Backups that it keeps by itself.
+    pub backups: Option<Keep>,
     /// What it gives up.
     pub sandbox: sandbox::Wishes,
 }
@@ -105,6 +110,7 @@ pub enum ServeError {
 /// [`ServeError`], before the first request, or if the listener or the store fails.
 pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), ServeError> {
     harden::process();
+    tell_panics();
     let (stop, end) = stop_signals().map_err(ServeError::Signals)?;
     let manager = service_manager();
     config.sandbox.check()?;
@@ -140,6 +146,19 @@ pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), S
     finish(&core, &config.socket);
     served.map_err(ServeError::Listen)?;
     Ok(core.store.well()?)
+}
+
+/// redb promises no panic on a file that it has checked. Should it panic all the same, the last words say what to do.
+fn tell_panics() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        tell(panic);
+        if panic.location().is_some_and(|at| at.file().contains("redb")) {
+            log::line(format_args!(
+                "store.redb cannot be read: put the state directory back from a copy, or make a new one of a backup with 'keyd restore'"
+            ));
+        }
+    }));
 }
 
 /// Directories that are missing are made, and are the user's that root is to become.
@@ -182,10 +201,13 @@ fn open_keyring(dir: &StateDir, config: &Config) -> Result<Keyring, ServeError> 
 
 /// A store whose audit log is broken is opened all the same: it answers questions and refuses the use of keys.
 fn open(dir: &StateDir, keyring: Keyring, config: &Config) -> Result<Core, ServeError> {
-    let store = store::open(&SystemDir::new(dir.path()), &config.audit)?;
+    let seal = Seal::new(keyring.root())?;
+    let store = store::open(&SystemDir::new(dir.path()), seal, &config.audit)?;
     let auth = Auth::new(dir.owner(), config.grants.clone());
     let mut core = Core::new(store, keyring, auth);
     core.root = dir.root().kind()?;
+    core.backups = config.backups.clone().map(Keeping::new);
+    tell_damage(&core.store.damage());
     warn_of_nobody(&core)?;
     if let Some(recovered) = core.store.recovered() {
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
@@ -195,6 +217,13 @@ fn open(dir: &StateDir, keyring: Keyring, config: &Config) -> Result<Core, Serve
         Err(why) => log::line(format_args!("no key is used: {why}")),
     }
     Ok(core)
+}
+
+/// Said once at the start; the status says it as long as it is so.
+fn tell_damage(damage: &Damage) {
+    for name in damage.names.iter().take(DAMAGE_TOLD_MAX) {
+        log::line(format_args!("damaged in the store: {name}"));
+    }
 }
 
 /// What is granted on the command line to who does not exist is whoever's who is made later.

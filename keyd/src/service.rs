@@ -106,6 +106,9 @@ impl Service {
             }
             Request::Des(request) => Ok(self.des(by, request)?.into()),
             Request::Disk(request) => self.disk(by, request),
+            Request::Check { deep, accept_damage } => {
+                Ok(self.check(by, deep, accept_damage)?.into())
+            }
             Request::Backup { to, recipients } => Ok(self
                 .act(by, None, "store", |permit| {
                     ops::state_backup::run(core, permit, &to, &recipients)

@@ -51,6 +51,8 @@ pub enum Verdict<'a> {
     Lost(&'a Des, &'a str),
     /// There is no such disk any more.
     Erased,
+    /// Its record, or its set's, is damaged, so that nobody can say what its right hangs on.
+    Damaged(String),
 }
 
 /// A judge of one state.
@@ -76,11 +78,16 @@ impl<'view, V: View> Standing<'view, V> {
     pub fn disk(&mut self, id: DiskId) -> Result<Verdict<'_>, Fault> {
         let disk = match self.view.disk(id) {
             Ok(disk) => disk,
-            Err(Failure::Refused(_)) => return Ok(Verdict::Erased),
+            Err(Failure::Refused(Refused::NoDisk(_))) => return Ok(Verdict::Erased),
+            Err(Failure::Refused(why)) => return Ok(Verdict::Damaged(why.to_string())),
             Err(Failure::Fault(fault)) => return Err(fault),
         };
         if !self.sets.contains_key(&disk.des) {
-            let set = self.view.set_of(&disk)?;
+            let set = match self.view.set_of(&disk).map_err(Failure::from) {
+                Ok(set) => set,
+                Err(Failure::Refused(why)) => return Ok(Verdict::Damaged(why.to_string())),
+                Err(Failure::Fault(fault)) => return Err(fault),
+            };
             self.sets.insert(disk.des.clone(), set);
         }
         for wrap in &disk.wraps {
@@ -117,8 +124,11 @@ pub fn set_lost(view: &impl View, set: &Des, now: UnixMillis) -> Result<Option<R
     let mut versions = view.versions_in(set)?;
     versions.push(set.active());
     for id in versions {
-        let Some(key) = view.key_with(&id)? else {
-            return Ok(Some(Refused::NoKey(id.key)));
+        let key = match view.key_with(&id).map_err(Failure::from) {
+            Ok(Some(key)) => key,
+            Ok(None) => return Ok(Some(Refused::NoKey(id.key))),
+            Err(Failure::Refused(why)) => return Ok(Some(why)),
+            Err(Failure::Fault(fault)) => return Err(fault),
         };
         let judged = view.vault(&key.id.vault).and_then(|vault| {
             right(&vault, set, &key, id.version, Use::Keep, now).map(drop).map_err(Failure::from)
@@ -228,6 +238,7 @@ mod tests {
                 Verdict::Usable(_) => None,
                 Verdict::Lost(_, why) => Some(why.to_owned()),
                 Verdict::Erased => Some("erased".to_owned()),
+                Verdict::Damaged(why) => Some(why),
             };
             let [newer, older] = self.disks.map(&mut of);
             let set = set_lost(&view, &self.set, 1000).unwrap();

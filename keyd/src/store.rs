@@ -12,17 +12,27 @@
 mod apps;
 mod backend;
 mod ballast;
+mod care;
+mod check;
 mod create;
+mod damage;
+mod digest;
 mod grants;
 mod health;
+mod indexes;
 mod key_lists;
 mod log_care;
+mod mark;
+mod mend;
 mod meta;
+mod names;
+mod pages;
 mod purged;
 mod space;
 mod start;
 mod tables;
 mod txn;
+mod upgrade;
 mod view;
 mod whole;
 
@@ -34,6 +44,7 @@ use std::{
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
 pub use apps::Apps;
+pub use damage::Damage;
 pub use grants::{Granted, Grants};
 pub use health::Break;
 pub use key_lists::KeyLists;
@@ -41,6 +52,7 @@ pub use log_care::{Archived, Reanchored, Verified};
 pub use purged::Purged;
 pub use start::{AuditKeeping, open};
 pub use txn::Txn;
+pub use upgrade::upgrade;
 pub use view::{Snapshot, View};
 pub use whole::{Part, Row, Whole, rebuild};
 
@@ -57,10 +69,15 @@ use crate::{
     limits::{AUDIT_KEPT_LEN, AUDIT_SEGMENT_LEN, AUDIT_STEP_LEN, BALLAST_LEN, BALLAST_PIECE_LEN},
     lock::lock,
     log,
+    seal::Seal,
 };
+use backend::Backend;
 use ballast::Ballast;
+use digest::Digest;
 use health::Health;
+use mark::Mark;
 use space::Full;
+use tables::Opened;
 
 /// What a store is opened with.
 #[derive(Debug, Clone, Copy)]
@@ -88,9 +105,15 @@ impl Default for Options {
 pub struct Store {
     dir: Arc<dyn Dir>,
     db: Database,
+    backend: Backend,
+    mark: Mark,
     ballast: Arc<Ballast>,
+    seal: Arc<Seal>,
     /// Held from before the record is appended until the transaction is committed. Taken inside a transaction.
     writer: Mutex<Writer>,
+    /// Of the committed state. Changed with the writer held.
+    digest: Mutex<Digest>,
+    damage: Mutex<Damage>,
     health: Mutex<Health>,
     full: Mutex<Option<Full>>,
     begin: Mutex<Begin>,
@@ -107,32 +130,50 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the store, makes it on the first start, and brings the audit log to an end that fits. A log that does not
-    /// fit, or that a copy outlives, is no error here: the store then answers questions and refuses to use keys.
+    /// Opens the store, makes it on the first start, judges every record in it, and brings the audit log to an end that
+    /// fits. A log that does not fit, or that a copy outlives, is no error here: the store then answers questions and
+    /// refuses to use keys. Neither is a record that is damaged: it is named, and refused by itself.
     ///
     /// # Errors
     /// [`Fault`]: the database or the log cannot be read or written; the copy is another log's.
     pub fn open(
         dir: Arc<dyn Dir>,
+        seal: Seal,
         options: &Options,
         copy: Option<&CopyFile>,
     ) -> Result<Self, Fault> {
         let (whole, piece) = (options.ballast, options.ballast_piece);
         let ballast = Arc::new(Ballast::open(&*dir, whole, piece).map_err(Fault::StateFile)?);
-        let db = create::database(&*dir, &ballast)?;
-        let committed = tables::prepare(&db)?;
-        let (begin, recorded) = meta::read(&db)?;
+        let seal = Arc::new(seal);
+        let mark = Mark::open(&*dir).map_err(Fault::StateFile)?;
+        let newest = mark.newest().map_err(Fault::StateFile)?;
+        let create::Opened { db, backend, rebuilt } =
+            create::database(&*dir, &ballast, &seal, newest)?;
+        tables::prepare(&db, &seal)?;
+        let snapshot = Snapshot::new(db.begin_read()?, seal.clone());
+        let Opened { head: committed, digest } = tables::opened(&snapshot)?;
+        let checked = check::snapshot(&snapshot)?;
+        let (begin, recorded) = meta::read(&snapshot)?;
+        drop(snapshot);
         let mut writer =
             Writer::open(dir.clone(), committed.clone(), options.log).map_err(Fault::AuditFile)?;
         let (health, plan) = match goes_further(copy, &committed)? {
             Some(anchor) => (outlived(&mut writer, &committed, anchor), None),
-            None => assess(&mut writer, &begin, &committed, recorded)?,
+            None => {
+                let assessed = assess(&mut writer, &begin, &committed, recorded)?;
+                not_lost(&mut writer, assessed, committed.seq, newest)
+            }
         };
         let mut store = Self {
             dir,
             db,
+            backend,
+            mark,
             ballast,
+            seal,
             writer: Mutex::new(writer),
+            digest: Mutex::new(digest.unwrap_or_default()),
+            damage: Mutex::new(Damage::found(&checked)),
             health: Mutex::new(health),
             full: Mutex::default(),
             begin: Mutex::new(begin),
@@ -142,6 +183,7 @@ impl Store {
         };
         if let Some(plan) = plan {
             store.recovered = store.recover(&plan)?;
+            store.mend(&checked, rebuilt)?;
         }
         Ok(store)
     }
@@ -161,7 +203,7 @@ impl Store {
         };
         let entry = Entry::by_daemon(recover::OPERATION, "audit.log").detail(told.clone());
         let transaction = self.db.begin_write()?;
-        self.write(&mut lock(&self.writer), transaction, entry)?;
+        self.write(&mut lock(&self.writer), transaction, &Digest::default(), entry)?;
         Ok(Some(told))
     }
 
@@ -179,8 +221,10 @@ impl Store {
         self.note_space()?;
         let transaction = self.db.begin_write()?;
         // Dropped without a commit, a transaction is undone.
-        let (value, entry) = change(&Txn::new(&transaction))?;
-        self.finish(transaction, entry)?;
+        let txn = Txn::new(&transaction, &self.seal);
+        let (value, entry) = change(&txn)?;
+        let changed = txn.into_change();
+        self.finish(transaction, &changed, entry)?;
         Ok(value)
     }
 
@@ -192,7 +236,7 @@ impl Store {
         &self,
         change: impl FnOnce(&Txn<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        change(&Txn::new(&self.db.begin_write()?))
+        change(&Txn::new(&self.db.begin_write()?, &self.seal))
     }
 
     /// Records something that changes no state.
@@ -203,10 +247,16 @@ impl Store {
         self.commit(|_| Ok(((), entry)))
     }
 
-    fn finish(&self, transaction: WriteTransaction, entry: Entry) -> Result<(), Failure> {
+    fn finish(
+        &self,
+        transaction: WriteTransaction,
+        changed: &Digest,
+        entry: Entry,
+    ) -> Result<(), Failure> {
         let class = entry.class;
         let mut writer = lock(&self.writer);
         lock(&self.health).allows(class)?;
+        lock(&self.damage).allows(class)?;
         if !space::has_room(&self.ballast, &mut writer, class).map_err(Fault::AuditFile)? {
             space::refuse(&mut lock(&self.full));
             return Err(Refused::DiskFull.into());
@@ -214,20 +264,21 @@ impl Store {
         if class == Class::Use {
             self.copies.ready()?;
         }
-        self.write(&mut writer, transaction, entry)?;
+        self.write(&mut writer, transaction, changed, entry)?;
         let head = writer.head().clone();
         drop(writer);
         self.copies.follow(&head, class)
     }
 
-    /// Writes a record and commits its transaction.
+    /// Writes a record and commits its transaction, which changes so much of the state's digest.
     fn write(
         &self,
         writer: &mut Writer,
         transaction: WriteTransaction,
+        changed: &Digest,
         entry: Entry,
     ) -> Result<(), Fault> {
-        let written = self.write_through(writer, transaction, entry);
+        let written = self.write_through(writer, transaction, changed, entry);
         if written.is_err() {
             *lock(&self.health) = Health::Poisoned;
         }
@@ -238,19 +289,25 @@ impl Store {
         &self,
         writer: &mut Writer,
         transaction: WriteTransaction,
+        changed: &Digest,
         entry: Entry,
     ) -> Result<(), Fault> {
         self.switch_if_due(writer)?;
         let class = entry.class;
         let (line, next) = writer.link(clock::now(), entry)?;
         self.ballast.spend(|| writer.append(&line)).map_err(Fault::AuditFile)?;
-        tables::put_head(&transaction, &next)?;
+        let mut digest = lock(&self.digest).after(changed);
         if let Health::Broken(broken) = &*lock(&self.health)
             && class == Class::Withdrawal
         {
-            meta::put_break(&transaction, &broken.to_string())?;
+            let txn = Txn::new(&transaction, &self.seal);
+            meta::put_break(&txn, &broken.to_string())?;
+            digest = digest.after(&txn.into_change());
         }
+        tables::put_head(&transaction, &self.seal, &next, &digest)?;
         transaction.commit()?;
+        self.mark.note(next.seq);
+        *lock(&self.digest) = digest;
         writer.go_on_from(next);
         Ok(())
     }
@@ -282,7 +339,8 @@ impl Store {
         let detail = format!("since={} refused={}", clock::text(full.since), full.refused);
         log::line(format_args!("there is space again: {detail}"));
         let entry = Entry::by_daemon("disk-full", "store").outcome("over").detail(detail);
-        self.finish(self.db.begin_write()?, entry.class(Class::Administration))
+        let entry = entry.class(Class::Administration);
+        self.finish(self.db.begin_write()?, &Digest::default(), entry)
     }
 
     /// The state as of now, unmoved by later changes.
@@ -291,17 +349,17 @@ impl Store {
     /// [`Fault`].
     pub fn snapshot(&self) -> Result<Snapshot, Fault> {
         self.well()?;
-        Ok(Snapshot::new(self.db.begin_read()?))
+        Ok(Snapshot::new(self.db.begin_read()?, self.seal.clone()))
     }
 
     /// Whether anything can still be written, or read for what it is.
     ///
     /// # Errors
-    /// [`Fault::Poisoned`].
+    /// [`Fault::Poisoned`], [`Fault::Changed`].
     pub fn well(&self) -> Result<(), Fault> {
         match &*lock(&self.health) {
             Health::Poisoned => Err(Fault::Poisoned),
-            Health::Sound | Health::Broken(_) => Ok(()),
+            Health::Sound | Health::Broken(_) => self.backend.unchanged(),
         }
     }
 
@@ -310,7 +368,8 @@ impl Store {
     /// # Errors
     /// [`Refused::AuditBroken`], [`Fault::Poisoned`].
     pub fn writable(&self) -> Result<(), Failure> {
-        lock(&self.health).allows(Class::Use)
+        lock(&self.health).allows(Class::Use)?;
+        lock(&self.damage).allows(Class::Use)
     }
 }
 
@@ -331,6 +390,22 @@ fn outlived(writer: &mut Writer, committed: &Head, copy: Anchor) -> Health {
     let (store, newest) = (committed.seq, copy.seq);
     writer.renew_from(Head { seq: copy.seq, hash: copy.hash, ..committed.clone() });
     Health::Broken(Break::OldStore { store, copy: newest })
+}
+
+/// A log that seems to end with a row that was not committed, where it was: the store has lost it.
+fn not_lost(
+    writer: &mut Writer,
+    assessed: (Health, Option<recover::Plan>),
+    store: u64,
+    committed: u64,
+) -> (Health, Option<recover::Plan>) {
+    match assessed {
+        (Health::Sound, Some(_)) if committed > store => {
+            writer.renew_from(writer.head().clone());
+            (Health::Broken(Break::LostCommit { store, committed }), None)
+        }
+        assessed => assessed,
+    }
 }
 
 /// Reads the log, and says how it is and what is to be done about its end. A break that the log shows comes before one

@@ -45,6 +45,22 @@ pub fn digest(dek: &Dek) -> Result<VolumeKeyDigest, DekError> {
     })
 }
 
+/// Whether a digest is a DEK's.
+#[must_use]
+pub fn matches(dek: &Dek, of: &VolumeKeyDigest) -> bool {
+    let bytes = |text: &str| BASE64_STANDARD.decode(text).ok();
+    let (Some(salt), Some(digest)) = (bytes(&of.salt), bytes(&of.digest)) else {
+        return false;
+    };
+    let Some(iterations) = NonZeroU32::new(of.iterations) else {
+        return false;
+    };
+    let matches =
+        pbkdf2::verify(PBKDF2_HMAC_SHA256, iterations, &salt, dek.expose(), &digest).is_ok();
+    scrub_stack();
+    matches
+}
+
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(DIGEST_ITERATIONS).expect("a digest has iterations");
 
 fn random(bytes: &mut [u8]) -> io::Result<()> {
@@ -59,7 +75,11 @@ mod tests {
     fn two_keys_differ_and_so_do_two_digests_of_one() {
         let (a, b) = (generate().unwrap(), generate().unwrap());
         assert_ne!(a.expose(), b.expose());
-        assert_ne!(digest(&a).unwrap(), digest(&a).unwrap());
+        let of_a = digest(&a).unwrap();
+        assert_ne!(of_a, digest(&a).unwrap());
+        assert!(matches(&a, &of_a) && !matches(&b, &of_a));
+        let short = VolumeKeyDigest { digest: String::new(), ..of_a };
+        assert!(!matches(&a, &short));
     }
 
     /// Oracle: PBKDF2 written out with the `sha2` crate. One output block: T1 = U1 ^ U2 ^ ... (RFC 8018, 5.2).

@@ -17,11 +17,11 @@ const LAYERS: [&[&str]; 11] = [
     &["service"],
     &["ops", "recovery"],
     &["core"],
-    &["leases", "standing", "envelope", "tls"],
+    &["backups", "leases", "standing", "envelope", "tls"],
     &["auth"],
     &["store", "keyring"],
     &["audit", "model", "keyvault"],
-    &["kek", "hsm", "root", "opened", "secret_file", "state_dir", "volume_key"],
+    &["kek", "hsm", "root", "opened", "seal", "secret_file", "state_dir", "volume_key"],
 ];
 
 /// What every module may know. `error` in its turn knows each source of an error.
@@ -72,9 +72,10 @@ const IMPURE: [&str; 14] = [
 ];
 
 /// Operations that take no permit, and why.
-const UNPERMITTED: [(&str, &str); 12] = [
+const UNPERMITTED: [(&str, &str); 13] = [
     ("first_start.rs", "done by the daemon itself, before anybody can ask"),
     ("due.rs", "done by the daemon itself, when its time has come"),
+    ("state_keep.rs", "done by the daemon itself, as it was started to"),
     ("des_follow.rs", "done by the daemon itself, after a rotation that was permitted"),
     ("rewrap.rs", "the long part of that"),
     ("rotation_end.rs", "the same, where it has to be over now"),

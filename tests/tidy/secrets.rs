@@ -42,8 +42,17 @@ const TELLTALES: [&str; 1] = ["Zeroizing"];
 const TRAVEL: [&str; 2] = ["OneTimeSecret", "Octets"];
 
 /// Types that are secrets: each says nothing of itself in a `Debug` written by hand, which its holders may derive from.
-const SECRETS: [&str; 8] =
-    ["Dek", "Locked", "XtsCipher", "Sealer", "Schedules", "RootKey", "OneTimeSecret", "Octets"];
+const SECRETS: [&str; 9] = [
+    "Dek",
+    "Locked",
+    "XtsCipher",
+    "Seal",
+    "Sealer",
+    "Schedules",
+    "RootKey",
+    "OneTimeSecret",
+    "Octets",
+];
 
 /// Who may say that a buffer holds ciphertext: who encrypted it, and who read it from the disk.
 const INTO_CIPHERTEXT: [&str; 3] = [

@@ -33,7 +33,7 @@ pub use key::{
     DeletedStatus, KeyBackups, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
     RotationPolicy, Trigger, UnixSeconds,
 };
-pub use recovery::BackedUp;
+pub use recovery::{BackedUp, BackupStatus, StateChecked, StoreStatus};
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};
 pub use state::{DiskState, Phase};
 pub use vault::{Edit, GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
@@ -68,6 +68,13 @@ pub enum Request {
     Disk(DiskRequest),
     /// The audit log.
     Audit(AuditRequest),
+    /// Check the whole state.
+    Check {
+        /// Every DEK too.
+        deep: bool,
+        /// Give up what is damaged, and go on without it.
+        accept_damage: bool,
+    },
     /// Write the whole state into a file, sealed.
     Backup {
         /// A path of the daemon's host, absolute; nothing is there yet.

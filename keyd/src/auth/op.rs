@@ -176,6 +176,12 @@ operations! {
     DiskShow = "disk-show" needs daemon Read;
     /// Give out a DEK for good.
     DiskReleaseKey = "disk-release-key" needs daemon ReleaseKey;
+    /// Check every record.
+    StateCheck = "state-check" needs daemon Read;
+    /// Open every DEK, too.
+    StateCheckDeep = "state-check-deep" needs daemon Administer;
+    /// Go on without what is damaged.
+    StateAccept = "state-accept-damage" needs daemon Administer, is Administration;
     /// Write the whole state into a sealed file.
     StateBackup = "state-backup" needs daemon Administer;
     /// Read the audit log.

@@ -26,7 +26,7 @@ pub use grant::Grant;
 pub use http::CaVerb;
 pub use key::Key;
 pub use principal::{IdentityVerb, PrincipalVerb, TokenVerb};
-pub use recovery::{Backup, Restore};
+pub use recovery::{Backup, Check, Restore, Upgrade};
 pub use root::Root;
 pub use serve::Serve;
 pub use vault::Vault;
@@ -52,7 +52,7 @@ Exit codes:
   2  wrong usage
   3  no daemon at the socket
   4  done, but with --wait: not every process has confirmed that it let go of its key
-  5  'keyd status' has warnings
+  5  'keyd status' has warnings, or 'keyd check' found damage
   6  noted: a purge waits until another principal asks for it too";
 
 /// The key daemon of Portcullis, and its command line.
@@ -116,6 +116,10 @@ pub enum Verb {
     /// The root key: show, move, change-passphrase
     #[command(subcommand)]
     Root(Root),
+    /// Check every record of the state, and every disk's key; exit code 5 if something is damaged
+    Check(Check),
+    /// Take the store of an earlier keyd as it is
+    Upgrade(Upgrade),
     /// Write the whole state into a file, sealed to a recovery recipient
     Backup(Backup),
     /// Bring a backup back in a new state directory

@@ -1,33 +1,34 @@
-//! `keyd backup` and `keyd restore`.
+//! `keyd backup`, `keyd restore`, `keyd check` and `keyd upgrade`.
 
-use std::{fs::File, io::Read, path::Path, path::absolute};
+use std::{fs::File, io::Read, path::Path, path::absolute, sync::Arc};
 
 use keyd_client::{
     Principal,
-    message::{BackedUp, Reply, Request},
+    message::{BackedUp, Reply, Request, StateChecked},
 };
 
 use super::{
     Error, Exit,
     args::{
-        recovery::{Backup, Restore},
+        recovery::{Backup, Check, Restore, Upgrade},
         root::OpenRoot,
     },
     ask::{Ask, unexpected},
 };
 use crate::{
-    audit::Entry,
+    audit::{Class, Entry},
     auth::{Op, op},
     clock,
     files::SystemDir,
     harden,
-    limits::IDENTITY_LEN_MAX,
+    limits::{IDENTITY_LEN_MAX, LONG_WORK_TIMEOUT},
     opened::Opened,
     recovery::{
         self, Manifest,
         age::{AgeError, Identity, Recipient},
     },
     root::Means,
+    seal::Seal,
     state_dir::StateDir,
     store,
 };
@@ -71,7 +72,9 @@ fn offline(
         recipients.iter().map(|text| text.parse()).collect::<Result<_, _>>()?;
     let dir = StateDir::open_existing(dir)?;
     let root = dir.root().open(None, true, &means(open)?)?;
-    let store = store::open(&SystemDir::new(dir.path()), &store::AuditKeeping::default())?;
+    let keeping = store::AuditKeeping::default();
+    let store = store::open(&SystemDir::new(dir.path()), Seal::new(&root)?, &keeping)?;
+    recovery::outside(to, store.identity()?)?;
     let who = Principal::User(rustix::process::getuid().as_raw());
     let detail = format!("to={}", recovery::names(&recipients));
     store.commit(|txn| {
@@ -80,6 +83,52 @@ fn offline(
     })?;
     let manifest = recovery::write(&store.whole()?, &root, &recipients, to)?;
     Ok(manifest.told(to))
+}
+
+pub(super) fn check(ask: &Ask, options: &Check) -> Result<Exit, Error> {
+    let Check { deep, accept_damage } = *options;
+    let request = Request::Check { deep, accept_damage };
+    let Reply::StateChecked(checked) = ask.call_within(request, LONG_WORK_TIMEOUT)? else {
+        return Err(unexpected());
+    };
+    ask.print(&checked, found)?;
+    Ok(if checked.damaged.is_empty() { Exit::Done } else { Exit::Warned })
+}
+
+fn found(checked: &StateChecked) -> String {
+    let mut text = String::new();
+    let lines = |what: &str, names: &[String]| -> String {
+        names.iter().map(|name| format!("{what}: {name}\n")).collect()
+    };
+    text += &lines("given up", &checked.given_up);
+    text += &lines("damaged", &checked.damaged);
+    if checked.more > 0 {
+        text += &format!("damaged: {} more\n", checked.more);
+    }
+    text += &format!("{} records were checked", checked.rows);
+    if let (Some(opened), Some(left_out)) = (checked.deks_opened, checked.deks_left_out) {
+        text += &format!(
+            ", {opened} disks' keys opened; {left_out} were left out, as their key cannot be used now"
+        );
+    }
+    text += match checked.damaged.is_empty() {
+        true => ": all is as it was written\n",
+        false => "; 'keyd restore' brings back from a backup what is damaged\n",
+    };
+    text
+}
+
+pub(super) fn upgrade(ask: &Ask, options: Upgrade) -> Result<Exit, Error> {
+    harden::process();
+    let dir = StateDir::open_existing(&options.state_dir)?;
+    let root = dir.root().open(None, true, &means(options.open)?)?;
+    let who = Principal::User(rustix::process::getuid().as_raw());
+    let entry = Entry::new(who, "store-upgrade", "store").class(Class::Administration);
+    let files = Arc::new(SystemDir::new(dir.path()));
+    let records = store::upgrade(files, Seal::new(&root)?, entry)?;
+    ask.print(&serde_json::json!({ "records": records }), |_| {
+        format!("{records} records are authenticated from now on, as they are")
+    })
 }
 
 pub(super) fn restore(ask: &Ask, options: Restore) -> Result<Exit, Error> {

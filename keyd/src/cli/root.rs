@@ -14,9 +14,10 @@ use crate::{
     error::Failure,
     files::SystemDir,
     harden,
-    root::{Means, Moved, RootError, RootKind},
+    root::{Means, Moved, RootError, RootKey, RootKind},
+    seal::Seal,
     state_dir::StateDir,
-    store::{self, Store},
+    store,
 };
 
 pub(super) fn run(ask: &Ask, verb: Root) -> Result<Exit, Error> {
@@ -24,19 +25,19 @@ pub(super) fn run(ask: &Ask, verb: Root) -> Result<Exit, Error> {
     match verb {
         Root::Show { state_dir } => show(ask, &state_dir),
         Root::Move { to, state_dir, new_passphrase_file, open } => {
-            let (dir, store) = offline(&state_dir)?;
+            let dir = StateDir::open_existing(&state_dir)?;
             let means = means(open, new_passphrase_file)?;
-            let moved: Result<Moved, Failure> = dir.root().move_to(to, &means, |_, moved| {
-                store.record(entry("root-move").detail(moved.to_string()))
+            let moved: Result<Moved, Failure> = dir.root().move_to(to, &means, |root, moved| {
+                record(&dir, root, entry("root-move").detail(moved.to_string()))
             });
             report(ask, "moved", moved?)
         }
         Root::ChangePassphrase { state_dir, new_passphrase_file, open } => {
-            let (dir, store) = offline(&state_dir)?;
+            let dir = StateDir::open_existing(&state_dir)?;
             let means = means(open, new_passphrase_file)?;
-            let changed: Result<(), Failure> = dir
-                .root()
-                .change_passphrase(&means, |_| store.record(entry("root-change-passphrase")));
+            let changed: Result<(), Failure> = dir.root().change_passphrase(&means, |root| {
+                record(&dir, root, entry("root-change-passphrase"))
+            });
             changed?;
             ask.print(&serde_json::json!({ "changed": true }), |_| {
                 "the root key has another passphrase; the old one opens older copies of root.json only"
@@ -74,11 +75,11 @@ fn means(open: OpenRoot, new_file: Option<PathBuf>) -> Result<Means, Error> {
     Ok(Means::new(passphrase, hsm)?)
 }
 
-/// The state directory, locked, and its store.
-fn offline(path: &Path) -> Result<(StateDir, Store), Error> {
-    let dir = StateDir::open_existing(path)?;
-    let store = store::open(&SystemDir::new(dir.path()), &store::AuditKeeping::default())?;
-    Ok((dir, store))
+/// Writes it down in the state directory, which is locked.
+fn record(dir: &StateDir, root: &RootKey, entry: Entry) -> Result<(), Failure> {
+    let keeping = store::AuditKeeping::default();
+    let store = store::open(&SystemDir::new(dir.path()), Seal::new(root)?, &keeping)?;
+    store.record(entry)
 }
 
 /// By whom, and what.

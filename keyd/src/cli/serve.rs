@@ -8,7 +8,10 @@ use super::{
     Error, Exit,
     args::serve::{Serve, SocketMode},
 };
-use crate::serve::{self, Config};
+use crate::{
+    sandbox::Wishes,
+    serve::{self, Config},
+};
 
 pub(super) fn run(
     socket: &Path,
@@ -16,6 +19,9 @@ pub(super) fn run(
     allowed: impl Fn(bool) -> Vec<Call>,
 ) -> Result<Exit, Error> {
     let (passphrase, hsm) = options.open.parts(None);
+    let backups = options.backups.keep()?;
+    let mut sandbox: Wishes = options.confine.into();
+    sandbox.writable.extend(backups.iter().map(|keep| keep.to.clone()));
     let config = Config {
         state_dir: options.state_dir,
         socket: socket.to_owned(),
@@ -29,7 +35,8 @@ pub(super) fn run(
         hsm,
         http: options.http.options(),
         audit: options.audit.into(),
-        sandbox: options.confine.into(),
+        backups,
+        sandbox,
     };
     serve::run(&config, allowed)?;
     Ok(Exit::Done)

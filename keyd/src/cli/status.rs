@@ -1,6 +1,6 @@
 //! `keyd status`.
 
-use keyd_client::message::{AuditStatus, DaemonStatus, Reply, Request};
+use keyd_client::message::{AuditStatus, BackupStatus, DaemonStatus, Reply, Request, StoreStatus};
 
 use super::{
     Error, Exit,
@@ -27,6 +27,7 @@ fn text(status: &DaemonStatus) -> String {
         ("sets", status.sets.to_string()),
         ("disks", status.disks.to_string()),
         ("leases", status.leases.to_string()),
+        ("store", store(&status.store)),
         ("audit", audit(&status.audit)),
         ("reserved", reserved(&status.audit)),
         ("warnings", status.warnings.len().to_string()),
@@ -35,6 +36,15 @@ fn text(status: &DaemonStatus) -> String {
         status.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     let notes = status.notes.iter().map(|note| format!("note: {note}\n"));
     about + &warnings.concat() + &notes.collect::<String>()
+}
+
+fn store(store: &StoreStatus) -> String {
+    let newest = |backup: &BackupStatus| {
+        let newest = backup.newest.map_or_else(|| "none yet".to_owned(), clock::text);
+        format!(", newest backup in {}: {newest}", backup.to.display())
+    };
+    let backup = store.backup.as_ref().map(newest).unwrap_or_default();
+    format!("{} records, checked {}{backup}", store.rows, clock::text(store.checked))
 }
 
 fn audit(audit: &AuditStatus) -> String {

@@ -320,6 +320,24 @@ pub enum Refused {
         "the archive cannot be written: {0}; nothing was taken away ('keyd serve --writable DIR' names where it may be)"
     )]
     Archive(#[source] io::Error),
+    #[error(
+        "{0} is damaged in keyd's store and is not used: 'keyd status' names all that is; 'keyd restore' brings it back from a backup"
+    )]
+    Damaged(String),
+    #[error(
+        "the store has {0}, but not what it refers to: 'keyd status' names what is damaged; 'keyd restore' brings it back from a backup"
+    )]
+    Dangling(String),
+    #[error(
+        "the store is not what keyd committed ({0}): keyd uses no key; bring the state back with 'keyd restore', or accept it as it is by 'keyd check --accept-damage'; keys can be taken away"
+    )]
+    StoreBroken(String),
+    #[error("the store's records are authenticated already: there is nothing to upgrade")]
+    NothingToUpgrade,
+    #[error("the store is what keyd committed: there is no damage to accept")]
+    NothingDamaged,
+    #[error("keyd is ending: ask again when it runs")]
+    Stopping,
     #[error("no backup was made: {0}")]
     Backup(String),
     #[error("the answer is longer than a frame: ask for less at once")]
@@ -354,6 +372,7 @@ impl Refused {
             | Self::NoToken(..)
             | Self::NoSet(_)
             | Self::NoDisk(_) => RefusalCode::NotFound,
+            Self::Damaged(_) | Self::Dangling(_) | Self::StoreBroken(_) => RefusalCode::Unavailable,
             Self::AuditBroken(_) | Self::DiskFull | Self::AuditCopy(..) | Self::NotCopied(..) => {
                 RefusalCode::Unavailable
             }
@@ -408,6 +427,8 @@ impl Refused {
                 | Self::AcceptBreak
                 | Self::ArchivePath(_)
                 | Self::NothingBroken
+                | Self::NothingDamaged
+                | Self::NothingToUpgrade
                 | Self::NothingToArchive(_)
                 | Self::ArchiveHere
                 | Self::Archive(_)

@@ -37,6 +37,12 @@ impl SecretHash {
         Self(bytes)
     }
 
+    /// One of these bytes, if they are as many as it has.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

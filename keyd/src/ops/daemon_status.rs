@@ -4,13 +4,14 @@ mod disks;
 mod keys;
 mod released;
 
-use keyd_client::message::{AuditCopyStatus, AuditStatus, DaemonStatus};
+use keyd_client::message::{AuditCopyStatus, AuditStatus, DaemonStatus, StoreStatus, UnixMillis};
 
 use crate::{
     auth::{Permit, op},
     clock,
     core::Core,
     error::{Failure, Refused},
+    limits::DAMAGE_TOLD_MAX,
     store::View,
 };
 
@@ -32,6 +33,8 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
     }
     let mut warnings = Vec::new();
     let audit = core.store.audit_status();
+    let store = store_status(core, now);
+    warnings.extend(store_warnings(core, &store));
     warnings.extend(audit_warnings(&audit));
     warnings.extend(disks::warnings(core, &view, now)?);
     warnings.extend(keys::warnings(&view, now)?);
@@ -44,10 +47,49 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
         sets: sets.len() as u64,
         disks,
         leases: core.leases.count() as u64,
+        store,
         audit,
         warnings,
         notes: released::notes(&view, core.root)?,
     })
+}
+
+fn store_status(core: &Core, now: UnixMillis) -> StoreStatus {
+    let damage = core.store.damage();
+    let mut damaged = [damage.names, damage.deks].concat();
+    damaged.truncate(DAMAGE_TOLD_MAX);
+    StoreStatus {
+        checked: damage.checked,
+        rows: damage.rows,
+        damaged,
+        mended: damage.mended,
+        backup: core.backups.as_ref().map(|backups| backups.status(now)),
+    }
+}
+
+fn store_warnings(core: &Core, store: &StoreStatus) -> Vec<String> {
+    let distrusted = core.store.damage().distrusted;
+    let mut warnings: Vec<String> =
+        distrusted.map(|why| Refused::StoreBroken(why).to_string()).into_iter().collect();
+    let damaged = |name: &String| {
+        format!("damaged in the store: {name}; 'keyd restore' brings it back from a backup")
+    };
+    warnings.extend(store.damaged.iter().map(damaged));
+    warnings.extend(store.mended.iter().map(|what| {
+        format!("the store was damaged and could be mended ({what}): look at the disk under it")
+    }));
+    let Some(backup) = &store.backup else {
+        return warnings;
+    };
+    let (to, newest) = (backup.to.display(), backup.newest.map(clock::text));
+    let newest = newest
+        .map_or_else(|| "there is none".to_owned(), |time| format!("the newest is of {time}"));
+    match &backup.failing {
+        Some(why) => warnings.push(format!("no backup could be made in {to}, {newest}: {why}")),
+        None if backup.old => warnings.push(format!("backups in {to} are old: {newest}")),
+        None => {}
+    }
+    warnings
 }
 
 fn audit_warnings(audit: &AuditStatus) -> Vec<String> {

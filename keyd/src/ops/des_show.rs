@@ -58,6 +58,9 @@ pub fn resources(
 ) -> Result<Reply, Failure> {
     let view = core.store.snapshot()?;
     let found = view.disks_in(&view.set(name)?, after, DISKS_PER_PAGE + 1)?;
-    let disks = found.into_iter().map(|id| view.disk(id)).collect::<Result<Vec<_>, _>>()?;
+    let disks = found.into_iter().map(|id| view.disk(id));
+    // What is damaged is named elsewhere.
+    let disks = disks.filter(|disk| !matches!(disk, Err(Failure::Refused(_))));
+    let disks = disks.collect::<Result<Vec<_>, _>>()?;
     disk_show::fit(core, &view, &disks)
 }

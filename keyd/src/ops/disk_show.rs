@@ -11,7 +11,7 @@ use super::{grant, status};
 use crate::{
     auth::{Permit, op},
     core::Core,
-    error::Failure,
+    error::{Failure, Fault},
     limits::GRANTS_PER_DISK,
     model::disk::Disk,
     store::{Grants, View},
@@ -66,15 +66,25 @@ pub fn page(
 pub(super) fn fit(core: &Core, view: &impl View, found: &[Disk]) -> Result<Reply, Failure> {
     let mut disks = Vec::new();
     let mut room = BODY_LEN_MAX - 1024;
+    let mut seen = 0;
     for disk in found.iter().take(DISKS_PER_PAGE) {
-        let told = status::disk(core, view, disk)?;
+        let told = match status::disk(core, view, disk) {
+            // What it belongs to is damaged: it is named elsewhere, and no reason to leave the others.
+            Err(Fault::Damaged(_) | Fault::Dangling(_)) => {
+                seen += 1;
+                continue;
+            }
+            told => told?,
+        };
         let len = serde_json::to_vec(&told)?.len() + 1;
         let Some(left) = room.checked_sub(len) else {
             break;
         };
         room = left;
+        seen += 1;
         disks.push(told);
     }
-    let more = disks.len() < found.len();
+    // Who asks for more names the last that was told.
+    let more = seen < found.len() && !disks.is_empty();
     Ok(Reply::Disks { disks, more })
 }

@@ -12,7 +12,7 @@ use crate::{
     clock,
     core::Core,
     error::Failure,
-    limits::{MILLIS_PER_DAY, NOTICE_DAYS, ROTATION_RETRY_MS},
+    limits::{CHECK_INTERVAL_MS, MILLIS_PER_DAY, NOTICE_DAYS, ROTATION_RETRY_MS},
     log,
     model::{des::Des, key::Key, version::Version},
     store::{Txn, View},
@@ -24,6 +24,10 @@ use crate::{
 /// [`crate::error::Fault`].
 pub fn purge(core: &Core) -> Result<(), Failure> {
     let now = clock::now();
+    // What is damaged may be what says that a key is still needed.
+    if !core.store.damage().names.is_empty() {
+        return Ok(());
+    }
     for id in core.store.snapshot()?.keys_to_purge(now)? {
         let purged = core.store.commit(|txn| {
             let key = txn.key(&id)?;
@@ -50,7 +54,11 @@ pub fn purge(core: &Core) -> Result<(), Failure> {
 pub fn rotate(core: &Core) -> Result<(), Failure> {
     let now = clock::now();
     for id in core.store.snapshot()?.keys_watched()? {
-        let key = core.store.snapshot()?.key(&id)?;
+        let key = match core.store.snapshot()?.key(&id) {
+            // It is named elsewhere, and no reason to leave the others.
+            Err(Failure::Refused(_)) => continue,
+            key => key?,
+        };
         if key.alive().is_err() || !key.enabled() {
             continue;
         }
@@ -103,6 +111,22 @@ fn tell_end(core: &Core, id: &KeyId) -> Result<(), Failure> {
         log::line(format_args!("key {id} is near its end: {detail}"));
         Ok(((), Entry::by_daemon("key-near-expiry", id).detail(detail)))
     })
+}
+
+/// Checks every record, once a day.
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub fn check(core: &Core) -> Result<(), Failure> {
+    let known = core.store.damage();
+    if clock::now().abs_diff(known.checked) < CHECK_INTERVAL_MS {
+        return Ok(());
+    }
+    let found = core.store.check()?;
+    for name in found.names.iter().filter(|name| !known.names.contains(name)) {
+        log::line(format_args!("damaged in the store: {name}"));
+    }
+    Ok(())
 }
 
 /// Sets that have something to catch up with, and were not tried a moment ago.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use keyd_client::{
-    LeaseId,
+    DesName, DiskId, LeaseId, Principal,
     message::{Reaction, UnixMillis},
 };
 
@@ -112,7 +112,7 @@ fn judge(
 ) -> Result<Outcome, Failure> {
     let who = &claim.caller.principal;
     Ok(match standing.disk(claim.disk)? {
-        Verdict::Usable(set) if core.auth.may_attach(who, (claim.disk, &set.name), view)? => {
+        Verdict::Usable(set) if may_attach(core, who, (claim.disk, &set.name), view)? => {
             Outcome::GoesOn(Duration::from_millis(set.terms.lease_ms))
         }
         Verdict::Usable(set) => {
@@ -127,11 +127,28 @@ fn judge(
         Verdict::Lost(set, why) => {
             Outcome::Halts(Loss { lease, reason: why.to_owned(), on_revoke: set.reaction() })
         }
+        // It can be taken back: what is damaged may come back.
+        Verdict::Damaged(reason) => {
+            Outcome::Halts(Loss { lease, reason, on_revoke: Reaction::Park })
+        }
         Verdict::Erased => {
             let reason = format!("disk {} was erased", claim.disk);
             Outcome::Halts(Loss { lease, reason, on_revoke: Reaction::Fail })
         }
     })
+}
+
+/// A grant that is damaged grants nothing, and keeps no other holder from being judged.
+fn may_attach(
+    core: &Core,
+    who: &Principal,
+    disk: (DiskId, &DesName),
+    view: &impl View,
+) -> Result<bool, Failure> {
+    match core.auth.may_attach(who, disk, view) {
+        Err(Failure::Refused(_)) => Ok(false),
+        may => may,
+    }
 }
 
 /// What was said to holders, after it was said: their time is short, the state that it follows from is recorded.

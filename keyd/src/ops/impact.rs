@@ -89,7 +89,11 @@ pub fn weigh(
         if was.is_none_or(|was| level > was) && *level > Level::Usable {
             let set = txn.set(set)?;
             for id in txn.disks_under(version, None, usize::MAX)? {
-                tally.add(&set, txn.disk(id)?, *level);
+                match txn.disk(id) {
+                    // It is named as damaged, and must not keep anybody from taking others away.
+                    Err(Failure::Refused(_)) => {}
+                    disk => tally.add(&set, disk?, *level),
+                }
             }
         }
     }
@@ -170,10 +174,16 @@ fn level_under(
     id: &VersionId,
     now: UnixMillis,
 ) -> Result<Level, Failure> {
-    let Some(key) = view.key_with(id)? else {
-        return Ok(Level::Gone);
+    // What is damaged opens nothing, before as after: it must not keep anybody from taking another key away.
+    let found = view.key_with(id).map_err(Failure::from).and_then(|key| {
+        let vault = key.as_ref().map(|key| view.vault(&key.id.vault)).transpose()?;
+        Ok(key.zip(vault))
+    });
+    let (key, vault) = match found {
+        Ok(Some(found)) => found,
+        Ok(None) | Err(Failure::Refused(_)) => return Ok(Level::Gone),
+        Err(fault) => return Err(fault),
     };
-    let vault = view.vault(&key.id.vault)?;
     // Who is spared until the next attach is spared longest.
     let spared = Reverse(set.halts_after().unwrap_or(u64::MAX));
     Ok(match right(&vault, set, &key, id.version, Use::Keep, now) {

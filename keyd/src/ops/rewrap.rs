@@ -126,9 +126,17 @@ fn prepare(core: &Core, name: &DesName, failed: &BTreeSet<DiskId>) -> Result<Bat
     let (set, now) = (view.set(name)?, clock::now());
     let wrappers = wrappers(&view, &set, now)?;
     let behind = view.disks_behind(&set, REWRAP_BATCH + failed.len())?;
+    let mut batch = Batch { done: Vec::new(), failed: Vec::new() };
     let mut to_do = Vec::new();
     for id in behind.into_iter().filter(|id| !failed.contains(id)).take(REWRAP_BATCH) {
-        let disk = view.disk(id)?;
+        let disk = match view.disk(id) {
+            // One that is damaged is no reason to leave the others.
+            Err(Failure::Refused(why)) => {
+                batch.failed.push((id, why.to_string()));
+                continue;
+            }
+            disk => disk?,
+        };
         let versions = standing::opening(&view, &disk, &set, Use::Keep, now)?;
         to_do.push((disk, versions));
     }
@@ -139,7 +147,6 @@ fn prepare(core: &Core, name: &DesName, failed: &BTreeSet<DiskId>) -> Result<Bat
             Err(fault) => Err((disk.id, log::chain(&fault))),
         }
     };
-    let mut batch = Batch { done: Vec::new(), failed: Vec::new() };
     for result in on_every_core(&to_do, &reseal) {
         match result {
             Ok(rewrapped) => batch.done.push(rewrapped),

@@ -9,11 +9,7 @@ use crate::{
     clock,
     core::Core,
     error::{Failure, Refused},
-    limits::RECIPIENTS_MAX,
-    recovery::{
-        self, RecoveryError,
-        age::{AgeError, Recipient},
-    },
+    recovery::{self, RecoveryError},
 };
 
 /// Writes a backup of this moment, in which the record of it is the newest. Everything goes on meanwhile.
@@ -30,7 +26,8 @@ pub fn run(
         let why = format!("{} is no absolute path: name the file from / on", to.display());
         return Err(Refused::Backup(why).into());
     }
-    let recipients = parse(recipients)?;
+    recovery::outside(to, core.store.identity()?)?;
+    let recipients = recovery::recipients(recipients)?;
     // Before anything leaves: it holds every key.
     let detail = format!("to={}", recovery::names(&recipients));
     core.commit(&permit, |txn| {
@@ -38,22 +35,7 @@ pub fn run(
         Ok(((), permit.entry(to.display()).detail(detail)))
     })?;
     let whole = core.store.whole()?;
-    let manifest = recovery::write(&whole, core.keyring.root(), &recipients, to).map_err(told)?;
+    let manifest = recovery::write(&whole, core.keyring.root(), &recipients, to)
+        .map_err(RecoveryError::told)?;
     Ok(Reply::BackedUp(manifest.told(to)))
-}
-
-fn parse(recipients: &[String]) -> Result<Vec<Recipient>, Refused> {
-    if recipients.is_empty() || recipients.len() > RECIPIENTS_MAX {
-        return Err(Refused::Backup(format!("name 1 to {RECIPIENTS_MAX} recipients")));
-    }
-    let parsed = recipients.iter().map(|text| text.parse());
-    parsed.collect::<Result<_, AgeError>>().map_err(|error| Refused::Backup(error.to_string()))
-}
-
-fn told(error: RecoveryError) -> Failure {
-    match error {
-        RecoveryError::Failure(failure) => failure,
-        RecoveryError::Fault(fault) => fault.into(),
-        other => Refused::Backup(other.to_string()).into(),
-    }
 }

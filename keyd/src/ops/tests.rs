@@ -172,7 +172,7 @@ impl Daemon {
 
     fn new_with_root(kind: RootKind) -> Self {
         let twin = Twin::new(1);
-        let store = Store::open(twin.dir(), &Options::default(), None).unwrap();
+        let store = Store::open(twin.dir(), testing::seal(), &Options::default(), None).unwrap();
         let mut core = Core::new(store, Keyring::new(root_key(), None), Auth::new(OWNER, vec![]));
         core.root = Some(kind);
         Self { service: Service::new(Arc::new(core), Reach::default()), twin }.filled(TERMS)
@@ -200,7 +200,7 @@ impl Daemon {
     }
 
     fn open(twin: Twin) -> Self {
-        let store = Store::open(twin.dir(), &Options::default(), None).unwrap();
+        let store = Store::open(twin.dir(), testing::seal(), &Options::default(), None).unwrap();
         Self::on(store, twin)
     }
 

@@ -9,22 +9,23 @@ use std::{
 };
 
 use super::{
-    AUDIT, FORM, MANIFEST, Manifest, OTHERS, ROOT, RecoveryError, STATE, STORE,
+    AUDIT, Entry, FORM, MANIFEST, Manifest, OTHERS, ROOT, RecoveryError, STATE, STORE,
     age::{Recipient, Sealer},
-    archive::Writer,
+    archive::{Hashed, Writer},
     file_error,
     manifest::{Form, VERSION},
 };
 use crate::{
     clock,
     error::Fault,
-    files::Stream,
+    files::{FileAt, Stream},
     model::key::Key,
     root::{ROOT_LEN, RootKey},
     store::{Part, Row, View, Whole},
 };
 
-/// Writes a backup into a new file, durably. A file that is there is not touched; one that was not finished is removed.
+/// Writes a backup into a new file, durably, and reads it again. A file that is there is not touched; one that was not
+/// finished is removed. A state that is damaged is not backed up: its backup would take the place of a better one.
 ///
 /// # Errors
 /// [`RecoveryError`].
@@ -34,10 +35,19 @@ pub fn write(
     recipients: &[Recipient],
     path: &Path,
 ) -> Result<Manifest, RecoveryError> {
+    let damage = whole.damage()?;
+    if !damage.is_empty() {
+        return Err(RecoveryError::Damaged(damage.join(", ")));
+    }
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let file = file.map_err(|source| RecoveryError::Target { path: path.to_owned(), source })?;
-    let written = seal(whole, root, recipients, &file)
-        .and_then(|manifest| sync(&file, path).map(|()| manifest).map_err(file_error(path)));
+    let written = seal(whole, root, recipients, &file).and_then(|(manifest, sealed)| {
+        sync(&file, path).map_err(file_error(path))?;
+        if read_again(path).map_err(file_error(path))? != sealed {
+            return Err(RecoveryError::Unwritten(path.to_owned()));
+        }
+        Ok(manifest)
+    });
     if written.is_err() {
         // Of no use, and its own error would hide the cause.
         let _ = fs::remove_file(path);
@@ -51,15 +61,25 @@ fn sync(file: &File, path: &Path) -> io::Result<()> {
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Length and hash of what lies there, from the disk as far as the system does it.
+fn read_again(path: &Path) -> io::Result<Entry> {
+    let file = File::open(path)?;
+    file.forget_cached()?;
+    let mut hashed = Hashed::new(file);
+    io::copy(&mut hashed, &mut io::sink())?;
+    Ok(hashed.entry(""))
+}
+
+/// What is in it; length and hash of the sealed file.
 fn seal(
     whole: &Whole<'_>,
     root: &RootKey,
     recipients: &[Recipient],
     file: &File,
-) -> Result<Manifest, RecoveryError> {
+) -> Result<(Manifest, Entry), RecoveryError> {
     let created = clock::now();
     // Only ciphertext is buffered.
-    let sealer = Sealer::new(BufWriter::new(file), recipients)?;
+    let sealer = Sealer::new(Hashed::new(BufWriter::new(file)), recipients)?;
     let mut archive = Writer::new(sealer, created / 1000);
     add_json(&mut archive, FORM, &Form { version: VERSION })?;
     archive.add(ROOT, ROOT_LEN as u64, |to| {
@@ -77,9 +97,9 @@ fn seal(
     let manifest = describe(whole, created, &archive)?;
     add_json(&mut archive, MANIFEST, &manifest)?;
     let sealer = archive.finish().map_err(RecoveryError::Write)?;
-    let mut buffer = sealer.finish().map_err(RecoveryError::Write)?;
-    buffer.flush().map_err(RecoveryError::Write)?;
-    Ok(manifest)
+    let mut sealed = sealer.finish().map_err(RecoveryError::Write)?;
+    sealed.flush().map_err(RecoveryError::Write)?;
+    Ok((manifest, sealed.entry("")))
 }
 
 /// Twice through the same rows: an archive says a file's length before it.

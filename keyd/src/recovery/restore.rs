@@ -27,6 +27,7 @@ use crate::{
     limits::{BACKUP_JSON_LEN_MAX, ROW_LEN_MAX},
     ops::first_start,
     root::{Means, RootKey, RootKind},
+    seal::Seal,
     state_dir::StateDir,
     store::{self, Row},
 };
@@ -265,7 +266,8 @@ fn try_out(
     means: &Means,
     manifest: &Manifest,
 ) -> Result<(), RecoveryError> {
-    let store = store::open(&SystemDir::new(dir.path()), &store::AuditKeeping::default())?;
+    let keeping = store::AuditKeeping::default();
+    let store = store::open(&SystemDir::new(dir.path()), Seal::new(&root)?, &keeping)?;
     let head = store.verify_audit()?.head;
     if (head.seq, &head.hash) != (manifest.audit_seq, &manifest.audit_hash) {
         return Err(RecoveryError::Head);

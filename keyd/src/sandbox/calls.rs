@@ -73,6 +73,7 @@ const ALWAYS: &[Call] = &[
     any("fallocate", libc::SYS_fallocate),
     any("fdatasync", libc::SYS_fdatasync),
     any("fsync", libc::SYS_fsync),
+    any("fadvise64", libc::SYS_fadvise64),
     any("statx", libc::SYS_statx),
     any("newfstatat", libc::SYS_newfstatat),
     any("getdents64", libc::SYS_getdents64),

@@ -80,6 +80,22 @@ impl Service {
         Ok(reply.into())
     }
 
+    pub(super) fn check(
+        &self,
+        by: &Caller,
+        deep: bool,
+        accept_damage: bool,
+    ) -> Result<Reply, Failure> {
+        let core = &self.core;
+        match (accept_damage, deep) {
+            (true, _) => {
+                self.act(by, None, "store", |permit| ops::state_check::accept(core, permit))
+            }
+            (_, true) => self.act(by, None, "store", |permit| ops::state_check::deep(core, permit)),
+            _ => self.act(by, None, "store", |permit| ops::state_check::run(core, permit)),
+        }
+    }
+
     pub(super) fn audit(&self, by: &Caller, request: &AuditRequest) -> Result<Reply, Failure> {
         let core = &self.core;
         match request {

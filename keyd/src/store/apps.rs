@@ -1,10 +1,11 @@
 //! Applications and their tokens in the store. Each secret is found by its hash; what an application has is found by
 //! its name, so that nothing of it is left when it is removed.
 
-use keyd_client::{AppName, Fingerprint, TokenId};
+use keyd_client::{AppName, Fingerprint};
 
 use super::{
-    tables::{APPS, APPS_BY_CERTIFICATE, APPS_BY_SECRET, TOKENS, TOKENS_BY_APP},
+    indexes,
+    tables::{self, APPS, APPS_BY_CERTIFICATE, APPS_BY_SECRET, TOKENS, TOKENS_BY_APP},
     txn::Txn,
     view::{Range, View, decode, decode_all},
 };
@@ -101,16 +102,12 @@ impl Txn<'_> {
         if let Some(old) = self.find_app(&app.name)? {
             self.unindex_app(&old)?;
         }
-        let name = serde_json::to_vec(&app.name)?;
         for certificate in app.certificates() {
             if let Some(owner) = self.app_of_certificate(certificate)? {
                 return Err(Refused::CertificateTaken(owner).into());
             }
-            self.put(APPS_BY_CERTIFICATE, &certificate.0, &name)?;
         }
-        if let Some(secret) = &app.identity {
-            self.put(APPS_BY_SECRET, secret.as_bytes(), &name)?;
-        }
+        self.put_all(&indexes::of_app(app)?)?;
         Ok(self.put(APPS, app.name.as_str().as_bytes(), &serde_json::to_vec(app)?)?)
     }
 
@@ -127,13 +124,8 @@ impl Txn<'_> {
     }
 
     fn unindex_app(&self, app: &App) -> Result<(), Fault> {
-        for certificate in app.certificates() {
-            self.remove(APPS_BY_CERTIFICATE, &certificate.0)?;
-        }
-        match &app.identity {
-            Some(secret) => self.remove(APPS_BY_SECRET, secret.as_bytes()),
-            None => Ok(()),
-        }
+        let rows = indexes::of_app(app)?;
+        rows.iter().try_for_each(|row| self.remove(row.table, &row.key))
     }
 
     /// Stores a new token.
@@ -142,7 +134,7 @@ impl Txn<'_> {
     /// [`Fault`].
     pub fn add_token(&self, secret: &SecretHash, token: &Token) -> Result<(), Fault> {
         self.put(TOKENS, secret.as_bytes(), &serde_json::to_vec(token)?)?;
-        self.put(TOKENS_BY_APP, &by_app(&token.app, token.id), &serde_json::to_vec(secret)?)
+        self.put_all(&indexes::of_token(secret, token)?)
     }
 
     /// Forgets a token.
@@ -151,11 +143,6 @@ impl Txn<'_> {
     /// [`Fault`].
     pub fn remove_token(&self, secret: &SecretHash, token: &Token) -> Result<(), Fault> {
         self.remove(TOKENS, secret.as_bytes())?;
-        self.remove(TOKENS_BY_APP, &by_app(&token.app, token.id))
+        self.remove(TOKENS_BY_APP, &tables::token_by_app(&token.app, token.id))
     }
-}
-
-/// A slash is in no name: no application's tokens begin like another's.
-fn by_app(app: &AppName, token: TokenId) -> Vec<u8> {
-    [app.as_str().as_bytes(), b"/", token.0.as_bytes()].concat()
 }

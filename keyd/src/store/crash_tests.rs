@@ -3,8 +3,10 @@
 //! store opens, what was answered is there, and state and audit log agree.
 
 mod broken;
+mod edits;
 mod full;
 mod operations;
+mod rot;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +29,7 @@ fn options() -> Options {
 }
 
 fn open(disk: &Disk) -> Result<Store, Fault> {
-    Store::open(disk.dir(), &options(), None)
+    Store::open(disk.dir(), testing::seal(), &options(), None)
 }
 
 fn name(n: usize) -> KeyId {

@@ -4,43 +4,134 @@ use std::{io, sync::Arc};
 
 use redb::{Builder, Database};
 
-use super::{backend::Backend, ballast::Ballast, tables};
+use super::{
+    backend::Backend,
+    ballast::Ballast,
+    pages, tables,
+    whole::{self, Row},
+};
 use crate::{
     error::Fault,
-    files::{Dir, FileAt},
+    files::{Dir, FileAt, read_range},
     limits::STORE_CACHE_LEN,
+    log,
+    seal::Seal,
 };
 
 /// Its name.
 const NAME: &str = "store.redb";
 
+/// Bytes that are copied at once.
+const COPY_STEP: usize = 1 << 20;
+
 /// Its name while it is made.
 const UNFINISHED: &str = "store.new";
 
+/// What the file of a store that redb cannot read is kept as.
+const DAMAGED: &str = "store.damaged-";
+
+/// An opened database.
+pub(super) struct Opened {
+    pub(super) db: Database,
+    pub(super) backend: Backend,
+    /// That it was made anew of what could be read, and why.
+    pub(super) rebuilt: Option<String>,
+}
+
 /// Opens the database. The first time it is made under another name and moved into place when it is whole: redb does
-/// not open what a crash in the middle of its own first writes leaves behind.
+/// not open what a crash in the middle of its own first writes leaves behind. A file that redb calls corrupt, or whose
+/// newest commit it gives up, is made anew of its records: they tell by themselves which of them are sound.
 ///
 /// # Errors
-/// [`Fault::Database`], [`Fault::StateFile`], [`Fault::EmptyStore`].
-pub(super) fn database(dir: &dyn Dir, ballast: &Arc<Ballast>) -> Result<Database, Fault> {
+/// [`Fault::Database`], [`Fault::StateFile`], [`Fault::EmptyStore`], [`Fault::Unreadable`].
+pub(super) fn database(
+    dir: &dyn Dir,
+    ballast: &Arc<Ballast>,
+    seal: &Seal,
+    newest: u64,
+) -> Result<Opened, Fault> {
     let file = match dir.open(NAME).map_err(Fault::StateFile)? {
         Some(file) => file,
-        None => make(dir, ballast)?,
+        None => place(dir, ballast, |db| tables::prepare(db, seal))?,
     };
     // redb would begin anew in an empty file.
     if file.end().map_err(Fault::StateFile)? == 0 {
         return Err(Fault::EmptyStore);
     }
-    open(file, ballast)
+    let (why, opened) = match verified(&file, ballast) {
+        Ok(opened) if tables::newest(&opened.db)?.is_none_or(|seq| seq >= newest) => {
+            return released(opened);
+        }
+        Ok(opened) => {
+            (format!("row {newest} of the audit log was committed, and is lost"), Some(opened))
+        }
+        Err(error) => (error.to_string(), None),
+    };
+    match (pages::newest(&*file, seal, newest).map_err(Fault::StateFile)?, opened) {
+        (Some(rows), opened) => {
+            drop(opened);
+            rebuild(dir, &file, ballast, rows, &why)
+        }
+        // An older file that was put in its place: the audit log tells.
+        (None, Some(opened)) => released(opened),
+        (None, None) => Err(Fault::Unreadable(why)),
+    }
 }
 
-fn open(file: Arc<dyn FileAt>, ballast: &Arc<Ballast>) -> Result<Database, Fault> {
-    let backend = Backend { file, ballast: ballast.clone() };
-    Ok(Builder::new().set_cache_size(STORE_CACHE_LEN).create_with_backend(backend)?)
+/// One of another form, for who gives it this form.
+pub(super) fn older(dir: &dyn Dir, ballast: &Arc<Ballast>) -> Result<Database, Fault> {
+    let file = dir.open(NAME).map_err(Fault::StateFile)?;
+    let file = file.ok_or(Fault::StateFile(io::ErrorKind::NotFound.into()))?;
+    released(verified(&file, ballast)?).map(|opened| opened.db)
 }
 
-fn make(dir: &dyn Dir, ballast: &Arc<Ballast>) -> Result<Arc<dyn FileAt>, Fault> {
-    place(dir, ballast, |db| tables::prepare(db).map(drop))
+/// Every page that belongs to it is read and compared with its checksum; redb repairs what a crash left. Nothing of
+/// that is written yet.
+fn verified(file: &Arc<dyn FileAt>, ballast: &Arc<Ballast>) -> Result<Opened, Fault> {
+    let backend = Backend::holding(file.clone(), ballast.clone()).map_err(Fault::StateFile)?;
+    let db = open(&backend)?;
+    Ok(Opened { db, backend, rebuilt: None })
+}
+
+fn released(opened: Opened) -> Result<Opened, Fault> {
+    opened.backend.release().map_err(Fault::StateFile)?;
+    Ok(opened)
+}
+
+/// The file as it was found stays, under another name.
+fn rebuild(
+    dir: &dyn Dir,
+    file: &Arc<dyn FileAt>,
+    ballast: &Arc<Ballast>,
+    rows: Vec<Row>,
+    why: &str,
+) -> Result<Opened, Fault> {
+    let kept = keep(dir, &**file).map_err(Fault::StateFile)?;
+    let rows = rows.into_iter().map(Ok::<_, Fault>);
+    let file = place(dir, ballast, |db| whole::fill(db, rows))?;
+    let opened = released(verified(&file, ballast)?)?;
+    let rebuilt = format!("store.redb was made anew of its records ({why}); the old one is {kept}");
+    log::line(format_args!("{rebuilt}"));
+    Ok(Opened { rebuilt: Some(rebuilt), ..opened })
+}
+
+fn keep(dir: &dyn Dir, file: &dyn FileAt) -> io::Result<String> {
+    let names = dir.names()?;
+    let mut free = (1u32..).map(|n| format!("{DAMAGED}{n}")).filter(|name| !names.contains(name));
+    let name = free.next().ok_or(io::ErrorKind::AlreadyExists)?;
+    let (copy, end) = (dir.create(&name)?, file.end()?);
+    for from in (0..end).step_by(COPY_STEP) {
+        copy.write_at(from, &read_range(file, from, end.min(from + COPY_STEP as u64))?)?;
+    }
+    copy.sync()?;
+    dir.sync()?;
+    Ok(name)
+}
+
+fn open(backend: &Backend) -> Result<Database, Fault> {
+    let mut builder = Builder::new();
+    builder.set_cache_size(STORE_CACHE_LEN).set_check_integrity_on_open(true);
+    Ok(builder.create_with_backend(backend.clone())?)
 }
 
 /// Makes the database of a directory that has none, with something in it.
@@ -61,7 +152,7 @@ fn place<E: From<Fault>>(
     fill: impl FnOnce(&Database) -> Result<(), E>,
 ) -> Result<Arc<dyn FileAt>, E> {
     let file = dir.create(UNFINISHED).map_err(Fault::StateFile)?;
-    let db = open(file.clone(), ballast)?;
+    let db = open(&Backend::new(file.clone(), ballast.clone()))?;
     fill(&db)?;
     db.close().map_err(Fault::from)?;
     let placed: io::Result<()> = dir.rename(UNFINISHED, NAME).and_then(|()| dir.sync());
@@ -74,12 +165,12 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::files::SystemDir;
+    use crate::{files::SystemDir, store::testing};
 
-    fn opened(path: &std::path::Path) -> Result<Database, Fault> {
+    fn opened(path: &std::path::Path) -> Result<Opened, Fault> {
         let dir = SystemDir::new(path);
         let ballast = Arc::new(Ballast::open(&dir, 4096, 4096).unwrap());
-        database(&dir, &ballast)
+        database(&dir, &ballast, &testing::seal(), 0)
     }
 
     #[test]

@@ -29,6 +29,13 @@ pub enum Break {
         /// The copy's newest row.
         copy: u64,
     },
+    /// The store is older than what was committed.
+    LostCommit {
+        /// The store's newest row.
+        store: u64,
+        /// The newest row that was committed.
+        committed: u64,
+    },
     /// An earlier break beside which keys were taken away since, so that it is on record: its text.
     Recorded(String),
 }
@@ -40,6 +47,10 @@ impl fmt::Display for Break {
             Self::OldStore { store, copy } => write!(
                 f,
                 "an old store was put back: it ends with row {store} of the audit log, whose copy has row {copy}"
+            ),
+            Self::LostCommit { store, committed } => write!(
+                f,
+                "the store has lost its newest commits: it ends with row {store} of the audit log, and row {committed} was committed"
             ),
             Self::Recorded(text) => f.write_str(text),
         }

@@ -1,6 +1,6 @@
 //! The audit log as a whole: read, checked, taken elsewhere in part, begun anew after a break.
 
-use super::{Break, Health, Store, meta, space};
+use super::{Break, Health, Store, Txn, meta, space};
 use crate::{
     audit::{
         Begin, Class, Entry, Head, archive,
@@ -151,10 +151,13 @@ impl Store {
             _ => old.clone(),
         };
         let transaction = self.db.begin_write()?;
-        meta::put_begin(&transaction, &begin)?;
+        let txn = Txn::new(&transaction, &self.seal);
+        meta::put_begin(&txn, &begin)?;
+        let changed = txn.into_change();
         let detail =
             format!("files={} rows={} to {}", moved.len(), old.seq, begin.seq.saturating_sub(1));
-        self.finish(transaction, entry.class(Class::Administration).detail(detail))?;
+        let entry = entry.class(Class::Administration).detail(detail);
+        self.finish(transaction, &changed, entry)?;
         *lock(&self.begin) = begin.clone();
         self.remove(moved);
         Ok(Archived { files: moved.len(), begin: begin.seq })
@@ -189,9 +192,11 @@ impl Store {
             "{}; begins at row {}; sealed files={} sha256={}",
             done.accepted, done.begin, done.sealed, done.sha256
         );
-        meta::put_begin(&transaction, &begin)?;
-        meta::clear_break(&transaction)?;
-        self.write(&mut writer, transaction, entry.class(class).detail(detail))?;
+        let txn = Txn::new(&transaction, &self.seal);
+        meta::put_begin(&txn, &begin)?;
+        meta::clear_break(&txn)?;
+        let changed = txn.into_change();
+        self.write(&mut writer, transaction, &changed, entry.class(class).detail(detail))?;
         *lock(&self.begin) = begin;
         *lock(&self.health) = Health::Sound;
         let head = writer.head().clone();

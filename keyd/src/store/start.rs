@@ -9,6 +9,7 @@ use crate::{
     files::{Dir, SystemDir},
     limits::AUDIT_SEGMENT_LEN,
     lock::lock,
+    seal::Seal,
 };
 
 /// How the audit log is kept.
@@ -35,12 +36,12 @@ impl Default for AuditKeeping {
 ///
 /// # Errors
 /// As [`Store::open`]; [`Fault::Copy`].
-pub fn open(dir: &SystemDir, audit: &AuditKeeping) -> Result<Store, Fault> {
+pub fn open(dir: &SystemDir, seal: Seal, audit: &AuditKeeping) -> Result<Store, Fault> {
     let dir: Arc<dyn Dir> = Arc::new(dir.clone());
     let mut options = Options::default();
     options.log.segment = audit.segment;
     let copy = audit.copy.as_deref().map(CopyFile::open).transpose()?;
-    let mut store = Store::open(dir.clone(), &options, copy.as_ref())?;
+    let mut store = Store::open(dir.clone(), seal, &options, copy.as_ref())?;
     let mut followers = Vec::new();
     if let Some(copy) = copy {
         let place = store.place_of(&copy)?;

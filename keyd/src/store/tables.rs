@@ -1,8 +1,10 @@
-//! Tables of the database. Keys and values are bytes; values are JSON, or empty in indexes.
+//! Tables of the database. Keys and values are bytes; values are JSON, or empty in indexes. In front of each value is
+//! the row's tag: see [`crate::seal`].
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | meta | `format`, `audit-head`, `backed-up` | format version, [`Head`], when a backup was made last |
+//! | meta | `format`, `audit-head`, `state-digest`: these without tags | format version, [`Head`], sealed digest |
+//! | meta | `audit-begin`, `audit-break`, `backed-up` | [`crate::audit::Begin`], text, when a backup was made last |
 //! | vaults | name | [`crate::model::vault::Vault`] |
 //! | keys | vault, `/`, name | [`crate::model::key::Key`] |
 //! | keys-deleted | vault, `/`, name | when it is destroyed, 8 bytes big-endian |
@@ -20,11 +22,16 @@
 //! | tokens | hash, 32 bytes | [`crate::model::token::Token`] |
 //! | tokens-by-app | application, `/`, token UUID | hash |
 
-use keyd_client::{DiskId, KeyId, VaultName, ids::DesId};
-use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
+use keyd_client::{AppName, DiskId, KeyId, TokenId, VaultName, ids::DesId};
+use redb::{
+    Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle, WriteTransaction,
+};
 
-use super::{Txn, View};
-use crate::{audit::Head, error::Fault, model::version::VersionId};
+use super::{Snapshot, digest::Digest};
+use crate::{
+    seal::Seal,
+    {audit::Head, error::Fault, model::version::VersionId},
+};
 
 pub(super) type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
 
@@ -47,7 +54,7 @@ pub(super) const APPS_BY_SECRET: Table = TableDefinition::new("apps-by-secret");
 pub(super) const TOKENS: Table = TableDefinition::new("tokens");
 pub(super) const TOKENS_BY_APP: Table = TableDefinition::new("tokens-by-app");
 
-const ALL: [Table; 16] = [
+pub(super) const ALL: [Table; 16] = [
     VAULTS,
     KEYS,
     KEYS_DELETED,
@@ -66,65 +73,128 @@ const ALL: [Table; 16] = [
     TOKENS_BY_APP,
 ];
 
-const HEAD: &[u8] = b"audit-head";
-pub(super) const FORMAT: &[u8] = b"format";
-/// Version of all this. Another one is not understood.
-const FORMAT_VERSION: &[u8] = b"3";
-/// The one before, whose indexes of disks named a version without its key.
-pub(super) const WITHOUT_KEYS: &[u8] = b"2";
+/// Those that say nothing that other tables do not say: they can be made anew.
+pub(super) const INDEXES: [Table; 8] = [
+    KEYS_DELETED,
+    KEYS_WATCHED,
+    DISKS_BY_VERSION,
+    DISKS_BY_SET,
+    DISKS_BY_SOURCE,
+    APPS_BY_CERTIFICATE,
+    APPS_BY_SECRET,
+    TOKENS_BY_APP,
+];
 
-/// Makes the tables on the first start; tells the committed head of the audit log.
-pub(super) fn prepare(db: &Database) -> Result<Head, Fault> {
-    let transaction = db.begin_write()?;
-    for table in ALL {
-        transaction.open_table(table)?;
-    }
-    let head = {
-        let mut meta = transaction.open_table(META)?;
-        let format = meta.get(FORMAT)?.map(|v| v.value().to_vec());
-        match format.as_deref() {
-            None => drop(meta.insert(FORMAT, FORMAT_VERSION)?),
-            Some(FORMAT_VERSION) => {}
-            Some(WITHOUT_KEYS) => {
-                reindex(&transaction)?;
-                meta.insert(FORMAT, FORMAT_VERSION)?;
-            }
-            Some(_) => return Err(Fault::Format),
-        }
-        let stored = meta.get(HEAD)?;
-        match stored {
-            Some(bytes) => serde_json::from_slice(bytes.value())?,
-            None => Head::default(),
-        }
+/// A table's name, as it must have been if a bit of it is wrong.
+pub(super) fn known(name: &[u8]) -> String {
+    let bits = |other: &str| -> u32 {
+        name.iter().zip(other.as_bytes()).map(|(one, other)| (one ^ other).count_ones()).sum()
     };
-    transaction.commit()?;
-    Ok(head)
+    let ours = [META].iter().chain(&ALL).map(TableHandle::name).map(str::to_owned);
+    let near = ours.into_iter().find(|other| other.len() == name.len() && bits(other) <= 1);
+    near.unwrap_or_else(|| String::from_utf8_lossy(name).into_owned())
 }
 
-/// Makes the indexes of disks anew.
-fn reindex(transaction: &WriteTransaction) -> Result<(), Fault> {
-    for table in [DISKS_BY_VERSION, DISKS_BY_SET] {
-        transaction.delete_table(table)?;
-        transaction.open_table(table)?;
+/// A table by its name: all have bytes for keys and values.
+pub(super) fn named(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
+    TableDefinition::new(name)
+}
+
+pub(super) const HEAD: &[u8] = b"audit-head";
+const DIGEST: &[u8] = b"state-digest";
+pub(super) const FORMAT: &[u8] = b"format";
+/// Version of all this. Another one is not understood.
+pub(super) const FORMAT_VERSION: &[u8] = b"4";
+/// The one before, whose rows had no tags.
+pub(super) const WITHOUT_TAGS: &[u8] = b"3";
+/// The one before that, whose indexes of disks named a version without its key.
+pub(super) const WITHOUT_KEYS: &[u8] = b"2";
+
+/// Whether a row has no tag: it is read before anything can be judged, or it is what judges the others.
+pub(super) fn is_bare(table: &str, key: &[u8]) -> bool {
+    table == META.name() && [HEAD, DIGEST, FORMAT].contains(&key)
+}
+
+/// What a store says of itself.
+pub(super) struct Opened {
+    /// The committed head of the audit log.
+    pub(super) head: Head,
+    /// The digest of the state; nothing if it is not the digest of a state with that head.
+    pub(super) digest: Option<Digest>,
+}
+
+/// Makes the tables on the first start; also those that had no row in a store that was made of its rows.
+///
+/// # Errors
+/// [`Fault::Format`], [`Fault::OlderFormat`]: it is the store of another release.
+pub(super) fn prepare(db: &Database, seal: &Seal) -> Result<(), Fault> {
+    let transaction = db.begin_write()?;
+    let format = transaction.open_table(META)?.get(FORMAT)?.map(|v| v.value().to_vec());
+    match format.as_deref() {
+        None => begin(&transaction, seal)?,
+        Some(FORMAT_VERSION) if transaction.list_tables()?.count() > ALL.len() => {
+            return Ok(transaction.abort()?);
+        }
+        Some(FORMAT_VERSION) => make_all(&transaction)?,
+        Some(WITHOUT_TAGS | WITHOUT_KEYS) => return Err(Fault::OlderFormat),
+        Some(_) => return Err(Fault::Format),
     }
-    let txn = Txn::new(transaction);
-    for disk in txn.disks(None, usize::MAX)? {
-        txn.index(&disk, &txn.set_of(&disk)?)?;
+    Ok(transaction.commit()?)
+}
+
+fn make_all(transaction: &WriteTransaction) -> Result<(), Fault> {
+    for table in ALL {
+        transaction.open_table(table)?;
     }
     Ok(())
 }
 
-/// The committed head of the audit log in a state.
-pub(super) fn head(view: &impl View) -> Result<Head, Fault> {
-    match view.value(META, HEAD)? {
-        Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
-        None => Ok(Head::default()),
-    }
+fn begin(transaction: &WriteTransaction, seal: &Seal) -> Result<(), Fault> {
+    make_all(transaction)?;
+    transaction.open_table(META)?.insert(FORMAT, FORMAT_VERSION)?;
+    put_head(transaction, seal, &Head::default(), &Digest::default())
 }
 
-pub(super) fn put_head(transaction: &WriteTransaction, head: &Head) -> Result<(), Fault> {
+/// Number of the newest audit row in a database, if it says one.
+pub(super) fn newest(db: &Database) -> Result<Option<u64>, Fault> {
+    let transaction = db.begin_read()?;
+    let meta = match transaction.open_table(META) {
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        meta => meta?,
+    };
+    let head = meta.get(HEAD)?.map(|row| serde_json::from_slice::<Head>(row.value()));
+    Ok(head.and_then(Result::ok).map(|head| head.seq))
+}
+
+/// What the rows of a state say of it, if they are its.
+pub(super) fn provable(rows: &[super::Row], seal: &Seal) -> Option<Head> {
+    let find = |key| rows.iter().find(|row| row.table == META.name() && row.key == key);
+    let (head, digest) = (find(HEAD)?, find(DIGEST)?);
+    seal.open_digest(&digest.value, &head.value)?;
+    serde_json::from_slice(&head.value).ok()
+}
+
+/// What a state says of itself.
+pub(super) fn opened(snapshot: &Snapshot) -> Result<Opened, Fault> {
+    let meta = snapshot.transaction().open_table(META)?;
+    let row = |key| Ok::<_, Fault>(meta.get(key)?.map(|row| row.value().to_vec()));
+    let (head, digest) = (row(HEAD)?.unwrap_or_default(), row(DIGEST)?.unwrap_or_default());
+    let digest = snapshot.seal().open_digest(&digest, &head);
+    let digest = digest.and_then(|digest| Digest::from_bytes(&digest));
+    Ok(Opened { head: serde_json::from_slice(&head)?, digest })
+}
+
+/// What a commit carries: the log's head, and the digest of the state that goes with it.
+pub(super) fn put_head(
+    transaction: &WriteTransaction,
+    seal: &Seal,
+    head: &Head,
+    digest: &Digest,
+) -> Result<(), Fault> {
     let mut meta = transaction.open_table(META)?;
-    meta.insert(HEAD, serde_json::to_vec(head)?.as_slice())?;
+    let head = serde_json::to_vec(head)?;
+    meta.insert(DIGEST, seal.seal_digest(&digest.to_bytes(), &head)?.as_slice())?;
+    meta.insert(HEAD, head.as_slice())?;
     Ok(())
 }
 
@@ -162,4 +232,9 @@ pub(super) fn in_set(set: DesId, id: &VersionId) -> Vec<u8> {
 
 pub(super) fn by_source(source: DiskId, disk: DiskId) -> Vec<u8> {
     [source.0.as_bytes().as_slice(), disk.0.as_bytes()].concat()
+}
+
+/// A slash is in no name: no application's tokens begin like another's.
+pub(super) fn token_by_app(app: &AppName, token: TokenId) -> Vec<u8> {
+    [app.as_str().as_bytes(), b"/", token.0.as_bytes()].concat()
 }

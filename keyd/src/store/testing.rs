@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use keyd_client::dek::page::PageError;
+use redb::{AccessGuard, ReadableTable, TableHandle};
+
 use super::{
     Options, Store, Txn, View,
-    tables::{DISKS_BY_SET, DISKS_BY_VERSION, FORMAT, META, WITHOUT_KEYS},
+    tables::{self, DISKS_BY_SET, DISKS_BY_VERSION, FORMAT, META, WITHOUT_KEYS},
 };
 use crate::{
     audit::{
@@ -14,16 +17,30 @@ use crate::{
     error::Fault,
     files::{Dir, tests::twin::Disk},
     lock::lock,
+    root::{ROOT_LEN, RootKey},
+    seal::{Seal, TAG_LEN},
 };
+
+/// The root key of tests.
+pub(crate) const ROOT: &[u8; ROOT_LEN] = &[7; ROOT_LEN];
+
+/// What it seals records with.
+pub(crate) fn seal() -> Seal {
+    let root = RootKey::fill_with(|bytes| {
+        bytes.copy_from_slice(ROOT);
+        Ok::<_, PageError>(())
+    });
+    Seal::new(&root.unwrap()).unwrap()
+}
 
 /// An empty store.
 pub(crate) fn store() -> Store {
-    Store::open(Disk::new(1).dir(), &Options::default(), None).unwrap()
+    Store::open(Disk::new(1).dir(), seal(), &Options::default(), None).unwrap()
 }
 
 /// One whose log is copied from now on, and has to be.
 pub(crate) fn copied(dir: Arc<dyn Dir>, sink: Box<dyn Sink>) -> Store {
-    let mut store = Store::open(dir, &Options::default(), None).unwrap();
+    let mut store = Store::open(dir, seal(), &Options::default(), None).unwrap();
     let end = lock(&store.writer).head().clone();
     let place = Place { seq: end.seq, segment: end.segment, offset: end.len };
     let follower = store.follower(place, sink).unwrap();
@@ -31,22 +48,45 @@ pub(crate) fn copied(dir: Arc<dyn Dir>, sink: Box<dyn Sink>) -> Store {
     store
 }
 
-/// Gives it the indexes of disks that it had when they named a version without its key.
+/// Makes it one of before records had tags and indexes named a version with its key.
 pub(crate) fn make_older(store: &Store) {
     let transaction = store.db.begin_write().unwrap();
-    let txn = Txn::new(&transaction);
+    let txn = Txn::new(&transaction, &store.seal);
+    let disks = txn.disks(None, usize::MAX).unwrap();
+    let sets: Vec<_> = disks.iter().map(|disk| txn.set_of(disk).unwrap()).collect();
+    for handle in transaction.list_tables().unwrap().collect::<Vec<_>>() {
+        let name = handle.name().to_owned();
+        let mut table = transaction.open_table(tables::named(&name)).unwrap();
+        let row = |row: Result<(AccessGuard<'_, &[u8]>, AccessGuard<'_, &[u8]>), _>| {
+            let (key, stored) = row.unwrap();
+            (key.value().to_vec(), stored.value().to_vec())
+        };
+        let rows: Vec<_> = table.iter().unwrap().map(row).collect();
+        for (key, stored) in rows {
+            if !tables::is_bare(&name, &key) {
+                table.insert(&key[..], &stored[TAG_LEN..]).unwrap();
+            }
+        }
+    }
     for table in [DISKS_BY_VERSION, DISKS_BY_SET] {
         transaction.delete_table(table).unwrap();
     }
-    for disk in txn.disks(None, usize::MAX).unwrap() {
-        let set = txn.set_of(&disk).unwrap();
+    let (mut by_version, mut by_set) = (
+        transaction.open_table(DISKS_BY_VERSION).unwrap(),
+        transaction.open_table(DISKS_BY_SET).unwrap(),
+    );
+    for (disk, set) in disks.iter().zip(&sets) {
         for wrap in &disk.wraps {
             let row = [wrap.version.to_string().as_bytes(), disk.id.0.as_bytes()].concat();
-            txn.put(DISKS_BY_VERSION, &row, &[]).unwrap();
-            txn.put(DISKS_BY_SET, &[set.id.0.as_bytes(), &row[..]].concat(), &[]).unwrap();
+            by_version.insert(&row[..], &[][..]).unwrap();
+            by_set.insert(&[set.id.0.as_bytes(), &row[..]].concat()[..], &[][..]).unwrap();
         }
     }
-    txn.put(META, FORMAT, WITHOUT_KEYS).unwrap();
+    drop((by_version, by_set));
+    let mut meta = transaction.open_table(META).unwrap();
+    meta.insert(FORMAT, WITHOUT_KEYS).unwrap();
+    meta.remove(&b"state-digest"[..]).unwrap();
+    drop(meta);
     transaction.commit().unwrap();
 }
 

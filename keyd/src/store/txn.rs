@@ -1,22 +1,28 @@
 //! Changing the state, inside a transaction that [`super::Store::commit`] opened.
 
+use std::cell::RefCell;
+
 use keyd_client::{DesName, DiskId, KeyId, Scope, VaultName};
-use redb::WriteTransaction;
+use redb::{TableHandle, WriteTransaction};
 
 use super::{
-    tables::{
-        self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, KEYS, KEYS_DELETED,
-        KEYS_WATCHED, SETS, Table, VAULTS,
-    },
+    digest::Digest,
+    indexes,
+    tables::{self, DISKS, KEYS, KEYS_DELETED, KEYS_WATCHED, SETS, Table, VAULTS},
     view::{self, Range, Row, View},
 };
 use crate::{
     error::{Failure, Fault},
     model::{des::Des, disk::Disk, key::Key, vault::Vault},
+    seal::Seal,
 };
 
-/// An open transaction.
-pub struct Txn<'a>(&'a WriteTransaction);
+/// An open transaction, and what it has changed in the state's digest so far.
+pub struct Txn<'a> {
+    transaction: &'a WriteTransaction,
+    seal: &'a Seal,
+    change: RefCell<Digest>,
+}
 
 impl std::fmt::Debug for Txn<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -25,8 +31,13 @@ impl std::fmt::Debug for Txn<'_> {
 }
 
 impl<'a> Txn<'a> {
-    pub(super) fn new(transaction: &'a WriteTransaction) -> Self {
-        Self(transaction)
+    pub(super) fn new(transaction: &'a WriteTransaction, seal: &'a Seal) -> Self {
+        Self { transaction, seal, change: RefCell::default() }
+    }
+
+    /// What it has changed.
+    pub(super) fn into_change(self) -> Digest {
+        self.change.into_inner()
     }
 
     /// Stores a vault, new or changed.
@@ -52,14 +63,9 @@ impl<'a> Txn<'a> {
     /// [`Fault`].
     pub fn put_key(&self, key: &Key) -> Result<(), Fault> {
         let (row, value) = (tables::key(&key.id), serde_json::to_vec(key)?);
-        match key.deleted() {
-            Some(deleted) => self.put(KEYS_DELETED, &row, &deleted.purge_at.to_be_bytes())?,
-            None => self.remove(KEYS_DELETED, &row)?,
-        }
-        match key.rotation_policy.is_some() || key.newest().expires.is_some() {
-            true => self.put(KEYS_WATCHED, &row, &[])?,
-            false => self.remove(KEYS_WATCHED, &row)?,
-        }
+        self.remove(KEYS_DELETED, &row)?;
+        self.remove(KEYS_WATCHED, &row)?;
+        self.put_all(&indexes::of_key(key))?;
         self.put(KEYS, &row, &value)
     }
 
@@ -97,10 +103,7 @@ impl<'a> Txn<'a> {
     /// # Errors
     /// [`Fault`].
     pub fn add_disk(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
-        if let Some(source) = disk.source {
-            self.put(DISKS_BY_SOURCE, &tables::by_source(source, disk.id), &[])?;
-        }
-        self.index(disk, set)?;
+        self.put_all(&indexes::of_disk(disk, set))?;
         self.put(DISKS, disk.id.0.as_bytes(), &serde_json::to_vec(disk)?)
     }
 
@@ -113,7 +116,7 @@ impl<'a> Txn<'a> {
         let old_set = self.set(&old.des)?;
         self.unindex(&old, &old_set)?;
         let set = if disk.des == old.des { old_set } else { self.set(&disk.des)? };
-        self.index(disk, &set)?;
+        self.put_all(&indexes::of_disk(disk, &set))?;
         Ok(self.put(DISKS, disk.id.0.as_bytes(), &serde_json::to_vec(disk)?)?)
     }
 
@@ -124,50 +127,57 @@ impl<'a> Txn<'a> {
     pub fn remove_disk(&self, id: DiskId) -> Result<(), Failure> {
         let disk = self.disk(id)?;
         self.unindex(&disk, &self.set(&disk.des)?)?;
-        if let Some(source) = disk.source {
-            self.remove(DISKS_BY_SOURCE, &tables::by_source(source, id))?;
-        }
         self.remove_grants_for(&Scope::Disk(id))?;
         Ok(self.remove(DISKS, id.0.as_bytes())?)
     }
 
-    pub(super) fn index(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
-        for wrap in &disk.wraps {
-            self.put(DISKS_BY_VERSION, &tables::by_version(&wrap.under(), disk.id), &[])?;
-            self.put(DISKS_BY_SET, &tables::by_set(set.id, &wrap.under(), disk.id), &[])?;
-        }
-        Ok(())
+    fn unindex(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
+        let rows = indexes::of_disk(disk, set);
+        rows.iter().try_for_each(|row| self.remove(row.table, &row.key))
     }
 
-    fn unindex(&self, disk: &Disk, set: &Des) -> Result<(), Fault> {
-        for wrap in &disk.wraps {
-            self.remove(DISKS_BY_VERSION, &tables::by_version(&wrap.under(), disk.id))?;
-            self.remove(DISKS_BY_SET, &tables::by_set(set.id, &wrap.under(), disk.id))?;
-        }
-        Ok(())
+    /// Removes all rows of a table.
+    pub(super) fn clear(&self, table: Table) -> Result<(), Fault> {
+        let rows = self.rows(table, Range::ALL)?;
+        rows.iter().try_for_each(|(key, _)| self.remove(table, key))
+    }
+
+    pub(super) fn put_all(&self, rows: &[indexes::Row]) -> Result<(), Fault> {
+        rows.iter().try_for_each(|row| self.put(row.table, &row.key, &row.value))
     }
 
     pub(super) fn put(&self, table: Table, key: &[u8], value: &[u8]) -> Result<(), Fault> {
-        self.0.open_table(table)?.insert(key, value)?;
+        let name = table.name();
+        let stored = self.seal.seal(name, key, value);
+        let mut change = self.change.borrow_mut();
+        let mut table = self.transaction.open_table(table)?;
+        if let Some(old) = table.insert(key, stored.as_slice())? {
+            change.take(name, self.seal.term(old.value()));
+        }
+        change.add(name, self.seal.term(&stored));
         Ok(())
     }
 
     pub(super) fn remove(&self, table: Table, key: &[u8]) -> Result<(), Fault> {
-        self.0.open_table(table)?.remove(key)?;
+        let name = table.name();
+        let mut table = self.transaction.open_table(table)?;
+        if let Some(old) = table.remove(key)? {
+            self.change.borrow_mut().take(name, self.seal.term(old.value()));
+        }
         Ok(())
     }
 }
 
 impl View for Txn<'_> {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        view::value(&self.0.open_table(table)?, key)
+        view::value(&self.transaction.open_table(table)?, self.seal, table.name(), key)
     }
 
     fn rows(&self, table: Table, range: Range<'_>) -> Result<Vec<Row>, Fault> {
-        view::rows(&self.0.open_table(table)?, range)
+        view::rows(&self.transaction.open_table(table)?, self.seal, table.name(), range)
     }
 
     fn count(&self, table: Table, prefix: &[u8]) -> Result<u64, Fault> {
-        view::count(&self.0.open_table(table)?, prefix)
+        view::count(&self.transaction.open_table(table)?, prefix)
     }
 }

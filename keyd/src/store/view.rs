@@ -1,17 +1,23 @@
 //! Reading the state, the same way inside a transaction and in a snapshot.
 
+use std::sync::Arc;
+
 use keyd_client::{DesName, DiskId, KeyId, VaultName, ids::DesId, message::UnixMillis};
-use redb::{ReadTransaction, ReadableTable};
+use redb::{ReadTransaction, ReadableTable, TableHandle};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use super::tables::{
-    self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, KEYS, KEYS_DELETED, KEYS_WATCHED,
-    SETS, Table, VAULTS,
+use super::{
+    names::named,
+    tables::{
+        self, DISKS, DISKS_BY_SET, DISKS_BY_SOURCE, DISKS_BY_VERSION, KEYS, KEYS_DELETED,
+        KEYS_WATCHED, SETS, Table, VAULTS,
+    },
 };
 use crate::{
     error::{Failure, Fault, Refused},
     model::{des::Des, disk::Disk, key::Key, vault::Vault, version::VersionId},
+    seal::Seal,
 };
 
 /// Rows to look at: those with a prefix, after one of them, so many at most.
@@ -34,10 +40,11 @@ pub trait View {
     /// One row's value.
     ///
     /// # Errors
-    /// [`Fault::Database`].
+    /// [`Fault::Database`]; [`Fault::Damaged`]: it is not what was written there.
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Fault>;
 
-    /// Rows in order of their keys.
+    /// Rows in order of their keys. One that is not what was written there is left out: a list must not end at it, and
+    /// [`super::Store::damage`] names it.
     ///
     /// # Errors
     /// [`Fault::Database`].
@@ -368,7 +375,10 @@ pub trait View {
 }
 
 /// The state at one moment.
-pub struct Snapshot(ReadTransaction);
+pub struct Snapshot {
+    transaction: ReadTransaction,
+    seal: Arc<Seal>,
+}
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -377,26 +387,30 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn new(transaction: ReadTransaction) -> Self {
-        Self(transaction)
+    pub(super) fn new(transaction: ReadTransaction, seal: Arc<Seal>) -> Self {
+        Self { transaction, seal }
     }
 
     pub(super) fn transaction(&self) -> &ReadTransaction {
-        &self.0
+        &self.transaction
+    }
+
+    pub(super) fn seal(&self) -> &Seal {
+        &self.seal
     }
 }
 
 impl View for Snapshot {
     fn value(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
-        value(&self.0.open_table(table)?, key)
+        value(&self.transaction.open_table(table)?, &self.seal, table.name(), key)
     }
 
     fn rows(&self, table: Table, range: Range<'_>) -> Result<Vec<Row>, Fault> {
-        rows(&self.0.open_table(table)?, range)
+        rows(&self.transaction.open_table(table)?, &self.seal, table.name(), range)
     }
 
     fn count(&self, table: Table, prefix: &[u8]) -> Result<u64, Fault> {
-        count(&self.0.open_table(table)?, prefix)
+        count(&self.transaction.open_table(table)?, prefix)
     }
 }
 
@@ -404,26 +418,36 @@ type Bytes = &'static [u8];
 
 pub(super) fn value(
     table: &impl ReadableTable<Bytes, Bytes>,
+    seal: &Seal,
+    name: &str,
     key: &[u8],
 ) -> Result<Option<Vec<u8>>, Fault> {
-    Ok(table.get(key)?.map(|value| value.value().to_vec()))
+    let Some(stored) = table.get(key)? else {
+        return Ok(None);
+    };
+    let value = seal.open(name, key, stored.value());
+    value.map(|value| Some(value.to_vec())).ok_or_else(|| Fault::Damaged(named(name, key)))
 }
 
 pub(super) fn rows(
     table: &impl ReadableTable<Bytes, Bytes>,
+    seal: &Seal,
+    name: &str,
     range: Range<'_>,
 ) -> Result<Vec<Row>, Fault> {
     let mut found = Vec::new();
     let from = range.after.unwrap_or(range.prefix);
     for row in table.range(from..)? {
-        let (key, value) = row?;
+        let (key, stored) = row?;
         if Some(key.value()) == range.after {
             continue;
         }
         if found.len() == range.limit || !key.value().starts_with(range.prefix) {
             break;
         }
-        found.push((key.value().to_vec(), value.value().to_vec()));
+        if let Some(value) = seal.open(name, key.value(), stored.value()) {
+            found.push((key.value().to_vec(), value.to_vec()));
+        }
     }
     Ok(found)
 }

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use redb::{Database, ReadableTable, TableDefinition, TableHandle};
+use redb::Database;
 use serde::{Deserialize, Serialize};
 
-use super::{Snapshot, Store, create, tables};
+use super::{Snapshot, Store, check, create, tables};
 use crate::{
     audit::{Head, segments::CURRENT},
     base64_bytes,
@@ -43,7 +43,7 @@ pub struct Row {
     /// Its key.
     #[serde(with = "base64_bytes")]
     pub key: Vec<u8>,
-    /// Its value.
+    /// Its tag and its value.
     #[serde(with = "base64_bytes")]
     pub value: Vec<u8>,
 }
@@ -62,7 +62,7 @@ impl Store {
     pub fn whole(&self) -> Result<Whole<'_>, Fault> {
         let care = lock(&self.care);
         let view = self.snapshot()?;
-        let head = tables::head(&view)?;
+        let head = tables::opened(&view)?.head;
         let begin = lock(&self.begin).seq;
         let segments = lock(&self.writer).segments().map_err(Fault::AuditFile)?;
         let mut log = Vec::new();
@@ -95,6 +95,14 @@ impl Whole<'_> {
         &self.head
     }
 
+    /// What of it is damaged.
+    ///
+    /// # Errors
+    /// [`Fault::Database`].
+    pub fn damage(&self) -> Result<Vec<String>, Fault> {
+        Ok(check::snapshot(&self.view)?.told())
+    }
+
     /// The files of its log, oldest first.
     #[must_use]
     pub fn log(&self) -> &[Part] {
@@ -121,17 +129,9 @@ impl Whole<'_> {
         &self,
         mut take: impl FnMut(Row) -> Result<(), E>,
     ) -> Result<(), E> {
-        let transaction = self.view.transaction();
-        for handle in transaction.list_tables().map_err(Fault::from)? {
-            let name = handle.name().to_owned();
-            let table = transaction.open_table(definition(&name)).map_err(Fault::from)?;
-            for row in table.iter().map_err(Fault::from)? {
-                let (key, value) = row.map_err(Fault::from)?;
-                let (key, value) = (key.value().to_vec(), value.value().to_vec());
-                take(Row { table: name.clone(), key, value })?;
-            }
-        }
-        Ok(())
+        check::each_row(self.view.transaction(), |table, key, stored| {
+            take(Row { table: table.to_owned(), key: key.to_vec(), value: stored.to_vec() })
+        })
     }
 }
 
@@ -146,7 +146,7 @@ pub fn rebuild<E: From<Fault>>(
     create::filled(dir, |db| fill(db, rows))
 }
 
-fn fill<E: From<Fault>>(
+pub(super) fn fill<E: From<Fault>>(
     db: &Database,
     rows: impl IntoIterator<Item = Result<Row, E>>,
 ) -> Result<(), E> {
@@ -155,17 +155,12 @@ fn fill<E: From<Fault>>(
         let transaction = db.begin_write().map_err(Fault::from)?;
         for row in rows.by_ref().take(REBUILD_BATCH) {
             let Row { table, key, value } = row?;
-            let mut table = transaction.open_table(definition(&table)).map_err(Fault::from)?;
+            let mut table = transaction.open_table(tables::named(&table)).map_err(Fault::from)?;
             table.insert(key.as_slice(), value.as_slice()).map_err(Fault::from)?;
         }
         transaction.commit().map_err(Fault::from)?;
     }
     Ok(())
-}
-
-/// Every table has bytes for keys and values.
-fn definition(name: &str) -> TableDefinition<'_, &'static [u8], &'static [u8]> {
-    TableDefinition::new(name)
 }
 
 #[cfg(test)]
@@ -177,7 +172,10 @@ mod tests {
         audit::Entry,
         files::tests::twin::Disk,
         model::vault::Vault,
-        store::{Options, View, testing::change},
+        store::{
+            Options, View,
+            testing::{self, change},
+        },
     };
 
     fn vault(n: u64) -> Vault {
@@ -194,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_store_made_of_all_rows_is_the_same_store() {
-        let store = Store::open(Disk::new(1).dir(), &options(), None).unwrap();
+        let store = Store::open(Disk::new(1).dir(), testing::seal(), &options(), None).unwrap();
         for n in 0..30 {
             change(&store, |txn| txn.put_vault(&vault(n)));
         }
@@ -222,7 +220,7 @@ mod tests {
         }
         let head = whole.head().clone();
         drop(whole);
-        let copy = Store::open(other, &options(), None).unwrap();
+        let copy = Store::open(other, testing::seal(), &options(), None).unwrap();
         assert_eq!(copy.verify_audit().unwrap().head, head);
         assert_eq!(copy.snapshot().unwrap().vaults().unwrap().len(), 30);
         assert_eq!(copy.recovered(), None);

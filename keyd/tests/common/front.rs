@@ -16,6 +16,7 @@ use keyd::{
     },
     keyring::Keyring,
     root::{Means, PassphraseSource},
+    seal::Seal,
     service::Service,
     state_dir::StateDir,
     store::{self, AuditKeeping},
@@ -43,7 +44,9 @@ impl Front {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::open(&dir.path().join("state")).unwrap();
         let means = Means::new(PassphraseSource::default(), None).unwrap();
-        let keyring = Keyring::new(state.root().open(None, false, &means).unwrap(), None);
+        let root = state.root().open(None, false, &means).unwrap();
+        let seal = Seal::new(&root).unwrap();
+        let keyring = Keyring::new(root, None);
         let names = Names::new(&[], &[]);
         let options = HttpOptions {
             listen: Some(([127, 0, 0, 1], 0).into()),
@@ -52,7 +55,8 @@ impl Front {
         };
         let doors = Doors::open(&options, state.path(), &keyring).unwrap().with_patience(patience);
         let port = port_after(&doors.told(), "https ");
-        let store = store::open(&SystemDir::new(state.path()), &AuditKeeping::default()).unwrap();
+        let store =
+            store::open(&SystemDir::new(state.path()), seal, &AuditKeeping::default()).unwrap();
         let core = Core::new(store, keyring, Auth::new(state.owner(), Vec::new()));
         let service = Arc::new(Service::new(Arc::new(core), doors.reach()));
         let listener = socket::listen(&dir.path().join("keyd.sock"), 0o600).unwrap();

@@ -1,4 +1,4 @@
-//! A backup of the whole state.
+//! The whole state: whether it is sound, and backups of it.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -23,4 +23,49 @@ pub struct BackedUp {
     pub disks: u64,
     /// Key versions whose private part is not in it, but in a token, by its label.
     pub in_tokens: BTreeMap<String, u64>,
+}
+
+/// How the store is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// When every record was checked last.
+    pub checked: UnixMillis,
+    /// How many records that were, those of indexes included.
+    pub rows: u64,
+    /// Damaged records, and what else is wrong. Not all, if there are very many.
+    pub damaged: Vec<String>,
+    /// What was damaged when the daemon started, and could be mended.
+    pub mended: Option<String>,
+    /// Backups that the daemon keeps by itself, if it does.
+    pub backup: Option<BackupStatus>,
+}
+
+/// Backups that the daemon keeps by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupStatus {
+    /// Their directory.
+    pub to: PathBuf,
+    /// When the newest was made, if there is one.
+    pub newest: Option<UnixMillis>,
+    /// Whether that is too long ago.
+    pub old: bool,
+    /// Why the last try made none.
+    pub failing: Option<String>,
+}
+
+/// A state that was checked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateChecked {
+    /// Records that were looked at, those of indexes included.
+    pub rows: u64,
+    /// DEKs that were opened and are what their digest says, if DEKs were asked for.
+    pub deks_opened: Option<u64>,
+    /// DEKs that were left out because their key may not be used now.
+    pub deks_left_out: Option<u64>,
+    /// What is damaged.
+    pub damaged: Vec<String>,
+    /// How much more than that.
+    pub more: u64,
+    /// What was given up, if that was asked for.
+    pub given_up: Vec<String>,
 }

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AppStatus, Attached, AuditRecord, AuditStatus, BackedUp, DesStatus, DiskStatus, GrantStatus,
-    Impact, KeyStatus, OneTimeSecret, Revocation, TokenStatus, UnixMillis, VaultStatus,
+    Impact, KeyStatus, OneTimeSecret, Revocation, StateChecked, StoreStatus, TokenStatus,
+    UnixMillis, VaultStatus,
 };
 
 /// The answer to a [`super::Request`].
@@ -155,6 +156,8 @@ pub enum Reply {
         /// SHA-256 of these, one after the other, hexadecimal.
         sha256: String,
     },
+    /// The state was checked.
+    StateChecked(StateChecked),
     /// A backup was written.
     BackedUp(BackedUp),
     /// A lease. The DEK follows the frame, unless the key is lost and the holder asked to wait.
@@ -182,6 +185,8 @@ pub struct DaemonStatus {
     pub disks: u64,
     /// Leases, parked ones included.
     pub leases: u64,
+    /// The store.
+    pub store: StoreStatus,
     /// The audit log.
     pub audit: AuditStatus,
     /// What somebody should look at, a line each; nothing if all is well.

@@ -1,11 +1,82 @@
-//! What the command line understands of backup and restore.
+//! What the command line understands of backup and restore, and of a check of what is there.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::root::OpenRoot;
-use crate::root::RootKind;
+use super::{root::OpenRoot, value::duration};
+use crate::{backups::Keep, limits::BACKUPS_KEPT, recovery, root::RootKind};
+
+/// Backups that the daemon keeps by itself.
+#[derive(Debug, Args)]
+pub struct KeepBackups {
+    /// Keep sealed backups in this directory, best on another disk: each is checked, and only then the oldest goes
+    #[arg(long, requires = "recipient", value_name = "DIR")]
+    pub backup_to: Option<PathBuf>,
+    /// Time from one backup to the next
+    #[arg(long, requires = "backup_to", default_value = "1h", value_parser = duration, value_name = "TIME")]
+    pub backup_every: Duration,
+    /// How many backups stay
+    #[arg(long, requires = "backup_to", default_value_t = BACKUPS_KEPT, value_name = "NUMBER")]
+    pub backup_keep: usize,
+    /// Who can open the backups; may be given several times
+    #[arg(long, requires = "backup_to", value_name = "AGE1…")]
+    pub recipient: Vec<String>,
+}
+
+impl KeepBackups {
+    /// What is asked, if it is asked.
+    ///
+    /// # Errors
+    /// A time that is too short, no backup at all, or a recipient that is none.
+    pub fn keep(self) -> Result<Option<Keep>, Box<dyn std::error::Error>> {
+        let Some(to) = self.backup_to else {
+            return Ok(None);
+        };
+        recovery::recipients(&self.recipient)?;
+        if self.backup_every < Duration::from_secs(1) || self.backup_keep == 0 {
+            return Err("--backup-every takes 1s or more, --backup-keep 1 or more".into());
+        }
+        let (every, keep) = (self.backup_every, self.backup_keep);
+        Ok(Some(Keep { to, every, recipients: self.recipient, keep }))
+    }
+}
+
+/// Options of a check.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Exit code 5 if something is damaged. keyd does the same without --deep at each start, before each backup, and once
+a day.
+
+Examples:
+  keyd check
+  keyd check --deep             # opens every disk's key, too; it goes nowhere
+  keyd check --accept-damage    # when there is no backup: give up what is damaged, and go on")]
+pub struct Check {
+    /// Open the key of every disk, and compare it with its digest
+    #[arg(long)]
+    pub deep: bool,
+    /// Give up for good what is damaged, and take the rest as it is
+    #[arg(long, conflicts_with = "deep")]
+    pub accept_damage: bool,
+}
+
+/// Options of an upgrade.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Needed once, after an update from a keyd whose records were not authenticated: they are taken as they are. Make sure
+first that nobody changed them; a backup from before is of use only to such a keyd.
+
+Examples:
+  keyd upgrade --state-dir /var/lib/keyd    # while no daemon runs")]
+pub struct Upgrade {
+    /// The state directory
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: PathBuf,
+    /// How its root key is opened.
+    #[command(flatten)]
+    pub open: OpenRoot,
+}
 
 /// Options of a backup.
 #[derive(Debug, Args)]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use confine::user::Account;
 
-use super::{audit::KeepAudit, http::HttpArgs, root::OpenRoot};
+use super::{audit::KeepAudit, http::HttpArgs, recovery::KeepBackups, root::OpenRoot};
 use crate::{auth::Grant, root::RootKind, sandbox::Wishes};
 
 const EXAMPLES: &str = "\
@@ -15,6 +15,7 @@ holds as long as the daemon runs; 'keyd grant' grants for good.
 
 Examples:
   keyd serve --state-dir /var/lib/keyd
+  keyd serve --state-dir /var/lib/keyd --backup-to /mnt/keyd --recipient age1…    # a sealed backup an hour
   keyd serve --state-dir ./state --socket ./keyd.sock --grant libvirt-qemu=attach:des=prod-disks --grant 1000=read,audit";
 
 /// Options of the daemon.
@@ -42,6 +43,9 @@ pub struct Serve {
     /// How the audit log is kept.
     #[command(flatten)]
     pub audit: KeepAudit,
+    /// Backups that it keeps by itself.
+    #[command(flatten)]
+    pub backups: KeepBackups,
     /// What it gives up.
     #[command(flatten)]
     pub confine: Confine,

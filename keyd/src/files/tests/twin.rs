@@ -274,6 +274,16 @@ impl Disk {
         self.put(name, Some(bytes));
     }
 
+    /// Changes a file's bytes under who has it open, as a disk that rots.
+    pub(crate) fn rot(&self, name: &str, rot: impl FnOnce(&mut Vec<u8>)) {
+        let mut inner = self.inner();
+        let file = inner.dirs[0].seen[name];
+        let mut bytes = inner.files[file].seen.clone();
+        rot(&mut bytes);
+        inner.files[file].seen = bytes.clone();
+        inner.files[file].synced = bytes;
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.inner().dirs[0].seen.keys().cloned().collect()
     }
@@ -375,6 +385,10 @@ impl FileAt for TwinFile {
         let file = &mut inner.files[self.1];
         file.synced = file.seen.clone();
         file.since.clear();
+        Ok(())
+    }
+
+    fn forget_cached(&self) -> io::Result<()> {
         Ok(())
     }
 }

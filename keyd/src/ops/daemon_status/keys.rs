@@ -24,7 +24,11 @@ use crate::{
 pub(super) fn warnings(view: &impl View, now: UnixMillis) -> Result<Vec<String>, Failure> {
     let (mut warnings, sets) = (Vec::new(), view.sets()?);
     for id in view.keys_watched()? {
-        let key = view.key(&id)?;
+        let key = match view.key(&id) {
+            // It is told as damaged already.
+            Err(Failure::Refused(_)) => continue,
+            key => key?,
+        };
         if key.deleted().is_some() {
             continue;
         }

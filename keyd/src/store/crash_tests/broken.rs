@@ -249,7 +249,7 @@ fn an_old_store_with_its_old_log_is_found_by_the_copy() {
         old.into_iter().for_each(|(name, bytes)| disk.put(name, bytes));
         let with_copy = || {
             let copy = CopyFile::open(&path).unwrap();
-            Store::open(disk.dir(), &options(), Some(&copy)).unwrap()
+            Store::open(disk.dir(), testing::seal(), &options(), Some(&copy)).unwrap()
         };
         drop(open(&disk).unwrap().verify_audit().unwrap());
         let store = with_copy();

@@ -49,7 +49,7 @@ impl Daemon {
     fn open(disk: &Disk) -> Self {
         let mut options = options();
         options.log.segment = 4000;
-        let store = Store::open(disk.dir(), &options, None).unwrap();
+        let store = Store::open(disk.dir(), testing::seal(), &options, None).unwrap();
         let auth = Auth::new(0, Vec::new());
         let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
         let stream = Arc::new(UnixStream::pair().unwrap().0);

@@ -8,7 +8,7 @@ use crate::{
     audit::{Class, Entry, copies::Copies, copies::CopyFile},
     error::{Failure, Refused},
     files::tests::twin::Disk,
-    store::{Options, Store},
+    store::{Options, Store, testing},
 };
 
 /// A copy in memory that fails, or hangs, on command.
@@ -60,7 +60,7 @@ impl Sink for Memory {
 fn store(disk: &Disk, copy: &Memory, required: bool) -> Store {
     let mut options = Options::default();
     options.log.segment = 500;
-    let mut store = Store::open(disk.dir(), &options, None).unwrap();
+    let mut store = Store::open(disk.dir(), testing::seal(), &options, None).unwrap();
     let place = Place { seq: 0, segment: 1, offset: 0 };
     let head = Head::default();
     let follower = Follower::start(disk.dir(), place, head, Box::new(copy.clone())).unwrap();
