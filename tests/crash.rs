@@ -247,7 +247,7 @@ fn fio_verifies_across_twenty_kills() {
         backend.kill();
         backend = world.start_backend("d", "");
     }
-    let (code, _) = guest.wait(fio, Duration::from_secs(180));
+    let (code, _) = guest.wait(fio);
     let log = guest.succeed("cat /tmp/v.log");
     assert_eq!(code, 0, "{log}");
     assert!(!guest.succeed("dmesg").contains("I/O error"));

@@ -370,8 +370,7 @@ fn ms(to: Instant, from: Instant) -> f64 {
 
 #[test]
 fn every_kind_of_loss_halts_a_running_disk_and_what_comes_back_goes_on() {
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("SKIPPED: two users need root");
+    if !must_run::is_root_for("be two users") {
         return;
     }
     let world = World::new();

@@ -23,7 +23,7 @@ use system_tests::{
     guest::Guest,
     liar::Liar,
     monitor::Monitor,
-    process::{Process, eventually},
+    process::{PATIENCE, Process, eventually},
     tape::{Mix, Tape},
     world::World,
 };
@@ -369,7 +369,7 @@ fn moves_with_its_disk() -> bool {
     let mut monitor = Monitor::connect(&world.path("guest.qmp"));
     let _ = monitor.ask("migrate-set-parameters", &json!({"max-bandwidth": 1u64 << 30}));
     let told = monitor.migrate(&way);
-    if !arrived.answers_within(Duration::from_secs(15)) {
+    if !arrived.answers_within(PATIENCE) {
         println!("the guest halted in its move");
         return false;
     }

@@ -4,7 +4,7 @@ use serde_json::json;
 use system_tests::{
     guest::{Guest, Running},
     monitor::Monitor,
-    process::{PATIENCE, Process},
+    process::Process,
     small_fs::{may_mount, small_disk},
     world::World,
 };
@@ -36,7 +36,7 @@ impl Machine {
     }
 
     fn assert_well(mut self, mut backend: Process) {
-        let (code, _) = self.guest.wait(self.fio, 2 * PATIENCE);
+        let (code, _) = self.guest.wait(self.fio);
         let log = self.guest.succeed("cat /tmp/v.log");
         assert_eq!(code, 0, "{log}");
         let dmesg = self.guest.succeed("dmesg");

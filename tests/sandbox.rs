@@ -45,7 +45,9 @@ fn is_old_kernel() -> bool {
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     let is_old = version < (6, 12);
     if is_old {
-        eprintln!("SKIPPED: Linux {release} lacks a part of the sandbox, which takes 6.12");
+        must_run::skip(format_args!(
+            "Linux {release} lacks a part of the sandbox, which takes 6.12"
+        ));
     }
     is_old
 }
@@ -103,8 +105,7 @@ fn cell() -> Option<(World, PathBuf)> {
     if is_old_kernel() {
         return None;
     }
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to look into other processes takes root");
+    if !must_run::is_root_for("look into other processes") {
         return None;
     }
     let world = World::new();
@@ -252,8 +253,7 @@ fn shares_the_network(pid: u32) -> bool {
 
 #[test]
 fn its_own_user_can_neither_trace_nor_dump_it() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to be another user takes root");
+    if !must_run::is_root_for("become another user") {
         return;
     }
     let world = World::new();
@@ -266,8 +266,7 @@ fn its_own_user_can_neither_trace_nor_dump_it() {
 
 #[test]
 fn whoever_runs_image_cannot_trace_it() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to be another user takes root");
+    if !must_run::is_root_for("become another user") {
         return;
     }
     let world = World::new();
@@ -389,8 +388,7 @@ fn who_wants_threads_has_no_ring_and_who_says_nothing_has_one_a_queue_that_was_s
 
 #[test]
 fn root_becomes_another_user_who_is_the_one_that_keyd_knows() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to become another user takes root");
+    if !must_run::is_root_for("become another user") {
         return;
     }
     let mut world = World::new();

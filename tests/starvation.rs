@@ -10,7 +10,7 @@ use std::{
 };
 
 use keyd_client::permission::Permission;
-use rustix::process::{Pid, Resource, Rlimit, geteuid, getrlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
 use system_tests::{
     drill::{Drill, SIZE},
     driver::{
@@ -119,8 +119,7 @@ const NOBODY: u32 = 65534;
 
 #[test]
 fn with_little_memory_to_lock_buffers_are_not_registered_and_with_none_there_is_no_start() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to be a user who may not lift the limit takes root");
+    if !must_run::is_root_for("become a user who cannot raise the limit") {
         return;
     }
     let world = World::new();

@@ -6,7 +6,6 @@ use system_tests::{
     guest::Running,
     host::{Host, as_user},
     load::SIZE,
-    process::PATIENCE,
     world::World,
 };
 
@@ -170,7 +169,7 @@ fn what_ends_is_there_again_and_nothing_is_lost() {
     // Who starts the disk has keyd, too.
     let _ = host.succeed(&format!("systemctl start {BACKEND}"));
 
-    let (code, _) = host.guest.wait(soak, PATIENCE);
+    let (code, _) = host.guest.wait(soak);
     let said = host.succeed(&format!("cat {COUNTS}"));
     let counts = said.lines().last().unwrap_or_default();
     let is_intact = code == 0 && counts.contains("\"intact\":true");

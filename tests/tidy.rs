@@ -153,6 +153,19 @@ fn the_product_does_not_panic_on_purpose_and_leaves_no_notes() {
     report(&faults);
 }
 
+/// A test that prints that it does nothing passes in a run of everything.
+#[test]
+fn tests_that_cannot_run_say_so_in_one_way() {
+    let mut faults = Vec::new();
+    for source in sources(&[&PRODUCT[..], &OTHERS].concat()) {
+        let may = source.path.starts_with("tests/must-run/") || source.path == "tests/tidy.rs";
+        for line in uses(&source.text, "SKIP").into_iter().filter(|_| !may) {
+            faults.push(format!("{}: call must_run::skip: {}", source.path, line.trim()));
+        }
+    }
+    report(&faults);
+}
+
 #[test]
 fn every_direct_dependency_says_why() {
     let mut faults = Vec::new();

@@ -45,7 +45,7 @@ fn fio_verifies_through_rotation_revocation_and_a_reboot() {
     assert_eq!(guest.writes_done("vda"), halted, "the guest's I/O hangs");
     assert!(!guest.has_ended(fio), "and without an error");
     let _ = world.keyd("key enable d").success();
-    let (code, _) = guest.wait(fio, Duration::from_secs(120));
+    let (code, _) = guest.wait(fio);
     let log = guest.succeed("cat /tmp/v.log");
     assert_eq!(code, 0, "{log}");
     assert!(guest.writes_done("vda") > halted);
@@ -83,7 +83,7 @@ fn start_fio(guest: &mut Guest, seconds: u32) -> Running {
 
 /// Its figures of the reads: a write in the guest's own cache would be no measure.
 fn measured(guest: &mut Guest, fio: Running) -> Measured {
-    let (code, said) = guest.wait(fio, Duration::from_secs(120));
+    let (code, said) = guest.wait(fio);
     let text = guest.succeed("cat /tmp/m.json");
     assert_eq!(code, 0, "{said}{text}");
     let report: Value = serde_json::from_str(&text).expect("JSON");

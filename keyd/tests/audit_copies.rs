@@ -13,7 +13,7 @@ use std::{
 };
 
 use common::{
-    Keyd, attach, fails_to_serve_with, refusal,
+    Keyd, PATIENCE, attach, fails_to_serve_with, refusal,
     state_files::{files, is_broken, is_whole, put_back, segments, write_rows},
 };
 use keyd_client::message::AuditRecord;
@@ -105,7 +105,7 @@ fn the_systems_log_gets_every_row() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log");
     let reader = UnixDatagram::bind(&path).unwrap();
-    reader.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    reader.set_read_timeout(Some(PATIENCE)).unwrap();
     let keyd = Keyd::start_with(&["--audit-syslog", path.to_str().unwrap()]);
     write_rows(&keyd, 5);
     let mut bytes = vec![0; 16 << 10];
@@ -147,7 +147,7 @@ fn a_copy_that_cannot_be_written_is_said_aloud_and_required_only_if_that_was_ask
         let _reader = UnixDatagram::bind(&path).unwrap();
         let begun = Instant::now();
         while !keyd.log().contains("follows again") {
-            assert!(begun.elapsed() < Duration::from_secs(10), "{}", keyd.log());
+            assert!(begun.elapsed() < PATIENCE, "{}", keyd.log());
             std::thread::sleep(Duration::from_millis(20));
         }
         let other = keyd.make_disk(None);

@@ -106,8 +106,7 @@ fn long_work_says_how_far_it_is_but_not_to_a_script() {
     // On a terminal it is a bar, and none is left behind.
     let command = format!("{KEYD} key rotate k --socket {}", socket.display());
     let Ok(terminal) = Command::new("script").args(["-qec", &command, "/dev/null"]).output() else {
-        println!("SKIPPED: there is no script(1) to make a terminal");
-        return;
+        return must_run::skip("there is no script(1) to make a terminal");
     };
     let drawn = out(&terminal);
     contains(&drawn, &["2 of 4 disks wrapped anew", "\u{1b}[2K"]);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use common::{
-    Keyd, attach,
+    Keyd, PATIENCE, attach,
     https::{Response, connect, connect_local, exchange, request, trusting},
     vaults::Vaults,
 };
@@ -358,7 +358,7 @@ fn a_rotation_over_https_is_followed_by_the_disks() {
             if newest.wrapped_deks == 1 {
                 break;
             }
-            assert!(begun.elapsed() < Duration::from_secs(30), "{status:?}");
+            assert!(begun.elapsed() < PATIENCE, "{status:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -17,8 +17,11 @@ const NOBODY: &str = "65534";
 
 /// Runs the command line as `nobody`; none if that cannot be done here.
 fn as_nobody(keyd: &Keyd, args: &[&str]) -> Option<Output> {
-    if !rustix::process::geteuid().is_root() || Command::new("setpriv").output().is_err() {
-        println!("SKIPPED: needs root and setpriv");
+    if Command::new("setpriv").output().is_err() {
+        must_run::skip("there is no setpriv(1)");
+        return None;
+    }
+    if !must_run::is_root_for("become another user") {
         return None;
     }
     fs::set_permissions(keyd.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -9,16 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Keyd, attach, geometry};
+use common::{Keyd, PATIENCE, attach, geometry};
 use keyd_client::{
     Client, DiskId,
     message::{Consent, DesRequest, DiskRequest, Event, KeyRequest, RefusalCode, Reply, Request},
 };
 
 const DISKS: usize = 200;
-
-/// What must happen has happened by then, on a busy machine too.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 fn rotate() -> KeyRequest {
     KeyRequest::Rotate { name: "k".parse().unwrap() }
@@ -48,7 +45,7 @@ fn wrapped(keyd: &Keyd) -> (u64, u64) {
 fn wait_finished(keyd: &Keyd) {
     let begun = Instant::now();
     while wrapped(keyd) != (DISKS as u64, 0) {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", wrapped(keyd));
+        assert!(begun.elapsed() < PATIENCE, "{:?}", wrapped(keyd));
         std::thread::sleep(Duration::from_millis(20));
     }
 }

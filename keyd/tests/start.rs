@@ -15,10 +15,9 @@ use std::{
     },
     path::Path,
     process::Command,
-    time::Duration,
 };
 
-use common::{KEYD, Keyd, attach, fails_to_serve};
+use common::{KEYD, Keyd, PATIENCE, attach, fails_to_serve};
 use keyd_client::message::DiskRequest;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -73,7 +72,7 @@ fn a_service_manager_is_told_that_it_is_ready_from_within_the_sandbox() {
         (UnixDatagram::bind(&path).unwrap(), path.display().to_string()),
         (UnixDatagram::bind_addr(&abstract_name).unwrap(), format!("@{name}")),
     ] {
-        manager.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut command = Command::new(KEYD);
         command.args(["serve", "--state-dir"]).arg(dir.path().join("state"));
         command.arg("--socket").arg(dir.path().join("keyd.sock"));

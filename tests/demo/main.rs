@@ -157,7 +157,7 @@ impl Demo {
         );
 
         self.say("fio finishes, and verifies every block it wrote");
-        let (code, _) = self.guest().wait(fio, Duration::from_secs(180));
+        let (code, _) = self.guest().wait(fio);
         let log = self.guest().succeed("cat /tmp/fio.log");
         assert_eq!(code, 0, "fio failed:\n{log}");
         indent(&log.lines().filter(|line| line.contains("IOPS=")).collect::<Vec<_>>().join("\n"));

@@ -138,7 +138,7 @@ impl Liar {
         match mounted {
             Ok(mounted) => Some(Self { shim, image: image.to_owned(), _mounted: mounted }),
             Err(error) => {
-                eprintln!("SKIPPED: no FUSE here: {error}");
+                must_run::skip(format_args!("no FUSE here: {error}"));
                 None
             }
         }

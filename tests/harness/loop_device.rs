@@ -32,11 +32,7 @@ impl LoopDevice {
     /// None where this is not root: then that is said.
     #[must_use]
     pub fn if_root(file: &Path) -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            eprintln!("SKIPPED: a loop device needs root");
-            return None;
-        }
-        Some(Self::new(file))
+        must_run::is_root_for("make a loop device").then(|| Self::new(file))
     }
 
     /// Its path.

@@ -8,7 +8,6 @@ use std::{
 };
 
 use keyd_client::message::EncryptionType;
-use rustix::process::geteuid;
 
 use crate::{
     process::{run, tool},
@@ -24,10 +23,7 @@ pub const LEFT: u64 = 2 << 20;
 /// Whether there can be one; says so if not.
 #[must_use]
 pub fn may_mount() -> bool {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: a file system of one's own needs root");
-    }
-    geteuid().is_root()
+    must_run::is_root_for("mount a file system")
 }
 
 /// A disk `d` on a file system of a kind.

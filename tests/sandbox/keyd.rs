@@ -163,8 +163,7 @@ fn the_daemon_writes_where_it_was_told_and_nowhere_else() {
 
 #[test]
 fn root_becomes_the_user_whose_daemon_it_is() {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to become another user takes root");
+    if !must_run::is_root_for("become another user") {
         return;
     }
     let mut world = World::new();

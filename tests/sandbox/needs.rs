@@ -211,8 +211,9 @@ fn no_entry_of_the_list_is_idle() {
     const TMPFS: u32 = 0x0102_1994;
     let temporary = statfs(std::env::temp_dir()).expect("a file system");
     if temporary.f_type as u32 == TMPFS {
-        eprintln!("SKIPPED: the temporary directory is memory, where a disk is wanted; set TMPDIR");
-        return;
+        return must_run::skip(
+            "the temporary directory is memory, and a disk is needed: set TMPDIR",
+        );
     }
     let places = [
         (Below::Device, Place::new(&std::env::temp_dir(), "")),
