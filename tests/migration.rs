@@ -352,7 +352,7 @@ fn a_guest_moves_between_two_machines_under_verified_load() {
 fn moves_with_its_disk() -> bool {
     const FIO: &str = "fio --name=v --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=8 \
         --rw=randwrite --bsrange=4k-32k --size=12M --loops=2 --verify=crc32c --verify_fatal=1 \
-        --randseed=7 --eta=never --output=/tmp/v.log --io_submit_mode=offload --rate_iops=,150";
+        --randseed=7 --eta=never --output=/tmp/v.log --rate_iops=,150";
     let world = World::new();
     let id = world.make_disk("d", "64M", "");
     let source = world.start_backend("d", "");

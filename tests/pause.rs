@@ -11,7 +11,7 @@ use system_tests::{
 
 const FIO: &str = "fio --name=v --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=16 --rw=randwrite \
     --bsrange=4k-512k --size=24M --loops=2 --verify=crc32c --verify_fatal=1 --randseed=7 --eta=never \
-    --output=/tmp/v.log --io_submit_mode=offload";
+    --output=/tmp/v.log";
 
 /// A machine that writes to its disk and verifies.
 struct Machine {

@@ -14,7 +14,7 @@ use system_tests::{
 
 const FIO: &str = "fio --name=v --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=8 --rw=randwrite \
     --bsrange=4k-32k --size=24M --verify=crc32c --verify_fatal=1 --randseed=7 --eta=never --output=/tmp/v.log \
-    --io_submit_mode=offload --rate_iops=,150";
+    --rate_iops=,150";
 
 /// Waits until two counts of the guest's writes are one: what was answered before the key went may be counted later.
 fn writes_at_rest(guest: &mut Guest) -> u64 {
@@ -77,7 +77,7 @@ fn start_fio(guest: &mut Guest, seconds: u32) -> Running {
     guest.start(&format!(
         "fio --name=m --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=4 --rw=randrw \
         --bs=4k --size=16M --time_based --runtime={seconds} --randseed=7 --eta=never \
-        --io_submit_mode=offload --output-format=json --output=/tmp/m.json"
+        --output-format=json --output=/tmp/m.json"
     ))
 }
 

@@ -17,7 +17,7 @@ use system_tests::{
 
 /// About 24 seconds of writing on an emulated CPU, then the verification of all of it.
 const FIO: &str = "fio --name=demo --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=4 \
-    --io_submit_mode=offload --rw=randwrite --bs=4k --size=16M --rate_iops=,170 --verify=crc32c \
+    --rw=randwrite --bs=4k --size=16M --rate_iops=,170 --verify=crc32c \
     --verify_fatal=1 --randseed=7 --eta=never --output=/tmp/fio.log";
 
 const STEPS: u32 = 11;

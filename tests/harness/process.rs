@@ -25,20 +25,8 @@ const RUN_TIME: Duration = Duration::from_secs(600);
 ///
 /// # Panics
 /// If there is none in time.
-pub fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    eventually_within(PATIENCE, what, ask)
-}
-
-/// The same, of what may take longer or less.
-///
-/// # Panics
-/// If there is none in time.
-pub fn eventually_within<T>(
-    patience: Duration,
-    what: &str,
-    mut ask: impl FnMut() -> Option<T>,
-) -> T {
-    let deadline = Instant::now() + patience;
+pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         if let Some(answer) = ask() {
             return answer;
