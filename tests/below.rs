@@ -3,7 +3,6 @@
 
 use std::{process::Command, time::Instant};
 
-use rustix::process::geteuid;
 use system_tests::{
     driver::BlkRequest,
     front_end::{FrontEnd, Options},
@@ -17,8 +16,7 @@ use system_tests::{
 /// A volume of 4096-byte sectors as `d.img`, with a disk whose sectors have `sector` bytes; none where this is not
 /// root.
 fn volume(world: &World, sector: u32) -> Option<LoopDevice> {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: a loop device needs root");
+    if !must_run::is_root_for("make a loop device") {
         return None;
     }
     std::fs::File::create(world.path("volume")).and_then(|file| file.set_len(64 << 20)).unwrap();

@@ -4,7 +4,6 @@
 use std::{fs, os::unix::process::CommandExt, process::Command, time::Instant};
 
 use keyd_client::{message::EncryptionType, permission::Permission};
-use rustix::process::geteuid;
 use system_tests::{
     driver::BlkRequest,
     front_end::{FrontEnd, Options},
@@ -98,10 +97,7 @@ fn serve(count: usize, lock_kib: u64) -> usize {
 
 /// Whether there can be another user; says so if not.
 fn may_be_another_user() -> bool {
-    if !geteuid().is_root() {
-        eprintln!("SKIPPED: to be a user who may not lift the limit takes root");
-    }
-    geteuid().is_root()
+    must_run::is_root_for("become a user who cannot raise the limit")
 }
 
 #[test]
