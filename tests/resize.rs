@@ -36,6 +36,20 @@ fn capacity(front_end: &mut FrontEnd) -> u64 {
     u64::from_le_bytes(front_end.config(0, 8).try_into().unwrap()) * 512
 }
 
+/// Cloud Hypervisor has no ear, and asks for the config space once.
+#[test]
+fn a_front_end_that_cannot_be_told_of_a_new_size_is_named_in_the_log() {
+    let world = World::new();
+    let _ = world.make_disk("d", "8M", "");
+    let mut backend = world.start_backend("d", "");
+    let mut front_end = world.front_end("d");
+    let _ = world.image("resize d.img --size 20M").success();
+    backend.wait_to_say("its guest sees it when the VM is started anew");
+    // It may ask all the same, and the disk has the size.
+    assert_eq!(capacity(&mut front_end), 20 * MIB);
+    assert_eq!(front_end.ask(0, &write(20 * MIB / 512 - 8, 1)).status, 0);
+}
+
 #[test]
 fn a_disk_grows_under_load_and_its_front_end_is_told() {
     let world = World::new();
@@ -51,10 +65,14 @@ fn a_disk_grows_under_load_and_its_front_end_is_told() {
 
     let said = world.image("resize d.img --size 20M").success();
     assert!(said.contains("20.0 MiB") && said.contains(&backend.pid().to_string()), "{said}");
+    // It does not know which front end that is.
+    assert!(said.contains("a guest of QEMU sees the new size at once"), "{said}");
+    assert!(said.contains("one of Cloud Hypervisor when its VM is started anew"), "{said}");
     let mut message = [0; 12];
     ear.read_exact(&mut message).unwrap();
     // vhost-user: BACKEND_CONFIG_CHANGE_MSG is 2, version 1, no body.
     assert_eq!(message, [2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
+    assert!(!backend.said().contains("cannot be told"), "{}", backend.said());
     assert_eq!(capacity(&mut front_end), 20 * MIB);
 
     let end = 20 * MIB / 512;

@@ -112,6 +112,15 @@ fn requests_of_a_halted_vm_are_done_in_another_process_that_has_the_key() {
 }
 
 #[test]
+fn requests_of_a_halted_vm_wait_on_in_another_process_that_has_no_key_either() {
+    let world = World::new();
+    let mut siege = parked(&world, 8);
+    let stored = stored(&mut siege);
+    restored(&world, &mut siege, &stored);
+    waits_for_its_key(&world, &mut siege);
+}
+
+#[test]
 fn a_cache_that_the_guest_switched_off_is_off_in_another_process() {
     let world = World::new();
     let _ = world.make_disk("d", "8M", "");

@@ -125,9 +125,10 @@ pub fn resize(
             .map_err(|source| ResizeError::Lengthen { path: path.to_owned(), source })?;
     }
     grow(false).map(|status| *status).map_err(|error| match error {
-        ClientError::Unreachable { .. } | ClientError::Path(_) | ClientError::Refused(_) => {
-            ResizeError::Keyd(error)
-        }
+        ClientError::Unreachable { .. }
+        | ClientError::NotForUs { .. }
+        | ClientError::Path(_)
+        | ClientError::Refused(_) => ResizeError::Keyd(error),
         ClientError::Wire(_) | ClientError::UnexpectedReply => ResizeError::Unknown(error),
     })
 }

@@ -137,7 +137,6 @@ impl Leases {
             return Err(InUse { pid });
         }
         let id = LeaseId::random();
-        state.last.remove(&claim.disk);
         state.entries.insert(id, Entry::new(claim, stream.clone()));
         Ok(id)
     }
@@ -381,7 +380,12 @@ impl Leases {
     /// How the last holder of a disk ended, if none is there and one was seen since the daemon began.
     #[must_use]
     pub fn last_of(&self, disk: DiskId) -> Option<DiskState> {
-        self.lock().last.get(&disk).cloned()
+        let state = self.lock();
+        let mut of_disk = state.entries.values().filter(|entry| entry.claim.disk == disk);
+        match of_disk.any(|entry| entry.stage != Stage::Attaching) {
+            true => None,
+            false => state.last.get(&disk).cloned(),
+        }
     }
 }
 

@@ -1,17 +1,14 @@
 //! Starts the daemon, in an order in which nothing is announced before it is there.
 
 use std::{
-    env, io,
-    os::{
-        linux::net::SocketAddrExt,
-        unix::net::{SocketAddr, UnixDatagram, UnixStream},
-    },
+    io,
+    os::unix::net::UnixStream,
     panic,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
-use confine::{Sandbox, SandboxError, calls::Call, paths::directory};
+use confine::{Sandbox, SandboxError, calls::Call, manager::Manager, paths::directory};
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
     low_level::pipe,
@@ -112,7 +109,23 @@ pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), S
     harden::process();
     tell_panics();
     let (stop, end) = stop_signals().map_err(ServeError::Signals)?;
-    let manager = service_manager();
+    let manager = Manager::find().unwrap_or_else(|error| {
+        not_told(&error);
+        Manager::none()
+    });
+    let served = serve(config, allowed, (&stop, &end), &manager);
+    if let Err(error) = &served {
+        manager.status(&log::chain(error));
+    }
+    served
+}
+
+fn serve(
+    config: &Config,
+    allowed: impl Fn(bool) -> Vec<Call>,
+    (stop, end): (&UnixStream, &Arc<UnixStream>),
+    manager: &Manager,
+) -> Result<(), ServeError> {
     config.sandbox.check()?;
     let mut sandbox = Sandbox::begin(config.sandbox.required)?;
     become_user(&mut sandbox, config)?;
@@ -135,11 +148,11 @@ pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), S
         dir.owner(),
         std::process::id()
     ));
-    if let Some(Err(error)) = manager.map(|manager| manager.send(b"READY=1")) {
+    if let Err(error) = manager.ready() {
         not_told(&error);
     }
-    let keeper = Keeper::start(&core, &end);
-    let served = native::serve(&listener, &stop, &service, &http.adopter());
+    let keeper = Keeper::start(&core, end);
+    let served = native::serve(&listener, stop, &service, &http.adopter());
     core.stop();
     http.stop(STOP_PATIENCE);
     drop(keeper);
@@ -269,21 +282,6 @@ fn stop_signals() -> io::Result<(UnixStream, Arc<UnixStream>)> {
     pipe::register(SIGTERM, writer.try_clone()?)?;
     pipe::register(SIGINT, writer.try_clone()?)?;
     Ok((reader, Arc::new(writer)))
-}
-
-/// `Type=notify` of systemd (sd_notify(3)). Connected before the sandbox closes, behind which no socket can be made.
-/// Without a service manager there is nobody to tell.
-fn service_manager() -> Option<UnixDatagram> {
-    let name = env::var("NOTIFY_SOCKET").ok()?;
-    let address = match name.strip_prefix('@') {
-        Some(name) => SocketAddr::from_abstract_name(name),
-        None => SocketAddr::from_pathname(&name),
-    };
-    let connected = address.and_then(|address| {
-        let socket = UnixDatagram::unbound()?;
-        socket.connect_addr(&address).map(|()| socket)
-    });
-    connected.inspect_err(not_told).ok()
 }
 
 fn not_told(error: &io::Error) {

@@ -115,8 +115,8 @@ impl Service {
                 })?
                 .into()),
             Request::Audit(request) => Ok(self.audit(by, &request)?.into()),
-            Request::Attach { id, read_only, wait } => {
-                let ask = ops::attach::Ask { id, read_only, wait };
+            Request::Attach { id, read_only, if_lost } => {
+                let ask = ops::attach::Ask { id, read_only, if_lost };
                 let lease =
                     self.act(by, id, id, |permit| ops::attach::run(core, permit, ask, stream))?;
                 Ok(Answer::Lease(lease))

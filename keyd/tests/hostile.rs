@@ -13,7 +13,7 @@ use std::{
 use common::{Keyd, attach};
 use keyd_client::{
     limits::{FRAME_TIMEOUT, REQUEST_LEN_MAX},
-    message::Request,
+    message::{IfLost, Request},
     wire,
 };
 use proptest::{
@@ -48,7 +48,7 @@ fn nonsense_closes_its_own_connection_only() {
     let disk = keyd.make_disk(None);
     let mut held = attach(&keyd, disk, false).unwrap();
     let attach_request = format!(
-        "{{\"on\":\"attach\",\"id\":\"{disk}\",\"read_only\":false,\"wait\":false,\"x\":1}}"
+        "{{\"on\":\"attach\",\"id\":\"{disk}\",\"read_only\":false,\"if_lost\":\"refuse\",\"x\":1}}"
     );
     for bytes in [
         vec![0xff; 64],
@@ -116,7 +116,7 @@ fn a_holder_that_speaks_nonsense_keeps_its_disk_taken_until_its_lease_ends() {
     keyd.make_key_and_set(10_000);
     let id = keyd.make_disk(Some("s"));
     let mut stream = UnixStream::connect(keyd.socket()).unwrap();
-    let request = Request::Attach { id, read_only: false, wait: false };
+    let request = Request::Attach { id, read_only: false, if_lost: IfLost::Refuse };
     wire::send(&mut stream, &request, None).unwrap();
     let (_, dek) = wire::receive::<keyd_client::message::Reply>(&mut stream).unwrap();
     assert!(dek.is_some());

@@ -45,6 +45,9 @@ pub struct Args {
     blk_file: Option<PathBuf>,
 
     /// The key daemon's socket.
+    ///
+    /// If the daemon is away at the start, the front end is served and its requests wait. So do they if the disk's key
+    /// is away and its set is one that parks; in any other set the start is refused then.
     #[arg(long, value_name = "PATH", env = "KEYD_SOCKET", default_value = "/run/keyd/keyd.sock")]
     keyd: PathBuf,
 

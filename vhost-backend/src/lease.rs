@@ -5,6 +5,7 @@
 //! every queue has let go. What the daemon says while it is away is nothing: its silence is measured by this host's
 //! clock. And the image's locks come before the key, and go after it.
 
+mod begin;
 mod disk;
 mod fence;
 mod leave;
@@ -22,6 +23,7 @@ use std::{
     time::Duration,
 };
 
+use confine::manager::Manager;
 use images::{CipherError, Mismatch, OpenError, SectorSize, XtsCipher, digest_matches};
 use keyd_client::{
     ClientError, Dek, DiskId,
@@ -41,6 +43,7 @@ use crate::{
     mailbox::{Mailbox, Slot},
     queue::{Shared, command::Command, handle::QueueHandle},
 };
+pub use begin::{Beginning, Begun, Refusal};
 use leave::Leaving;
 pub use survey::Surveyor;
 use trouble::Trouble;
@@ -80,6 +83,9 @@ pub enum LeaseError {
     #[error("waiting for keyd: {0}")]
     Poll(#[from] Errno),
 }
+
+/// How a disk fares that has its key, for a service manager.
+const SERVES: &str = "serves";
 
 /// Whom to ask for which key.
 #[derive(Debug, Clone)]
@@ -144,6 +150,12 @@ pub struct Keeper {
     leaving: Leaving,
     /// What the daemon said at the last attach; none before the first.
     terms: Option<Attached>,
+    /// Whether the queues had the key at any time.
+    had_key: bool,
+    /// Until they have it: for what a start is refused for.
+    refusal: Option<Refusal>,
+    /// Who is told how the disk fares.
+    manager: Arc<Manager>,
     /// The connection, while there is one.
     lease: Option<Lease>,
     /// When the key goes unless the daemon is heard.
@@ -156,18 +168,6 @@ pub struct Keeper {
     patience: Duration,
     /// What was said to be missing, and not yet to be back.
     trouble: Option<Trouble>,
-}
-
-/// Asks for the disk's key for the first time: the daemon's record, to judge the image by, and the key itself.
-///
-/// # Errors
-/// [`LeaseError::Daemon`]: the daemon's own words, disabled key included.
-pub fn attach(source: &Source) -> Result<(Lease, Attached, Dek), LeaseError> {
-    let Source { keyd, disk, read_only } = source;
-    match Lease::attach(keyd, *disk, *read_only, false)? {
-        (lease, attached, Some(dek)) => Ok((lease, attached, dek)),
-        (_, _, None) => Err(ClientError::UnexpectedReply.into()),
-    }
 }
 
 impl Keeper {
@@ -196,6 +196,9 @@ impl Keeper {
             has_locks: false,
             leaving: Leaving::No,
             terms: None,
+            had_key: false,
+            refusal: None,
+            manager: Arc::new(Manager::none()),
             lease: None,
             ends: BootTime::now(),
             key: Weak::new(),
@@ -204,17 +207,6 @@ impl Keeper {
             patience: ATTACH_TIME.0,
             trouble: None,
         }
-    }
-
-    /// Keeps an attached lease of an image that is locked, and gives the queues the key.
-    ///
-    /// # Errors
-    /// [`LeaseError::WrongKey`] before the key touched anything.
-    pub fn hold(&mut self, (lease, terms, dek): (Lease, Attached, Dek)) -> Result<(), LeaseError> {
-        (self.has_disk, self.has_locks) = (true, true);
-        self.ends = lease.ends();
-        (self.lease, self.terms) = (Some(lease), Some(terms));
-        self.hand_out(dek)
     }
 
     /// Keeps the key until told to end.
@@ -228,7 +220,7 @@ impl Keeper {
                 }
                 Ok(Woken::Daemon) => self.hear(),
                 Ok(Woken::Clock) => {}
-                Err(error) => self.lose(&error),
+                Err(error) => self.lose(error),
             }
             self.tend();
         }
@@ -317,7 +309,7 @@ impl Keeper {
             Err(error) => Err(error.into()),
         };
         if let Err(error) = result {
-            self.lose(&error);
+            self.lose(error);
         }
     }
 
@@ -336,18 +328,21 @@ impl Keeper {
             Some(_) | None => Ok(()),
         };
         if let Err(error) = result {
-            self.lose(&error);
+            self.lose(error);
         }
     }
 
     /// The daemon, or the disk, is not to be had for now. The key stays until its lease ends; then it goes, heard or
     /// not.
-    fn lose(&mut self, error: &LeaseError) {
-        let trouble = Trouble::of(error);
+    fn lose(&mut self, error: LeaseError) {
+        let Err(error) = self.is_refused(error) else { return };
+        let trouble = Trouble::of(&error);
         if self.lease.take().is_some()
             || self.trouble.is_none_or(|before| before.what != trouble.what)
         {
             eprintln!("vhost-backend: {}: {error}; trying again", trouble.what);
+            let state = if self.holds_key() { "serves" } else { "halted" };
+            self.manager.status(&format!("{state}; {}: {error}", trouble.what));
         }
         self.trouble = Some(trouble.after(self.trouble));
         self.retry_at = BootTime::now().after(self.retry_pause);
@@ -367,12 +362,11 @@ impl Keeper {
         let left = if self.holds_key() { self.ends.remaining() } else { self.patience };
         let patience = left.min(self.patience);
         self.patience = (self.patience * 2).min(ATTACH_TIME.1);
-        let had = self.terms.is_some();
-        let attached = Lease::attach_within(keyd, *disk, *read_only, had, patience);
+        let attached = Lease::attach_within(keyd, *disk, *read_only, self.if_lost(), patience);
         let (lease, terms, dek) = match attached.map_err(LeaseError::from) {
             Err(LeaseError::Daemon(ClientError::Refused(refusal))) => {
                 // It is there, and says no: the disk is gone, or we may not have it any more.
-                if refusal.code != RefusalCode::InUse || self.holds_key() {
+                if self.had_key && (refusal.code != RefusalCode::InUse || self.holds_key()) {
                     // A disk that was erased never has a key again: nothing is to wait for that.
                     let is_erased = refusal.code == RefusalCode::NotFound;
                     let reaction = if is_erased { Reaction::Fail } else { self.reaction() };
@@ -395,6 +389,9 @@ impl Keeper {
         (self.retry_pause, self.patience) = (RECONNECT_TIME.0, ATTACH_TIME.0);
         if let Some(trouble) = self.trouble.take() {
             eprintln!("vhost-backend: {}", trouble.end());
+            if self.holds_key() {
+                self.manager.status(SERVES);
+            }
         }
         if !self.short_of_space.is_empty() {
             self.tell_space();
@@ -408,6 +405,10 @@ impl Keeper {
             // The queues still have the same key, or nobody wants it.
             Some(_) if self.holds_key() || self.leaves() => Ok(()),
             Some(dek) => self.hand_out(dek),
+            None if !self.had_key => {
+                self.say_waiting();
+                Ok(())
+            }
             None => {
                 let reaction = self.reaction();
                 self.fence_and_report(
@@ -436,6 +437,8 @@ impl Keeper {
             key.path()
         );
         self.key = Arc::downgrade(&key);
+        (self.had_key, self.refusal) = (true, None);
+        self.manager.status(SERVES);
         for queue in &self.queues {
             queue.tell(Command::Resume(key.clone()));
         }

@@ -6,7 +6,7 @@ use clap::Parser;
 use vhost_backend::{
     config::{Args, CAPABILITIES, Task},
     sandbox::syscalls::allowed,
-    serve::serve,
+    serve::{one_line, serve},
 };
 
 fn main() -> ExitCode {
@@ -25,15 +25,4 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// The error and its causes, once each: many messages name their cause already.
-fn one_line(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| {
-        match (line.is_empty(), line.contains(&cause)) {
-            (true, _) => cause,
-            (false, true) => line,
-            (false, false) => format!("{line}: {cause}"),
-        }
-    })
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use confine::calls::Call;
+use confine::{calls::Call, manager::Manager};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -22,7 +22,7 @@ use crate::{
     device::Device,
     disk::{engine::Kind, ring_maker::RingMaker, way::Way},
     inherit::inherited,
-    lease::{self, Duty, Keeper, LeaseError, Source, Surveyor},
+    lease::{Beginning, Duty, Keeper, LeaseError, Refusal, Source, Surveyor},
     limits::{FILES_AT_START, QUEUES_MAX, TAKE_OVER_PAUSE, TAKE_OVER_TIME, files_wanted},
     mailbox::{Mailbox, mailbox},
     memory::cut,
@@ -39,8 +39,33 @@ use crate::{
 /// # Errors
 /// What stands in the way, in one line that says what to do next.
 pub fn serve(config: &Config, allowed: impl Fn(EngineWish) -> Vec<Call>) -> Result<()> {
+    let manager = Arc::new(Manager::find().context("finding the service manager")?);
+    let outcome = run(config, allowed, &manager);
+    if let Err(error) = &outcome {
+        manager.status(&one_line(error));
+    }
+    outcome
+}
+
+/// The error and its causes, once each: many messages name their cause already.
+#[must_use]
+pub fn one_line(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |line, cause| {
+        match (line.is_empty(), line.contains(&cause)) {
+            (true, _) => cause,
+            (false, true) => line,
+            (false, false) => format!("{line}: {cause}"),
+        }
+    })
+}
+
+fn run(
+    config: &Config,
+    allowed: impl Fn(EngineWish) -> Vec<Call>,
+    manager: &Arc<Manager>,
+) -> Result<()> {
     lift_file_limit()?;
-    let stop = stop_signal()?;
+    let (stop, stopper) = stop_signal()?;
     cut::survive().context("watching for the loss of memory")?;
     let count = config.queues.unwrap_or_else(queues_by_files);
     let mut backing = open_image(config, count)?;
@@ -51,11 +76,11 @@ pub fn serve(config: &Config, allowed: impl Fn(EngineWish) -> Vec<Call>) -> Resu
     let rings = ring_maker(config.engine, backing.way(), count)?;
     let source =
         Source { keyd: config.keyd.clone(), disk: backing.disk(), read_only: config.read_only };
-    let attached = match config.incoming {
-        true => None,
-        false => Some(patiently(|| lease::attach(&source), LeaseError::is_in_use)?),
+    let beginning = match config.incoming {
+        true => Beginning::Elsewhere,
+        false => patiently(|| Beginning::ask(&source), LeaseError::is_in_use)?,
     };
-    if let Some((_, terms, _)) = &attached {
+    if let Some(terms) = beginning.terms() {
         backing.agree(&terms.record)?;
     }
     let backing = Arc::new(backing);
@@ -70,9 +95,8 @@ pub fn serve(config: &Config, allowed: impl Fn(EngineWish) -> Vec<Call>) -> Resu
     let surveyor = Surveyor::start(backing.clone(), duties.clone())?;
     let mut keeper =
         Keeper::new(source, backing.clone(), handles.clone(), shared.clone(), grown, surveyor);
-    if let Some(attached) = attached {
-        keeper.hold(attached)?;
-    }
+    let (refusal, refused) = Refusal::new(stopper);
+    keeper.begin(beginning, refusal, manager.clone())?;
     let keeper_thread = start_keeper(keeper, orders)?;
     has_files_left(count, &backing)?;
     // Before: it asks the file system.
@@ -81,6 +105,7 @@ pub fn serve(config: &Config, allowed: impl Fn(EngineWish) -> Vec<Call>) -> Resu
     sandbox.give_up_calls(&filter(&calls))?;
     eprintln!("vhost-backend: sandbox: {sandbox}");
     eprintln!("vhost-backend: serving {description}");
+    manager.ready().context("telling the service manager")?;
 
     let device = Device::new(backing.abilities(config.discard), count);
     let session = Session::new(device, shared, &handles, config.queue_size, duties.clone());
@@ -92,7 +117,8 @@ pub fn serve(config: &Config, allowed: impl Fn(EngineWish) -> Vec<Call>) -> Resu
     queues.join();
     // The rings would hold them for some milliseconds more: who comes next must not be told that the image is in use.
     let _ = backing.unlock();
-    Ok(outcome?)
+    outcome?;
+    refused.try_recv().map_or(Ok(()), |why| Err(why.into()))
 }
 
 /// Opens the image: as ours, or as another process's that will let go of it.
@@ -159,14 +185,14 @@ fn patiently<T, E>(
     }
 }
 
-/// A descriptor that becomes readable on SIGTERM and SIGINT.
-fn stop_signal() -> Result<OwnedFd> {
+/// A descriptor that becomes readable on SIGTERM and SIGINT, and what else makes it so.
+fn stop_signal() -> Result<(OwnedFd, OwnedFd)> {
     let (read, write) = UnixStream::pair().context("making the signal pipe")?;
     for signal in [SIGTERM, SIGINT] {
         let write = write.try_clone().context("making the signal pipe")?;
         signal_hook::low_level::pipe::register(signal, write).context("watching for signals")?;
     }
-    Ok(read.into())
+    Ok((read.into(), write.into()))
 }
 
 fn open_front_end(front_end: &FrontEnd) -> Result<Server> {

@@ -125,13 +125,22 @@ impl Session {
         self.back_channel = Some(channel);
     }
 
-    /// The disk has `capacity` bytes now: tells the front end, which tells the guest.
+    /// The disk has `capacity` bytes now: tells the front end, which tells the guest. One without a back channel
+    /// (Cloud Hypervisor) has read the config space when its VM was started, and does not read it again.
     pub fn grow(&mut self, capacity: u64) {
         self.device.grow(capacity);
-        if let Some(channel) = &self.back_channel
-            && let Err(error) = channel.config_changed()
-        {
-            eprintln!("vhost-backend: telling the front end of the disk's new size: {error}");
+        match &self.back_channel {
+            Some(channel) => {
+                if let Err(error) = channel.config_changed() {
+                    eprintln!(
+                        "vhost-backend: telling the front end of the disk's new size: {error}"
+                    );
+                }
+            }
+            None if self.rings.iter().any(Ring::is_running) => eprintln!(
+                "vhost-backend: this front end cannot be told of the disk's new size (Cloud Hypervisor cannot): its guest sees it when the VM is started anew"
+            ),
+            None => {}
         }
     }
 

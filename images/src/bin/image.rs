@@ -44,10 +44,10 @@ struct Cli {
 enum Verb {
     /// Make an encrypted disk, whole or not at all.
     Create(Create),
-    /// Make a disk longer, also while a VM runs on it: its guest is told.
+    /// Make a disk longer, also while a VM runs on it.
     ///
-    /// A disk is never made smaller. QEMU tells its guest at once; Cloud Hypervisor does not know how, its guest sees
-    /// the new size when it is started anew.
+    /// A disk is never made smaller. A guest of QEMU sees the new size at once. Cloud Hypervisor cannot be told: its
+    /// guest sees it when the VM is started anew.
     Resize(ResizeArgs),
     /// Tell what an image is; works without the daemon for what the header says.
     Info(InfoArgs),
@@ -142,7 +142,10 @@ fn run_resize(cli: &Cli, args: &ResizeArgs) -> Done {
     }
     println!("disk {} has {} now", status.record.id, size::show(status.record.geometry.size));
     for holder in &status.holders {
-        println!("process {} serves it; its log says when its guest sees it", holder.pid);
+        println!(
+            "process {} serves it: a guest of QEMU sees the new size at once, one of Cloud Hypervisor when its VM is started anew",
+            holder.pid
+        );
     }
     Ok(())
 }

@@ -161,6 +161,7 @@ fn lease(
         record: status(state).record,
         on_revoke: Reaction::Park,
         lease_ms: 60_000,
+        withheld: None,
     };
     wire::send(&mut stream, &Reply::Attached(Box::new(attached)), Some(&dek(&key)))?;
     if manner == Manner::RevokesAtOnce {

@@ -37,6 +37,16 @@ pub enum ClientError {
         /// What connecting said.
         source: io::Error,
     },
+    /// Its socket is for others.
+    #[error(
+        "this user may not connect to keyd at {path}: {source}; it must be in the group of that socket and of its directory (SupplementaryGroups= in a unit, or 'usermod -aG'), and keyd must serve with --socket-mode 0660"
+    )]
+    NotForUs {
+        /// The socket.
+        path: PathBuf,
+        /// What connecting said.
+        source: io::Error,
+    },
     /// No socket can have such a name.
     #[error(transparent)]
     Path(#[from] PathTooLong),
@@ -98,7 +108,7 @@ impl Client {
     /// Connects to the daemon's socket.
     ///
     /// # Errors
-    /// [`ClientError::Unreachable`].
+    /// [`ClientError::Unreachable`], [`ClientError::NotForUs`].
     pub fn connect(path: &Path) -> Result<Self, ClientError> {
         Self::connect_within(path, REPLY_TIMEOUT)
     }
@@ -109,9 +119,9 @@ impl Client {
     /// [`ClientError::Unreachable`].
     pub fn connect_within(path: &Path, patience: Duration) -> Result<Self, ClientError> {
         PathTooLong::check(path)?;
-        connect(path, patience).map(|stream| Self { stream, patience }).map_err(|source| {
-            ClientError::Unreachable { path: path.to_owned(), option: "--socket", source }
-        })
+        connect(path, patience)
+            .map(|stream| Self { stream, patience })
+            .map_err(|source| unreachable(path.to_owned(), source))
     }
 
     /// Asks, and waits for the answer.
@@ -161,6 +171,14 @@ impl Client {
 
     pub(crate) fn into_stream(self) -> UnixStream {
         self.stream
+    }
+}
+
+/// A daemon that is not there is to be started; one that is there for others is not.
+fn unreachable(path: PathBuf, source: io::Error) -> ClientError {
+    match source.kind() {
+        io::ErrorKind::PermissionDenied => ClientError::NotForUs { path, source },
+        _ => ClientError::Unreachable { path, option: "--socket", source },
     }
 }
 

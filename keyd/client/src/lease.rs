@@ -21,7 +21,7 @@ use crate::{
     dek::Dek,
     ids::DiskId,
     limits::{FRAME_TIMEOUT, LET_GO_TIME, RENEWALS_PER_LEASE, REPLY_TIMEOUT},
-    message::{Attached, Event, FenceReport, HolderMessage, Reply, Request},
+    message::{Attached, Event, FenceReport, HolderMessage, IfLost, Reply, Request},
     timed::Timed,
     wire::{self, WireError},
 };
@@ -67,7 +67,8 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Asks for a disk's DEK under a lease. The DEK is missing only if `wait` was set and the key is disabled.
+    /// Asks for a disk's DEK under a lease. The DEK is missing only if `wait` was set, by a holder that had it before,
+    /// and the key is lost.
     ///
     /// # Errors
     /// [`ClientError`]: unreachable, refused, or a broken connection.
@@ -77,10 +78,12 @@ impl Lease {
         read_only: bool,
         wait: bool,
     ) -> Result<(Self, Attached, Option<Dek>), ClientError> {
-        Self::attach_within(socket, id, read_only, wait, REPLY_TIMEOUT)
+        let if_lost = if wait { IfLost::Wait } else { IfLost::Refuse };
+        Self::attach_within(socket, id, read_only, if_lost, REPLY_TIMEOUT)
     }
 
-    /// The same, for `patience` at most: a holder whose lease runs meanwhile must not wait for a daemon that hangs.
+    /// The same, for `patience` at most: a holder whose lease runs meanwhile must not wait for a daemon that hangs. The
+    /// DEK is missing if the key is lost and `if_lost` has the holder wait.
     ///
     /// # Errors
     /// As [`Lease::attach`].
@@ -88,13 +91,13 @@ impl Lease {
         socket: &Path,
         id: DiskId,
         read_only: bool,
-        wait: bool,
+        if_lost: IfLost,
         patience: Duration,
     ) -> Result<(Self, Attached, Option<Dek>), ClientError> {
         let asked = BootTime::now();
         let connected = Client::connect_within(socket, patience);
         let mut client = connected.map_err(|error| error.of_option("--keyd"))?;
-        let request = Request::Attach { id, read_only, wait };
+        let request = Request::Attach { id, read_only, if_lost };
         let (reply, dek) = client.exchange_until(&request, asked.after(patience))?;
         let Reply::Attached(attached) = reply else {
             return Err(ClientError::UnexpectedReply);
@@ -231,7 +234,7 @@ mod tests {
         let begun = BootTime::now();
         let patience = Duration::from_millis(200);
         let id = DiskId::random();
-        let error = Lease::attach_within(&socket, id, false, false, patience).unwrap_err();
+        let error = Lease::attach_within(&socket, id, false, IfLost::Refuse, patience).unwrap_err();
         assert!(matches!(error, ClientError::Wire(WireError::Io(_))), "{error}");
         assert!(begun.after(Duration::from_secs(20)).remaining() > Duration::from_secs(10));
         dripping.join().unwrap();

@@ -27,7 +27,7 @@ pub use disk::{
     DiskKind, DiskRecord, DiskRequest, DiskStatus, Geometry, Holder, Holes, KeyRelease,
     VolumeKeyDigest,
 };
-pub use holder::{Attached, Event, FenceReport, HolderMessage};
+pub use holder::{Attached, Event, FenceReport, HolderMessage, IfLost};
 pub use impact::{Affected, Consent, HolderAnswer, Impact, LeftBehind, Revocation, When};
 pub use key::{
     DeletedStatus, KeyBackups, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
@@ -88,9 +88,8 @@ pub enum Request {
         id: DiskId,
         /// A read-only holder shares the disk with other read-only holders.
         read_only: bool,
-        /// If the key is lost: `false` refuses, `true` waits on this connection for [`Event::Granted`]
-        /// (a holder that lost its connection comes back so).
-        wait: bool,
+        /// What becomes of it if the key is lost.
+        if_lost: IfLost,
     },
 }
 

@@ -23,24 +23,27 @@ use crate::{
     store::Break,
 };
 
+/// Who can give a permission: who lacks it is told, or would ask for the permission to give it next.
+const RUN_BY: &str = "run by an administrator (the user that keyd runs as is one)";
+
 /// Why the daemon will not. The text is one line that says what to do next.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "the texts say it")]
 pub enum Refused {
     #[error(
-        "{who} may not do this: it needs the permission '{permission}', given by 'keyd grant {who} {permission} --add'"
+        "{who} may not do this: it needs the permission '{permission}', given by 'keyd grant {who} {permission} --add', {RUN_BY}"
     )]
     Forbidden { who: Principal, permission: Permission },
     #[error(
-        "{who} may not do this: it needs the permission '{permission}' in vault '{vault}', given by 'keyd vault permit {vault} {who} {permission} --add'"
+        "{who} may not do this: it needs the permission '{permission}' in vault '{vault}', given by 'keyd vault permit {vault} {who} {permission} --add', {RUN_BY}"
     )]
     ForbiddenIn { who: Principal, vault: VaultName, permission: KeyPermission },
     #[error(
-        "{who} may not do this: it needs the permission '{permission}' for set '{set}', given by 'keyd grant {who} {permission} --des {set}'"
+        "{who} may not do this: it needs the permission '{permission}' for set '{set}', given by 'keyd grant {who} {permission} --des {set}', {RUN_BY}"
     )]
     ForbiddenFor { who: Principal, set: DesName, permission: Permission },
     #[error(
-        "{who} may not do this: there is no disk {id}, or it needs the permission '{permission}' for it, given by 'keyd grant {who} {permission} --disk {id}'"
+        "{who} may not do this: there is no disk {id}, or it needs the permission '{permission}' for it, given by 'keyd grant {who} {permission} --disk {id}', {RUN_BY}"
     )]
     OutOfReach { who: Principal, permission: Permission, id: DiskId },
     #[error(

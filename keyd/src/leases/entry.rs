@@ -23,6 +23,8 @@ pub struct Claim {
     pub read_only: bool,
     /// Length of the lease.
     pub length: Duration,
+    /// Whether it has, or had before, what it asks for: then it goes on where a new holder would begin.
+    pub had: bool,
 }
 
 /// How far a lease is.
@@ -101,6 +103,7 @@ impl Entry {
 
     pub(super) fn hold(&mut self) {
         self.enter(Stage::Held, clock::now(), None);
+        self.claim.had = true;
         (self.awaited, self.released, self.spared) = (false, false, None);
         self.prolong();
     }

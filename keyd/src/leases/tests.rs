@@ -15,7 +15,13 @@ struct Peer {
 }
 
 fn claim(disk: DiskId, read_only: bool) -> Claim {
-    Claim { disk, caller: Caller::local(1, 77), read_only, length: Duration::from_secs(5) }
+    Claim {
+        disk,
+        caller: Caller::local(1, 77),
+        read_only,
+        length: Duration::from_secs(5),
+        had: false,
+    }
 }
 
 fn entered(leases: &Leases, claim: Claim) -> Result<Peer, InUse> {
@@ -242,10 +248,11 @@ fn how_a_disks_last_holder_ended_is_told_until_the_next_one_comes() {
         assert_eq!(leases.end(peer.lease, over).unwrap().released, says_so);
         assert_eq!(phase(), Some(told));
     }
-    // One that got nothing has let go of nothing.
+    // One that was refused got nothing, and has let go of nothing.
     let peer = entered(&leases, claim(disk, false)).unwrap();
+    assert_eq!(phase(), Some(Phase::Gone));
     leases.end(peer.lease, LeaseOver::HungUp);
-    assert_eq!(phase(), None);
+    assert_eq!(phase(), Some(Phase::Gone));
 }
 
 /// One confirms, one hangs up, one says nothing: each is told as it is, and waiting ends when nobody is left to wait

@@ -4,7 +4,7 @@ use std::{os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use keyd_client::{
     DiskId, LeaseId,
-    message::{Attached, DiskKind, Reply},
+    message::{Attached, DiskKind, IfLost, OnRevoke, Reply},
 };
 
 use super::enforce;
@@ -28,13 +28,26 @@ pub struct Ask {
     pub id: DiskId,
     /// Whether other readers may share it.
     pub read_only: bool,
-    /// Whether to wait for a lost key. Only who had the DEK before does: it goes on where a new one would begin.
-    pub wait: bool,
+    /// What becomes of it if the key is lost.
+    pub if_lost: IfLost,
 }
 
 impl Ask {
+    /// Who had the DEK before goes on where a new holder would begin.
     fn what_for(self) -> Use {
-        if self.wait { Use::Keep } else { Use::Attach }
+        match self.if_lost {
+            IfLost::Wait => Use::Keep,
+            IfLost::Park | IfLost::Refuse => Use::Attach,
+        }
+    }
+
+    /// Whether it waits for a key that `set` has lost.
+    fn waits(self, set: &Des) -> bool {
+        match self.if_lost {
+            IfLost::Refuse => false,
+            IfLost::Park => set.terms.on_revoke == OnRevoke::Park,
+            IfLost::Wait => true,
+        }
     }
 }
 
@@ -59,6 +72,7 @@ pub fn run(
         caller: permit.caller().clone(),
         read_only: ask.read_only,
         length: Duration::from_millis(set.terms.lease_ms),
+        had: ask.if_lost == IfLost::Wait,
     };
     let disk = ask.id;
     let lease = core
@@ -88,30 +102,45 @@ fn enter(
     lease: LeaseId,
 ) -> Result<(), Failure> {
     let seen = core.commit(permit, |txn| look(core, txn, permit, ask, lease))?;
-    let attached = Reply::Attached(Box::new(Attached {
-        lease,
-        record: seen.disk.record(&seen.set),
-        on_revoke: seen.set.reaction(),
-        lease_ms: seen.set.terms.lease_ms,
-    }));
+    let attached = |withheld| {
+        Reply::Attached(Box::new(Attached {
+            lease,
+            record: seen.disk.record(&seen.set),
+            on_revoke: seen.set.reaction(),
+            lease_ms: seen.set.terms.lease_ms,
+            withheld,
+        }))
+    };
     let (handed, why) = match &seen.versions {
         Ok(versions) => {
             let dek = envelope::open(&core.keyring, &seen.set, &seen.disk, versions)?;
-            let handed = core.leases.hand_over(lease, seen.epoch, &attached, &dek);
+            let handed = core.leases.hand_over(lease, seen.epoch, &attached(None), &dek);
             (handed, Refused::Withheld.to_string())
         }
         Err(why) => (HandOver::Withheld, why.to_string()),
     };
     match handed {
-        HandOver::Withheld if ask.wait => {
+        HandOver::Withheld if ask.waits(&seen.set) => {
+            let reply = attached(Some(why.clone()));
             let loss = Loss { lease, reason: why, on_revoke: seen.set.reaction() };
             // A holder that is gone is noticed by the connection that now waits for it.
-            let _ = core.leases.park(&loss, &attached);
+            let _ = core.leases.park(&loss, &reply);
             // A key that came back while its holder was being parked has nobody else to say so.
             enforce::grant_if_usable(core, lease)
         }
         HandOver::Withheld => Err(Refused::Withheld.into()),
         HandOver::Done | HandOver::Gone => Ok(()),
+    }
+}
+
+/// Whether a disk that runs would halt, too: a key that has only expired bars new attaches, and is not waited for. Who
+/// had the DEK waits for a key that was destroyed, too: it may be restored from its backup.
+fn halts(txn: &Txn<'_>, ask: Ask, disk: &Disk, set: &Des) -> Result<bool, Failure> {
+    match standing::opening(txn, disk, set, Use::Keep, clock::now()) {
+        Ok(_) => Ok(false),
+        Err(Failure::Refused(Refused::NoKey(_))) => Ok(ask.if_lost == IfLost::Wait),
+        Err(Failure::Refused(why)) => Ok(why.is_loss()),
+        Err(fault) => Err(fault),
     }
 }
 
@@ -124,18 +153,15 @@ fn look(
 ) -> Result<(Seen, Entry), Failure> {
     let (disk, set) = txn.disk_and_set(ask.id)?;
     let epoch = core.leases.epoch(lease);
-    let (versions, outcome) =
-        match standing::opening(txn, &disk, &set, ask.what_for(), clock::now()) {
-            Ok(versions) => (Ok(versions), "ok".to_owned()),
-            // A key that was destroyed may be restored from its backup.
-            Err(Failure::Refused(why))
-                if ask.wait && (why.is_loss() || matches!(why, Refused::NoKey(_))) =>
-            {
-                let outcome = format!("parked: {why}");
-                (Err(why), outcome)
-            }
-            Err(other) => return Err(other),
-        };
+    let judged = standing::opening(txn, &disk, &set, ask.what_for(), clock::now());
+    let (versions, outcome) = match judged {
+        Ok(versions) => (Ok(versions), "ok".to_owned()),
+        Err(Failure::Refused(why)) if ask.waits(&set) && halts(txn, ask, &disk, &set)? => {
+            let outcome = format!("parked: {why}");
+            (Err(why), outcome)
+        }
+        Err(other) => return Err(other),
+    };
     let wrap = disk.first_wrap();
     let detail = format!(
         "lease={lease} pid={} key={} version={}{}",

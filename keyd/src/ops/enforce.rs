@@ -16,7 +16,7 @@ use crate::{
     leases::{Claim, Loss, Spared, Told},
     lock::lock,
     log,
-    model::des::Des,
+    model::{des::Des, right::Use},
     standing::{self, Standing, Verdict},
     store::{Txn, View},
 };
@@ -113,6 +113,9 @@ fn judge(
     let who = &claim.caller.principal;
     Ok(match standing.disk(claim.disk)? {
         Verdict::Usable(set) if may_attach(core, who, (claim.disk, &set.name), view)? => {
+            if let Some(reason) = bar_to_begin(view, set, claim, now)? {
+                return Ok(Outcome::Halts(Loss { lease, reason, on_revoke: set.reaction() }));
+            }
             Outcome::GoesOn(Duration::from_millis(set.terms.lease_ms))
         }
         Verdict::Usable(set) => {
@@ -148,6 +151,23 @@ fn may_attach(
     match core.auth.may_attach(who, disk, view) {
         Err(Failure::Refused(_)) => Ok(false),
         may => may,
+    }
+}
+
+/// Why who has not begun may not, although those that have may go on.
+fn bar_to_begin(
+    view: &impl View,
+    set: &Des,
+    claim: &Claim,
+    now: UnixMillis,
+) -> Result<Option<String>, Failure> {
+    if claim.had {
+        return Ok(None);
+    }
+    match standing::opening(view, &view.disk(claim.disk)?, set, Use::Attach, now) {
+        Ok(_) => Ok(None),
+        Err(Failure::Refused(why)) => Ok(Some(why.to_string())),
+        Err(fault) => Err(fault),
     }
 }
 

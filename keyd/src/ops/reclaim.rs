@@ -1,4 +1,4 @@
-//! Hands a parked holder its DEK again.
+//! Hands a parked holder its DEK again; one that began without it, for the first time.
 
 use keyd_client::{
     LeaseId,
@@ -31,7 +31,8 @@ pub fn run(core: &Core, permit: Permit<op::Reclaim>, lease: LeaseId) -> Result<(
     let (disk, set, versions, epoch) = core.commit(&permit, |txn| {
         let (disk, set) = txn.disk_and_set(claim.disk)?;
         let epoch = core.leases.epoch(lease);
-        let versions = standing::opening(txn, &disk, &set, Use::Keep, clock::now())?;
+        let what_for = if claim.had { Use::Keep } else { Use::Attach };
+        let versions = standing::opening(txn, &disk, &set, what_for, clock::now())?;
         let wrap = disk.first_wrap();
         let entry = permit.entry(claim.disk).detail(format!(
             "lease={lease} pid={} key={} version={}",

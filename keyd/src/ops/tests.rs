@@ -1,6 +1,7 @@
 //! Operations as the socket's requests reach them, on a store in memory. What needs time to pass is written into the
 //! past.
 
+mod beginning;
 mod both_keys;
 mod by_clock;
 mod consent;
@@ -30,7 +31,7 @@ use keyd_client::{
     dek::page::PageError,
     message::{
         Attached, AuditRecord, Consent, DesRequest, DesStatus, DiskRequest, DiskStatus, Edit,
-        EncryptionType, Event, FenceReport, Geometry, GrantRequest, HolderMessage, Holes,
+        EncryptionType, Event, FenceReport, Geometry, GrantRequest, HolderMessage, Holes, IfLost,
         KeyChange, KeyOperation, KeyRequest, KeyStatus, OnExpiry, OnRevoke, Reaction, Refusal,
         RefusalCode, Reply, Request, Revocation, Terms, UnixMillis, VaultRequest,
     },
@@ -327,15 +328,25 @@ impl Daemon {
     }
 
     fn try_attach_as(&self, uid: u32, disk: DiskId) -> Result<Holder<'_>, Refusal> {
+        self.try_attach_or(IfLost::Refuse, uid, disk)
+    }
+
+    fn try_attach_or(
+        &self,
+        if_lost: IfLost,
+        uid: u32,
+        disk: DiskId,
+    ) -> Result<Holder<'_>, Refusal> {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let caller = Caller::local(uid, 77);
-        let request = Request::Attach { id: disk, read_only: false, wait: false };
+        let request = Request::Attach { id: disk, read_only: false, if_lost };
         match self.service.answer(&caller, request, &Arc::new(ours)) {
             Answer::Lease(lease) => {
                 let (reply, dek) = wire::receive(&mut &theirs).unwrap();
                 let Reply::Attached(attached) = reply else { panic!("{reply:?}") };
-                let dek = dek.unwrap().expose().to_vec();
+                assert_eq!(dek.is_none(), attached.withheld.is_some());
+                let dek = dek.map_or_else(Vec::new, |dek| dek.expose().to_vec());
                 Ok(Holder { daemon: self, caller, lease, theirs, attached: *attached, dek })
             }
             Answer::Reply(reply, _) => match *reply {

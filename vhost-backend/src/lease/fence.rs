@@ -32,7 +32,9 @@ impl Keeper {
     /// gone.
     pub(super) fn fence(&mut self, reason: &str, reaction: Reaction) -> Fence {
         let fence = self.take_key(reaction);
-        fence.say(Phase::halted(reaction), reason);
+        let phase = Phase::halted(reaction);
+        fence.say(phase, reason);
+        self.manager.status(&format!("{phase}: {reason}"));
         fence
     }
 

@@ -1,7 +1,9 @@
 //! Why the disk is not to be had, for people: who has to be looked for is not always the daemon.
 
+use std::io::ErrorKind;
+
 use images::OpenError;
-use keyd_client::{ClientError, message::RefusalCode};
+use keyd_client::{ClientError, message::RefusalCode, wire::WireError};
 
 use super::LeaseError;
 
@@ -12,6 +14,31 @@ impl LeaseError {
         match self {
             Self::Daemon(ClientError::Refused(refusal)) => refusal.code == RefusalCode::InUse,
             Self::Image(OpenError::InUse { .. } | OpenError::HeaderBusy(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+impl LeaseError {
+    /// Whether a start waits for what is missing: the daemon is away, or cannot hand out keys for now. Anything else is
+    /// there and says no.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Daemon(ClientError::Unreachable { source, .. }) => matches!(
+                source.kind(),
+                ErrorKind::NotFound
+                    | ErrorKind::ConnectionRefused
+                    | ErrorKind::TimedOut
+                    | ErrorKind::WouldBlock
+            ),
+            Self::Daemon(ClientError::Refused(refusal)) => {
+                matches!(refusal.code, RefusalCode::Unavailable | RefusalCode::Internal)
+            }
+            Self::Daemon(ClientError::Wire(error)) | Self::Wire(error) => {
+                matches!(error, WireError::Closed | WireError::Io(_))
+            }
+            Self::ImageHangs | Self::Poll(_) => true,
             _ => false,
         }
     }
@@ -35,6 +62,7 @@ impl Trouble {
         );
         let what = match error {
             _ if keyd => "keyd is out of reach",
+            LeaseError::Daemon(ClientError::NotForUs { .. }) => "keyd is not for this user",
             _ if error.is_in_use() => "the disk is not free",
             LeaseError::Daemon(ClientError::Refused(_)) => "keyd refuses the disk",
             LeaseError::Image(_) => "the image cannot be locked",
@@ -58,7 +86,7 @@ impl Trouble {
 mod tests {
     use std::io;
 
-    use keyd_client::{DiskId, message::Refusal, wire::WireError};
+    use keyd_client::{DiskId, message::Refusal};
 
     use super::*;
 
@@ -89,6 +117,32 @@ mod tests {
             let trouble = Trouble::of(&error);
             assert!(trouble.what.contains(what), "{error}: {}", trouble.what);
             assert_eq!(trouble.end().contains("keyd"), what == "out of reach", "{error}");
+        }
+    }
+
+    #[test]
+    fn a_start_waits_for_a_daemon_and_not_for_one_that_says_no() {
+        let unreachable = |kind: ErrorKind| -> LeaseError {
+            let source = kind.into();
+            ClientError::Unreachable { path: "d".into(), option: "--keyd", source }.into()
+        };
+        for (error, waits) in [
+            (unreachable(ErrorKind::NotFound), true),
+            (unreachable(ErrorKind::ConnectionRefused), true),
+            (unreachable(ErrorKind::WouldBlock), true),
+            (unreachable(ErrorKind::InvalidInput), false),
+            (ClientError::Wire(WireError::Closed).into(), true),
+            (WireError::Io(ErrorKind::TimedOut.into()).into(), true),
+            (ClientError::Wire(WireError::Version(9)).into(), false),
+            (refused(RefusalCode::Unavailable), true),
+            (refused(RefusalCode::Internal), true),
+            (refused(RefusalCode::KeyDisabled), false),
+            (refused(RefusalCode::Forbidden), false),
+            (refused(RefusalCode::NotFound), false),
+            (refused(RefusalCode::InUse), false),
+            (LeaseError::WrongKey(DiskId::random()), false),
+        ] {
+            assert_eq!(error.may_pass(), waits, "{error}");
         }
     }
 

@@ -5,6 +5,18 @@ use serde::{Deserialize, Serialize};
 use super::{DiskRecord, Reaction, Refusal, UnixMillis};
 use crate::ids::LeaseId;
 
+/// What becomes of an attach whose key is lost. Who waits does so on its connection, for [`Event::Granted`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IfLost {
+    /// It is refused.
+    Refuse,
+    /// A new holder waits where its set has disks that run [park](Reaction::Park); elsewhere it is refused.
+    Park,
+    /// A holder that had the DEK before, and lost its connection, waits whatever its set's terms.
+    Wait,
+}
+
 /// A lease, granted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attached {
@@ -16,6 +28,9 @@ pub struct Attached {
     pub on_revoke: Reaction,
     /// Its length, milliseconds, counted from the moment the holder asked.
     pub lease_ms: u64,
+    /// Why the DEK is to be waited for; none if it comes with this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withheld: Option<String>,
 }
 
 /// What a holder says during its lease.

@@ -43,7 +43,7 @@ fn an_attach_that_waited_for_the_loss_of_its_permission_is_refused() {
     grant(&daemon, &[Permission::Read]);
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
-    let ask = ops::attach::Ask { id: disk, read_only: false, wait: false };
+    let ask = ops::attach::Ask { id: disk, read_only: false, if_lost: IfLost::Refuse };
     is_forbidden(ops::attach::run(daemon.core(), permit, ask, &Arc::new(ours)));
     let heard = wire::receive::<Reply>(&mut &theirs);
     assert!(matches!(heard, Err(WireError::Io(_) | WireError::Closed)), "nothing was handed over");
