@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     sync::{
-        Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -49,6 +49,8 @@ pub struct Core {
     rewrapping: Mutex<HashSet<DesName>>,
     rewrapped: Condvar,
     stopping: AtomicBool,
+    /// Somebody moved copies of the audit log away, and says so.
+    pub hangup: Arc<AtomicBool>,
 }
 
 impl Core {
@@ -67,6 +69,7 @@ impl Core {
             rewrapping: Mutex::default(),
             rewrapped: Condvar::new(),
             stopping: AtomicBool::new(false),
+            hangup: Arc::default(),
         }
     }
 

@@ -34,8 +34,15 @@ pub enum Fault {
     )]
     Unreadable(String),
     /// A store without a byte in it.
-    #[error("store.redb is empty, it was emptied by something else: put it back from its copy")]
+    #[error(
+        "store.redb is empty, it was emptied by something else: put it back, or restore a backup by 'keyd restore' into another state directory"
+    )]
     EmptyStore,
+    /// No store where there was one.
+    #[error(
+        "store.redb is missing, and the audit log is there: it was removed or moved away, and none is made in its place; put it back, or restore a backup by 'keyd restore' into another state directory"
+    )]
+    MissingStore,
     /// A copy of the audit log.
     #[error(transparent)]
     Copy(#[from] CopyError),

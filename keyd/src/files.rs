@@ -1,6 +1,7 @@
 //! The files that are written while the daemon runs, behind two traits: the system's, or a twin in tests that tears,
 //! loses and reorders what was not synced, and that fills up.
 
+mod found;
 mod system;
 
 use std::{
@@ -9,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+pub use found::{FileId, Found, Loss};
 pub use system::SystemDir;
 
 /// A directory of plain files, by name.
@@ -49,11 +51,17 @@ pub trait Dir: Send + Sync {
     /// The system's.
     fn sync(&self) -> io::Result<()>;
 
-    /// What tells it from every other directory, whatever path leads to it: device and inode.
+    /// What its path leads to now.
     ///
     /// # Errors
     /// The system's.
-    fn identity(&self) -> io::Result<(u64, u64)>;
+    fn identity(&self) -> io::Result<FileId>;
+
+    /// What a name in it leads to now, if it leads anywhere.
+    ///
+    /// # Errors
+    /// The system's.
+    fn look(&self, name: &str) -> io::Result<Option<Found>>;
 }
 
 /// A file, read and written at offsets, bytes.
@@ -63,6 +71,12 @@ pub trait FileAt: Send + Sync {
     /// # Errors
     /// The system's.
     fn end(&self) -> io::Result<u64>;
+
+    /// Which file it is, and how long.
+    ///
+    /// # Errors
+    /// The system's.
+    fn look(&self) -> io::Result<Found>;
 
     /// Reads at an offset; fewer bytes than asked, or none, at the end.
     ///

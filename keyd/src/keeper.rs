@@ -24,6 +24,8 @@ struct Duty {
 
 /// What must not wait for anything.
 const PROMPT: &[Duty] = &[
+    Duty { work: due::look, beside_break: true },
+    Duty { work: due::rotate_copies, beside_break: true },
     Duty { work: due::enforce, beside_break: true },
     Duty { work: due::purge, beside_break: false },
 ];

@@ -10,7 +10,8 @@ use std::{
 
 use confine::{Sandbox, SandboxError, calls::Call, manager::Manager, paths::directory};
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
     low_level::pipe,
 };
 use thiserror::Error;
@@ -130,10 +131,12 @@ fn serve(
     let mut sandbox = Sandbox::begin(config.sandbox.required)?;
     become_user(&mut sandbox, config)?;
     let dir = StateDir::open(&config.state_dir)?;
+    dir.begin()?;
     let keyring = open_keyring(&dir, config)?;
     let doors = Doors::open(&config.http, &config.state_dir, &keyring)?;
     sandbox::enter(&mut sandbox, &config.sandbox, places(config))?;
     let core = Arc::new(open(&dir, keyring, config)?);
+    flag::register(SIGHUP, core.hangup.clone()).map_err(ServeError::Signals)?;
     let listener = socket::listen(&config.socket, config.socket_mode)?;
     let calls = sandbox::filter(&allowed(config.audit.syslog.is_some()), config.hsm.is_some());
     sandbox.give_up_calls(&calls)?;
@@ -226,7 +229,10 @@ fn open(dir: &StateDir, keyring: Keyring, config: &Config) -> Result<Core, Serve
         log::line(format_args!("the audit log was mended after a crash: {recovered}"));
     }
     match core.store.writable() {
-        Ok(()) => start(&core)?,
+        Ok(()) => {
+            start(&core)?;
+            dir.begun()?;
+        }
         Err(why) => log::line(format_args!("no key is used: {why}")),
     }
     Ok(core)

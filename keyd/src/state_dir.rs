@@ -7,7 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    io::Errno,
+};
 use thiserror::Error;
 
 use crate::root::Place;
@@ -36,6 +39,16 @@ pub enum StateDirError {
     /// No store is in it.
     #[error("{0} is not a state directory of keyd: it has no store")]
     NotOne(PathBuf),
+    /// It was in use, and its store is gone.
+    #[error(
+        "{path} has {beside}, but no store.redb: it was removed or moved away, and none is made in its place; put it back, or restore a backup by 'keyd restore' into another state directory"
+    )]
+    NoStore {
+        /// The directory.
+        path: PathBuf,
+        /// What shows that there was one.
+        beside: String,
+    },
     /// Another daemon is on it.
     #[error("a keyd with process id {pid} runs on the state directory {path}: stop it first")]
     Locked {
@@ -48,12 +61,21 @@ pub enum StateDirError {
 
 const STORE: &str = "store.redb";
 
+/// Where the root key lies: one of these.
+pub const ROOT_FILES: [&str; 2] = [ROOT_KEY, ROOT_DOCUMENT];
+const ROOT_KEY: &str = "root.key";
+const ROOT_DOCUMENT: &str = "root.json";
+
+/// Is there from before the root key is made until the first start is done. A root key without a store, and without
+/// this, had one.
+const FIRST_START: &str = "first-start";
+
 /// The directory, locked while this exists.
 #[derive(Debug)]
 pub struct StateDir {
     path: PathBuf,
     owner: u32,
-    _lock: File,
+    _locks: [File; 2],
 }
 
 impl StateDir {
@@ -97,8 +119,8 @@ impl StateDir {
             let path = path.to_owned();
             return Err(StateDirError::Mode { path, mode });
         }
-        let lock = lock(path)?;
-        Ok(Self { path: path.to_owned(), owner: about.uid(), _lock: lock })
+        let locks = lock(path)?;
+        Ok(Self { path: path.to_owned(), owner: about.uid(), _locks: locks })
     }
 
     /// User id of its owner, the administrator.
@@ -116,7 +138,68 @@ impl StateDir {
     /// The root key, which seals private keys.
     #[must_use]
     pub fn root(&self) -> Place {
-        Place { key: self.path.join("root.key"), document: self.path.join("root.json") }
+        Place { key: self.path.join(ROOT_KEY), document: self.path.join(ROOT_DOCUMENT) }
+    }
+
+    /// Begins the first start in a directory with nothing in it, or goes on with one that was interrupted.
+    ///
+    /// # Errors
+    /// [`StateDirError::NoStore`]: it is no first start, and what was there before is gone.
+    pub fn begin(&self) -> Result<(), StateDirError> {
+        let exists = |name: &str| {
+            let path = self.path.join(name);
+            path.try_exists().map_err(system(&path))
+        };
+        if exists(STORE)? {
+            return Ok(());
+        }
+        // The log is begun after the store, the root key before it.
+        let mut beside = self.logs()?;
+        if beside.is_empty() && !exists(FIRST_START)? {
+            for name in ROOT_FILES {
+                beside.extend(exists(name)?.then(|| name.to_owned()));
+            }
+        }
+        if !beside.is_empty() {
+            let (path, beside) = (self.path.clone(), beside.join(", "));
+            return Err(StateDirError::NoStore { path, beside });
+        }
+        let mark = self.path.join(FIRST_START);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        options.open(&mark).map_err(system(&mark))?;
+        self.sync()
+    }
+
+    /// The first start is done; at any other, nothing.
+    ///
+    /// # Errors
+    /// [`StateDirError::System`].
+    pub fn begun(&self) -> Result<(), StateDirError> {
+        let mark = self.path.join(FIRST_START);
+        match fs::remove_file(&mark) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(system(&mark)(error)),
+            Ok(()) => self.sync(),
+        }
+    }
+
+    fn logs(&self) -> Result<Vec<String>, StateDirError> {
+        let mut logs = Vec::new();
+        for entry in fs::read_dir(&self.path).map_err(system(&self.path))? {
+            let name = entry.map_err(system(&self.path))?.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("audit") && name.ends_with(".log") {
+                logs.push(name.into_owned());
+            }
+        }
+        logs.sort_unstable();
+        logs.truncate(1);
+        Ok(logs)
+    }
+
+    fn sync(&self) -> Result<(), StateDirError> {
+        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(system(&self.path))
     }
 
     /// The database.
@@ -131,10 +214,12 @@ fn system(path: &Path) -> impl FnOnce(io::Error) -> StateDirError {
     move |source| StateDirError::System { path, source }
 }
 
-/// flock(2) ends with the process, however it ends; the file stays and means nothing by itself.
-fn lock(dir: &Path) -> Result<File, StateDirError> {
+/// flock(2) ends with the process, however it ends; the file stays and means nothing by itself. The directory is locked
+/// as well, where its file system can: a lock file that is removed lets no second daemon in.
+fn lock(dir: &Path) -> Result<[File; 2], StateDirError> {
     let path = dir.join("lock");
     let system = |source| StateDirError::System { path: path.clone(), source };
+    let directory = File::open(dir).map_err(system)?;
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -143,13 +228,16 @@ fn lock(dir: &Path) -> Result<File, StateDirError> {
         .mode(0o600)
         .open(&path)
         .map_err(system)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    let exclusive = FlockOperation::NonBlockingLockExclusive;
+    let taken = flock(&file, exclusive).is_err();
+    if taken || flock(&directory, exclusive) == Err(Errno::WOULDBLOCK) {
         let mut pid = String::new();
         file.read_to_string(&mut pid).map_err(system)?;
-        return Err(StateDirError::Locked { path: dir.to_owned(), pid: pid.trim().to_owned() });
+        let pid = if pid.is_empty() { "unknown" } else { pid.trim() };
+        return Err(StateDirError::Locked { path: dir.to_owned(), pid: pid.to_owned() });
     }
     file.set_len(0).map_err(system)?;
     file.rewind().map_err(system)?;
     writeln!(file, "{}", std::process::id()).map_err(system)?;
-    Ok(file)
+    Ok([file, directory])
 }

@@ -34,6 +34,7 @@ mod tables;
 mod txn;
 mod upgrade;
 mod view;
+mod watch;
 mod whole;
 
 use std::{
@@ -78,6 +79,7 @@ use health::Health;
 use mark::Mark;
 use space::Full;
 use tables::Opened;
+use watch::Watch;
 
 /// What a store is opened with.
 #[derive(Debug, Clone, Copy)]
@@ -109,6 +111,7 @@ pub struct Store {
     mark: Mark,
     ballast: Arc<Ballast>,
     seal: Arc<Seal>,
+    watch: Watch,
     /// Held from before the record is appended until the transaction is committed. Taken inside a transaction.
     writer: Mutex<Writer>,
     /// Of the committed state. Changed with the writer held.
@@ -149,6 +152,7 @@ impl Store {
         let newest = mark.newest().map_err(Fault::StateFile)?;
         let create::Opened { db, backend, rebuilt } =
             create::database(&*dir, &ballast, &seal, newest)?;
+        let watch = Watch::begin(dir.clone(), backend.clone()).map_err(Fault::StateFile)?;
         tables::prepare(&db, &seal)?;
         let snapshot = Snapshot::new(db.begin_read()?, seal.clone());
         let Opened { head: committed, digest } = tables::opened(&snapshot)?;
@@ -171,6 +175,7 @@ impl Store {
             mark,
             ballast,
             seal,
+            watch,
             writer: Mutex::new(writer),
             digest: Mutex::new(digest.unwrap_or_default()),
             damage: Mutex::new(Damage::found(&checked)),
@@ -212,8 +217,8 @@ impl Store {
     /// record's class says what of the disk and the log must be well.
     ///
     /// # Errors
-    /// What `change` returns; [`Refused::AuditBroken`], [`Refused::DiskFull`], [`Refused::AuditCopy`]; [`Fault`] of
-    /// the database or the log.
+    /// What `change` returns; [`Refused::AuditBroken`], [`Refused::StoreLost`], [`Refused::DiskFull`],
+    /// [`Refused::AuditCopy`]; [`Fault`] of the database or the log.
     pub fn commit<T>(
         &self,
         change: impl FnOnce(&Txn<'_>) -> Result<(T, Entry), Failure>,
@@ -255,8 +260,8 @@ impl Store {
     ) -> Result<(), Failure> {
         let class = entry.class;
         let mut writer = lock(&self.writer);
-        lock(&self.health).allows(class)?;
-        lock(&self.damage).allows(class)?;
+        self.look_quickly(&writer);
+        self.allows(class)?;
         if !space::has_room(&self.ballast, &mut writer, class).map_err(Fault::AuditFile)? {
             space::refuse(&mut lock(&self.full));
             return Err(Refused::DiskFull.into());
@@ -292,16 +297,19 @@ impl Store {
         changed: &Digest,
         entry: Entry,
     ) -> Result<(), Fault> {
+        self.leave_what_is_lost(writer);
         self.switch_if_due(writer)?;
         let class = entry.class;
         let (line, next) = writer.link(clock::now(), entry)?;
         self.ballast.spend(|| writer.append(&line)).map_err(Fault::AuditFile)?;
         let mut digest = lock(&self.digest).after(changed);
-        if let Health::Broken(broken) = &*lock(&self.health)
-            && class == Class::Withdrawal
-        {
+        let broken = match &*lock(&self.health) {
+            Health::Broken(broken) if class == Class::Withdrawal => Some(broken.to_string()),
+            _ => None,
+        };
+        if let Some(broken) = &broken {
             let txn = Txn::new(&transaction, &self.seal);
-            meta::put_break(&txn, &broken.to_string())?;
+            meta::put_break(&txn, broken)?;
             digest = digest.after(&txn.into_change());
         }
         tables::put_head(&transaction, &self.seal, &next, &digest)?;
@@ -309,12 +317,18 @@ impl Store {
         self.mark.note(next.seq);
         *lock(&self.digest) = digest;
         writer.go_on_from(next);
+        let mut health = lock(&self.health);
+        if let (Some(broken), Health::Broken(Break::Taken(_))) = (broken, &*health) {
+            // The chain goes on in another file: to put the lost one back does not undo that by itself.
+            *health = Health::Broken(Break::Recorded(broken));
+        }
         Ok(())
     }
 
     fn switch_if_due(&self, writer: &mut Writer) -> Result<(), Fault> {
         let switched = match writer.due() {
             Due::No => return Ok(()),
+            Due::WhenPossible if self.is_without_directory() => return Ok(()),
             Due::WhenPossible => match writer.switch() {
                 Err(error) if is_full(&error) => Ok(()),
                 switched => switched,
@@ -366,10 +380,20 @@ impl Store {
     /// Whether uses of keys are possible as far as the log is concerned.
     ///
     /// # Errors
-    /// [`Refused::AuditBroken`], [`Fault::Poisoned`].
+    /// [`Refused::AuditBroken`], [`Refused::StoreLost`], [`Fault::Poisoned`].
     pub fn writable(&self) -> Result<(), Failure> {
-        lock(&self.health).allows(Class::Use)?;
-        lock(&self.damage).allows(Class::Use)
+        self.allows(Class::Use)
+    }
+
+    fn allows(&self, class: Class) -> Result<(), Failure> {
+        self.well()?;
+        if class != Class::Withdrawal
+            && let Some(lost) = self.lost()
+        {
+            return Err(lost.into());
+        }
+        lock(&self.health).allows(class)?;
+        lock(&self.damage).allows(class)
     }
 }
 

@@ -236,6 +236,7 @@ fn old_rows_are_moved_away_and_the_chain_begins_behind_them() {
     refused(&["audit", "archive", "--before", "99", "--to", "/no/such/dir"], "/no/such/dir");
     let here = state_dir.to_str().unwrap();
     refused(&["audit", "archive", "--before", "99", "--to", here], "is no archive");
+    refused(&["audit", "archive", "--to", here], "is no archive");
     let before = third.to_string();
     let done = keyd.run(&["audit", "archive", "--before", &before, "--to", to]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -256,4 +257,32 @@ fn old_rows_are_moved_away_and_the_chain_begins_behind_them() {
     fs::remove_file(state_dir.join(&names[2])).unwrap();
     keyd.resume();
     is_broken(&keyd, disk, &format!("row {third} of the audit log is missing"));
+}
+
+/// What a message for a full disk advises: it must not need a file that happens to be closed.
+#[test]
+fn all_rows_so_far_are_moved_away_when_that_is_asked_for() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    let to = elsewhere.path().to_str().unwrap();
+    let mut keyd = Keyd::start_with(&["--writable", to]);
+    let disk = keyd.make_disk(None);
+    let mut moved = 0;
+    for more in [&[][..], &["--before", "1000000"]] {
+        let rows = keyd.audit().len();
+        let done = keyd.run(&[&["audit", "archive", "--to", to], more].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        moved += rows as u64;
+        let begins = format!("1 files moved; the audit log begins with row {} now\n", moved + 1);
+        assert_eq!(said, begins);
+        assert_eq!(keyd.audit()[0].operation, "audit-archive");
+        is_whole(&keyd, disk);
+        keyd.restart();
+        is_whole(&keyd, disk);
+    }
+    // Both files together are the rows from the first one on.
+    let archived = files(elsewhere.path());
+    let rows: Vec<u64> =
+        archived.keys().flat_map(|name| rows_of(&archived, name)).map(|row| seq_of(&row)).collect();
+    assert_eq!(rows, (1..=moved).collect::<Vec<u64>>());
 }

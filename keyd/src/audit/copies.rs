@@ -43,11 +43,23 @@ pub trait Sink: Send {
     /// The system's.
     fn settle(&mut self) -> std::io::Result<()>;
 
-    /// Opens it again after it failed.
+    /// Whether what was put there is still where it was put.
     ///
     /// # Errors
-    /// The system's.
+    /// The system's, or what became of it.
+    fn look(&mut self) -> std::io::Result<()>;
+
+    /// Opens it again after it failed. What is there must be what was there.
+    ///
+    /// # Errors
+    /// As [`Sink::look`].
     fn renew(&mut self) -> std::io::Result<()>;
+
+    /// Begins it anew where it was moved away on purpose; it goes on with the next row.
+    ///
+    /// # Errors
+    /// The system's; something else is in its place.
+    fn rotate(&mut self) -> std::io::Result<()>;
 }
 
 /// All copies.
@@ -64,16 +76,33 @@ impl Copies {
         Self { followers, required }
     }
 
-    /// Whether a key may be used.
+    /// Whether a key may be used, as far as was seen the last time.
     ///
     /// # Errors
     /// [`Refused::AuditCopy`] if a copy is required and cannot be written.
-    pub fn ready(&self) -> Result<(), Failure> {
+    fn well(&self) -> Result<(), Failure> {
         let failing = self.followers.iter().filter(|_| self.required).find_map(|follower| {
             let status = follower.status();
             status.failing.map(|why| Refused::AuditCopy(status.path, why))
         });
         failing.map_or(Ok(()), |refused| Err(refused.into()))
+    }
+
+    /// Looks at the copies, if they are required, and says whether a key may be used.
+    ///
+    /// # Errors
+    /// [`Refused::AuditCopy`] if one cannot be written, or is not what was written.
+    pub fn ready(&self) -> Result<(), Failure> {
+        self.followers.iter().filter(|_| self.required).for_each(Follower::look);
+        self.well()
+    }
+
+    /// Begins each copy anew where it was moved away on purpose. Where they are; none if there is no copy.
+    #[must_use]
+    pub fn rotate(&self) -> Option<String> {
+        self.followers.iter().for_each(Follower::rotate);
+        let paths: Vec<String> = self.followers.iter().map(|copy| copy.status().path).collect();
+        (!paths.is_empty()).then(|| paths.join(" "))
     }
 
     /// Has all copies brought up to a committed row, and waits for them, for a while.
@@ -87,7 +116,7 @@ impl Copies {
         for follower in &self.followers {
             follower.wait(head.seq);
         }
-        if class == Class::Use { self.ready() } else { Ok(()) }
+        if class == Class::Use { self.well() } else { Ok(()) }
     }
 
     /// Whether all have a row.

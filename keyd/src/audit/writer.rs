@@ -15,7 +15,7 @@ use super::{
     segments::{self, CURRENT, Segments, UNFINISHED, closed_name},
 };
 use crate::{
-    files::{Dir, FileAt},
+    files::{Dir, FileAt, FileId, Found, Loss},
     limits::AUDIT_LINE_MAX,
 };
 
@@ -34,6 +34,7 @@ pub struct Lengths {
 pub struct Writer {
     dir: Arc<dyn Dir>,
     file: Arc<dyn FileAt>,
+    id: FileId,
     lengths: Lengths,
     /// Number of the current file's first row, or of the row it waits for.
     first: u64,
@@ -65,7 +66,15 @@ impl Writer {
         let closing = segments::closed(&*dir)?.contains(&committed.segment);
         let head = if closing { committed.in_new_segment() } else { committed };
         let (first, reserved, reserves, renew) = (head.segment, 0, true, false);
-        Ok(Self { dir, file, lengths, first, head, reserved, reserves, renew })
+        let id = file.look()?.id;
+        Ok(Self { dir, file, id, lengths, first, head, reserved, reserves, renew })
+    }
+
+    /// How the current file was taken away, or changed by somebody else; none if it was not, or is not written any more.
+    #[must_use]
+    pub fn loss(&self) -> Option<Loss> {
+        let open = Found { id: self.id, len: self.head.len };
+        if self.renew { None } else { Loss::of_whole(CURRENT, open, &self.dir.look(CURRENT)) }
     }
 
     /// Where the log ends.
@@ -165,24 +174,29 @@ impl Writer {
         };
         next.sync()?;
         self.dir.sync()?;
-        if self.dir.open(CURRENT)?.is_some() {
-            // Reserved blocks are given back; nothing is cut.
-            self.file.resize(self.file.end()?)?;
-            self.dir.rename(CURRENT, &self.closing_name()?)?;
+        if let Some(found) = self.dir.look(CURRENT)? {
+            let ours = found.id == self.id;
+            if ours {
+                // Reserved blocks are given back; nothing is cut.
+                self.file.resize(self.file.end()?)?;
+            }
+            self.dir.rename(CURRENT, &self.closing_name(ours)?)?;
             self.dir.sync()?;
         }
         self.dir.rename(UNFINISHED, CURRENT)?;
         self.dir.sync()?;
         self.head = self.head.in_new_segment();
+        self.id = next.look()?.id;
         (self.file, self.first, self.reserved) = (next, self.head.segment, reserved);
         self.renew = false;
         Ok(())
     }
 
-    /// A file without a committed row, and one whose name is taken, is not the log's: its name says where it was found.
-    fn closing_name(&self) -> io::Result<String> {
+    /// A file that was put in the place of ours, one without a committed row, and one whose name is taken, is not the
+    /// log's: its name says where it was found.
+    fn closing_name(&self, ours: bool) -> io::Result<String> {
         let (name, names) = (closed_name(self.first), self.dir.names()?);
-        if self.first <= self.head.seq && !names.contains(&name) {
+        if ours && self.first <= self.head.seq && !names.contains(&name) {
             return Ok(name);
         }
         let free = (1..).map(|n| format!("{name}.{n}")).find(|name| !names.contains(name));

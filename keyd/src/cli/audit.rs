@@ -17,7 +17,9 @@ pub(super) fn run(ask: &Ask, verb: Audit) -> Result<Exit, Error> {
         Audit::Tail { count } => AuditRequest::Tail { count },
         Audit::Verify => AuditRequest::Verify,
         // The daemon has another working directory.
-        Audit::Archive { before, to } => AuditRequest::Archive { before, to: absolute(to)? },
+        Audit::Archive { before, to } => {
+            AuditRequest::Archive { before: before.unwrap_or(u64::MAX), to: absolute(to)? }
+        }
         Audit::Reanchor { accept_break } => AuditRequest::Reanchor { accept_break },
     };
     match ask.call(request)? {

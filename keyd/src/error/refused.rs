@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::{NotFollowed, Time};
 use crate::{
+    files::Loss,
     kek::{ImportError, KekError},
     limits::{
         APP_CERTIFICATES_MAX, APPS_MAX, DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX,
@@ -297,6 +298,10 @@ pub enum Refused {
         "{0}: keyd uses no key; put back from a copy what was there and start keyd again, or accept it by 'keyd audit reanchor --accept-break'; keys can be taken away"
     )]
     AuditBroken(Break),
+    #[error(
+        "{0}: keyd uses no key, as what it writes now is gone when it ends; do not stop it: put the very file back (mv), or take 'keyd backup', then stop it and 'keyd restore'; keys can be taken away"
+    )]
+    StoreLost(Loss),
     #[error("what the break hides is given up by this: say so with --accept-break")]
     AcceptBreak,
     #[error("{} is no absolute path of a directory: make one, and name it from / on", .0.display())]
@@ -304,7 +309,7 @@ pub enum Refused {
     #[error("the audit log is not broken: there is no break to accept")]
     NothingBroken,
     #[error(
-        "the disk of the state directory is full: keyd uses no key until there is space; free some, 'keyd audit archive' moves old rows away; keys can be taken away"
+        "the disk of the state directory is full: keyd uses no key until there is space; free some, 'keyd audit archive --to DIR' moves the audit log's rows to another disk; keys can be taken away"
     )]
     DiskFull,
     #[error(
@@ -376,9 +381,11 @@ impl Refused {
             | Self::NoSet(_)
             | Self::NoDisk(_) => RefusalCode::NotFound,
             Self::Damaged(_) | Self::Dangling(_) | Self::StoreBroken(_) => RefusalCode::Unavailable,
-            Self::AuditBroken(_) | Self::DiskFull | Self::AuditCopy(..) | Self::NotCopied(..) => {
-                RefusalCode::Unavailable
-            }
+            Self::AuditBroken(_)
+            | Self::StoreLost(_)
+            | Self::DiskFull
+            | Self::AuditCopy(..)
+            | Self::NotCopied(..) => RefusalCode::Unavailable,
             Self::KeyDisabled(_)
             | Self::Ended(_)
             | Self::KeyDeleted(_)

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +13,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{Dir, FileAt};
+use super::{Dir, FileAt, FileId, Found};
 
 /// A directory of the file system.
 #[derive(Debug, Clone)]
@@ -68,15 +68,26 @@ impl Dir for SystemDir {
         File::open(&self.0)?.sync_all()
     }
 
-    fn identity(&self) -> io::Result<(u64, u64)> {
-        let about = fs::metadata(&self.0)?;
-        Ok((about.dev(), about.ino()))
+    fn identity(&self) -> io::Result<FileId> {
+        Ok(Found::from(&fs::metadata(&self.0)?).id)
+    }
+
+    fn look(&self, name: &str) -> io::Result<Option<Found>> {
+        match fs::metadata(self.0.join(name)) {
+            Ok(about) => Ok(Some(Found::from(&about))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 
 impl FileAt for File {
     fn end(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
+    }
+
+    fn look(&self) -> io::Result<Found> {
+        Ok(Found::from(&self.metadata()?))
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
@@ -109,6 +120,8 @@ impl FileAt for File {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::MetadataExt;
+
     use super::*;
 
     #[test]

@@ -20,6 +20,7 @@ use crate::{
 /// # Errors
 /// [`crate::error::Fault`].
 pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Failure> {
+    core.store.look();
     let (view, now) = (core.store.snapshot()?, clock::now());
     let vaults = view.vaults()?;
     let mut keys = 0;
@@ -35,6 +36,7 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
     let audit = core.store.audit_status();
     let store = store_status(core, now);
     warnings.extend(store_warnings(core, &store));
+    warnings.extend(core.store.lost().map(|lost| lost.to_string()));
     warnings.extend(audit_warnings(&audit));
     warnings.extend(disks::warnings(core, &view, now)?);
     warnings.extend(keys::warnings(&view, now)?);

@@ -1,6 +1,8 @@
 //! What is done because its time has come, by nobody's wish of the moment. Each is found in the state, so that none is
 //! forgotten over a restart.
 
+use std::sync::atomic::Ordering;
+
 use keyd_client::{
     KeyId,
     message::{OnExpiry, Trigger, UnixMillis},
@@ -17,6 +19,23 @@ use crate::{
     model::{des::Des, key::Key, version::Version},
     store::{Txn, View},
 };
+
+/// Looks whether the files of the state directory still have their names.
+///
+/// # Errors
+/// None.
+pub fn look(core: &Core) -> Result<(), Failure> {
+    core.store.look();
+    Ok(())
+}
+
+/// Begins copies of the audit log anew, if that was asked for by SIGHUP.
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub fn rotate_copies(core: &Core) -> Result<(), Failure> {
+    if core.hangup.swap(false, Ordering::Relaxed) { core.store.rotate_copies() } else { Ok(()) }
+}
 
 /// Destroys deleted keys whose vault's retention is over (Key Vault: automatic purge).
 ///

@@ -5,6 +5,7 @@ use std::path::Path;
 use keyd_client::message::Reply;
 
 use crate::{
+    audit::Class,
     auth::{Permit, op},
     clock,
     core::Core,
@@ -30,9 +31,11 @@ pub fn run(
     let recipients = recovery::recipients(recipients)?;
     // Before anything leaves: it holds every key.
     let detail = format!("to={}", recovery::names(&recipients));
+    // A store that was taken away is still open: a backup is the way back, and lets nobody have a key by itself.
+    let class = if core.store.lost().is_some() { Class::Withdrawal } else { Class::Use };
     core.commit(&permit, |txn| {
         txn.put_backed_up(clock::now())?;
-        Ok(((), permit.entry(to.display()).detail(detail)))
+        Ok(((), permit.entry(to.display()).class(class).detail(detail)))
     })?;
     let whole = core.store.whole()?;
     let manifest = recovery::write(&whole, core.keyring.root(), &recipients, to)

@@ -15,10 +15,10 @@ use std::{
 
 use redb::StorageBackend;
 
-use super::ballast::Ballast;
+use super::{ballast::Ballast, create};
 use crate::{
     error::Fault,
-    files::{FileAt, fill},
+    files::{FileAt, FileId, Found, Loss, fill},
     lock::lock,
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Backend(Arc<Inner>);
 
 struct Inner {
     file: Arc<dyn FileAt>,
+    /// Its length as it was given to it. Held while it is given another one.
+    len: Mutex<u64>,
     ballast: Arc<Ballast>,
     /// Of each page that was read or written, by its number.
     prints: Mutex<HashMap<u64, u64>>,
@@ -60,8 +62,8 @@ impl std::fmt::Debug for Backend {
 
 impl Backend {
     pub(super) fn new(file: Arc<dyn FileAt>, ballast: Arc<Ballast>) -> Self {
-        let (prints, random, held, changed) = Default::default();
-        Self(Arc::new(Inner { file, ballast, prints, random, held, changed }))
+        let (len, prints, random, held, changed) = Default::default();
+        Self(Arc::new(Inner { file, len, ballast, prints, random, held, changed }))
     }
 
     /// One that writes nothing before [`Backend::release`].
@@ -91,6 +93,23 @@ impl Backend {
     /// [`Fault::Changed`]: redb answers nothing any more.
     pub(super) fn unchanged(&self) -> Result<(), Fault> {
         lock(&self.0.changed).map_or(Ok(()), |page| Err(Fault::Changed(page)))
+    }
+
+    /// Which file it is, whose length is known from now on.
+    pub(super) fn known(&self) -> io::Result<FileId> {
+        let Found { id, len } = self.0.file.look()?;
+        *lock(&self.0.len) = len;
+        Ok(id)
+    }
+
+    /// What is wrong with what is found under the file's name.
+    pub(super) fn loss(
+        &self,
+        id: FileId,
+        find: impl FnOnce() -> io::Result<Option<Found>>,
+    ) -> Option<Loss> {
+        let len = lock(&self.0.len);
+        Loss::of_whole(create::NAME, Found { id, len: *len }, &find())
     }
 
     /// The file itself.
@@ -136,7 +155,10 @@ impl Inner {
 
     fn resize(&self, len: u64) -> io::Result<()> {
         lock(&self.prints).retain(|page, _| (page + 1) * PAGE <= len);
-        self.ballast.spend(|| self.file.resize(len))
+        let mut known = lock(&self.len);
+        self.ballast.spend(|| self.file.resize(len))?;
+        *known = len;
+        Ok(())
     }
 
     fn compare(&self, offset: u64, data: &[u8]) -> io::Result<()> {

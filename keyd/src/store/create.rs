@@ -11,6 +11,7 @@ use super::{
     whole::{self, Row},
 };
 use crate::{
+    audit::segments::{CURRENT, first_of},
     error::Fault,
     files::{Dir, FileAt, read_range},
     limits::STORE_CACHE_LEN,
@@ -19,7 +20,7 @@ use crate::{
 };
 
 /// Its name.
-const NAME: &str = "store.redb";
+pub(super) const NAME: &str = "store.redb";
 
 /// Bytes that are copied at once.
 const COPY_STEP: usize = 1 << 20;
@@ -43,7 +44,7 @@ pub(super) struct Opened {
 /// newest commit it gives up, is made anew of its records: they tell by themselves which of them are sound.
 ///
 /// # Errors
-/// [`Fault::Database`], [`Fault::StateFile`], [`Fault::EmptyStore`], [`Fault::Unreadable`].
+/// [`Fault::Database`], [`Fault::StateFile`], [`Fault::EmptyStore`], [`Fault::MissingStore`], [`Fault::Unreadable`].
 pub(super) fn database(
     dir: &dyn Dir,
     ballast: &Arc<Ballast>,
@@ -52,6 +53,9 @@ pub(super) fn database(
 ) -> Result<Opened, Fault> {
     let file = match dir.open(NAME).map_err(Fault::StateFile)? {
         Some(file) => file,
+        // The log is begun after the store is durable: an empty store beside a log is no first start, and would put
+        // the blame on the log.
+        None if has_log(dir).map_err(Fault::StateFile)? => return Err(Fault::MissingStore),
         None => place(dir, ballast, |db| tables::prepare(db, seal))?,
     };
     // redb would begin anew in an empty file.
@@ -76,6 +80,10 @@ pub(super) fn database(
         (None, Some(opened)) => released(opened),
         (None, None) => Err(Fault::Unreadable(why)),
     }
+}
+
+fn has_log(dir: &dyn Dir) -> io::Result<bool> {
+    Ok(dir.names()?.iter().any(|name| name == CURRENT || first_of(name).is_some()))
 }
 
 /// One of another form, for who gives it this form.
@@ -189,6 +197,16 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(opened(dir.path()).is_err());
         assert_eq!(fs::read(&path).unwrap(), b"precious");
+    }
+
+    #[test]
+    fn a_store_that_is_missing_beside_its_log_is_not_begun_anew() {
+        for log in ["audit.log", "audit-00000000000000000001.log"] {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join(log), "").unwrap();
+            assert!(matches!(opened(dir.path()), Err(Fault::MissingStore)), "{log}");
+            assert!(!dir.path().join(NAME).exists());
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     audit::{Class, Finding},
     error::{Failure, Fault, Refused},
+    files::Loss,
 };
 
 /// How the store and its log are.
@@ -36,6 +37,8 @@ pub enum Break {
         /// The newest row that was committed.
         committed: u64,
     },
+    /// One of its files was taken away from under this process.
+    Taken(Loss),
     /// An earlier break beside which keys were taken away since, so that it is on record: its text.
     Recorded(String),
 }
@@ -52,6 +55,7 @@ impl fmt::Display for Break {
                 f,
                 "the store has lost its newest commits: it ends with row {store} of the audit log, and row {committed} was committed"
             ),
+            Self::Taken(loss) => loss.fmt(f),
             Self::Recorded(text) => f.write_str(text),
         }
     }

@@ -58,11 +58,14 @@ impl Store {
     }
 
     fn verified(&self) -> Result<Verified, Failure> {
-        // A finding stays one, until the daemon reads the log anew or its break is accepted.
-        self.writable()?;
         let begin = lock(&self.begin).clone();
         let (segments, head) = {
             let writer = lock(&self.writer);
+            // What is read by its descriptor from here on is what its name leads to.
+            self.look_quickly(&writer);
+            self.look_at_log(&writer);
+            // A finding stays one, until the daemon reads the log anew or its break is accepted.
+            self.writable()?;
             (writer.segments().map_err(Fault::AuditFile)?, writer.head().clone())
         };
         let judged = judge::judge(&segments, &begin, &head).map_err(Fault::AuditFile)?;
@@ -75,6 +78,7 @@ impl Store {
             }
         }
         self.writable()?;
+        self.copies.ready()?;
         Ok(Verified { begin: begin.seq, head })
     }
 
@@ -114,8 +118,8 @@ impl Store {
         }
     }
 
-    /// Takes closed segments whose rows all come before `before` to another directory, and has the chain begin behind
-    /// them. Files of the log's form that are no part of it any more go along. The record is `entry` with a detail.
+    /// Takes segments whose rows all come before `before` to another directory, and has the chain begin behind them. The
+    /// one that grows is closed if it is among them. Files of the log's form that are no part of it any more go along. The record is `entry` with a detail.
     ///
     /// # Errors
     /// [`Refused::AuditBroken`], [`Refused::NothingToArchive`], [`Refused::NotCopied`], [`Refused::ArchiveHere`],
@@ -132,7 +136,13 @@ impl Store {
         if to.identity().map_err(Refused::Archive)? == here {
             return Err(Refused::ArchiveHere.into());
         }
-        let segments = lock(&self.writer).segments().map_err(Fault::AuditFile)?;
+        let (segments, head) = {
+            let mut writer = lock(&self.writer);
+            if before > head.seq {
+                self.close_current(&mut writer)?;
+            }
+            (writer.segments().map_err(Fault::AuditFile)?, writer.head().clone())
+        };
         let all = segments.holding(0);
         let moved = all.windows(2).take_while(|pair| pair[1].first <= before).count();
         let (moved, kept) = all.split_at(moved);
@@ -163,6 +173,15 @@ impl Store {
         Ok(Archived { files: moved.len(), begin: begin.seq })
     }
 
+    /// Closes the file that grows, if it has a row, although it is not long enough. A crash behind it is like one that
+    /// interrupts any other change of files.
+    fn close_current(&self, writer: &mut Writer) -> Result<(), Fault> {
+        if writer.head().segment > writer.head().seq {
+            return Ok(());
+        }
+        self.ballast.spend(|| writer.switch()).map_err(Fault::AuditFile)
+    }
+
     /// They are no part of the log any more: one that stays is taken along the next time.
     fn remove(&self, segments: &[Segment]) {
         let removed = segments.iter().try_for_each(|segment| self.dir.remove(&segment.name()));
@@ -175,14 +194,18 @@ impl Store {
     /// in a segment of its own. What came before stays where it is, and its hash goes into the record.
     ///
     /// # Errors
-    /// [`Refused::NothingBroken`], [`Refused::DiskFull`]; [`Fault`].
+    /// [`Refused::NothingBroken`], [`Refused::StoreLost`], [`Refused::DiskFull`]; [`Fault`].
     pub fn reanchor_audit(&self, entry: Entry) -> Result<Reanchored, Failure> {
         let _alone = lock(&self.care);
+        if let Some(lost) = self.lost() {
+            return Err(lost.into());
+        }
         let Health::Broken(broken) = lock(&self.health).clone() else {
             return Err(Refused::NothingBroken.into());
         };
         let transaction = self.db.begin_write()?;
         let mut writer = lock(&self.writer);
+        self.leave_what_is_lost(&mut writer);
         let class = Class::Administration;
         if !space::has_room(&self.ballast, &mut writer, class).map_err(Fault::AuditFile)? {
             return Err(Refused::DiskFull.into());

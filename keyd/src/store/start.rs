@@ -4,11 +4,15 @@ use std::{path::PathBuf, sync::Arc};
 
 use super::{Options, Store};
 use crate::{
-    audit::copies::{Anchor, Copies, CopyFile, Follower, Place, Sink, Syslog, place_of},
-    error::Fault,
+    audit::{
+        Class, Entry,
+        copies::{Anchor, Copies, CopyFile, Follower, Place, Sink, Syslog, place_of},
+    },
+    error::{Failure, Fault},
     files::{Dir, SystemDir},
     limits::AUDIT_SEGMENT_LEN,
     lock::lock,
+    log,
     seal::Seal,
 };
 
@@ -17,6 +21,8 @@ use crate::{
 pub struct AuditKeeping {
     /// A file that is a copy of it.
     pub copy: Option<PathBuf>,
+    /// Length at which the copy is closed and the next begun, bytes; none if others rotate it, or nobody.
+    pub copy_segment: Option<u64>,
     /// The socket of a system log that gets it too.
     pub syslog: Option<PathBuf>,
     /// Whether no key is used while one of these cannot be written.
@@ -28,7 +34,8 @@ pub struct AuditKeeping {
 impl Default for AuditKeeping {
     /// In the state directory alone.
     fn default() -> Self {
-        Self { copy: None, syslog: None, required: false, segment: AUDIT_SEGMENT_LEN }
+        let (copy, copy_segment, syslog) = (None, None, None);
+        Self { copy, copy_segment, syslog, required: false, segment: AUDIT_SEGMENT_LEN }
     }
 }
 
@@ -40,7 +47,8 @@ pub fn open(dir: &SystemDir, seal: Seal, audit: &AuditKeeping) -> Result<Store, 
     let dir: Arc<dyn Dir> = Arc::new(dir.clone());
     let mut options = Options::default();
     options.log.segment = audit.segment;
-    let copy = audit.copy.as_deref().map(CopyFile::open).transpose()?;
+    let open = |path| CopyFile::open(path, audit.copy_segment);
+    let copy = audit.copy.as_deref().map(open).transpose()?;
     let mut store = Store::open(dir.clone(), seal, &options, copy.as_ref())?;
     let mut followers = Vec::new();
     if let Some(copy) = copy {
@@ -60,6 +68,20 @@ impl Store {
     /// Has these follow the log from now on.
     pub(crate) fn set_copies(&mut self, copies: Copies) {
         self.copies = copies;
+    }
+
+    /// Begins the log's copies anew where they were moved away, and writes down that it was asked for: with that row
+    /// the new files begin.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn rotate_copies(&self) -> Result<(), Failure> {
+        let Some(paths) = self.copies.rotate() else {
+            log::line(format_args!("SIGHUP: there is no copy of the audit log to begin anew"));
+            return Ok(());
+        };
+        let entry = Entry::by_daemon("audit-copy-rotate", paths);
+        self.record(entry.class(Class::Administration))
     }
 
     pub(super) fn follower(&self, place: Place, sink: Box<dyn Sink>) -> Result<Follower, Fault> {

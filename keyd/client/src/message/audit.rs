@@ -39,9 +39,9 @@ pub enum AuditRequest {
     },
     /// Check the audit log's hash chain against its committed head.
     Verify,
-    /// Move closed files with only older rows to another directory.
+    /// Move files with only older rows to another directory; the one that grows is closed if it is among them.
     Archive {
-        /// Rows before this one.
+        /// Rows before this one; all of them if it is behind the newest.
         before: u64,
         /// The directory, as an absolute path; the daemon must be able to write there.
         to: PathBuf,

@@ -23,7 +23,7 @@ use crate::{
     log,
 };
 
-/// A copy that failed is tried again after this time.
+/// A copy that failed is tried again after this time, and one that is well is looked at as often.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// A copy that follows.
@@ -40,7 +40,19 @@ struct Shared {
 struct State {
     status: AuditCopyStatus,
     target: Head,
+    /// Who wants it looked at: how many asked, and up to which of them it was done.
+    asked: u64,
+    looked: u64,
+    /// It is to be begun anew where it was moved away.
+    rotate: bool,
     ended: bool,
+}
+
+/// What a turn of the thread begins with.
+struct Turn {
+    failed: bool,
+    rotate: bool,
+    asked: u64,
 }
 
 /// The newest row that a copy has.
@@ -66,7 +78,8 @@ impl Follower {
         sink: Box<dyn Sink>,
     ) -> io::Result<Self> {
         let status = AuditCopyStatus { path: sink.path(), newest: place.seq, failing: None };
-        let state = Mutex::new(State { status, target: head, ended: false });
+        let (asked, looked, rotate, ended) = (0, 0, false, false);
+        let state = Mutex::new(State { status, target: head, asked, looked, rotate, ended });
         let shared = Arc::new(Shared { state, changed: Condvar::new() });
         let worker = Worker { shared: shared.clone(), dir, place, sink };
         thread::Builder::new().name("audit-copy".to_owned()).spawn(move || worker.run())?;
@@ -84,14 +97,31 @@ impl Follower {
 
     /// Waits until the copy has a row, as long as it is well and not too long.
     pub fn wait(&self, row: u64) {
-        let state = lock(&self.0.state);
-        let waiting =
-            |state: &mut State| state.status.newest < row && state.status.failing.is_none();
-        let (mut state, waited) = self
-            .0
-            .changed
-            .wait_timeout_while(state, COPY_PATIENCE, waiting)
-            .unwrap_or_else(PoisonError::into_inner);
+        self.wait_while(lock(&self.0.state), |state| {
+            state.status.newest < row && state.status.failing.is_none()
+        });
+    }
+
+    /// Looks at the copy, as long as it is well and not too long: [`Follower::status`] tells what was seen.
+    pub fn look(&self) {
+        let mut state = lock(&self.0.state);
+        state.asked += 1;
+        let asked = state.asked;
+        self.0.changed.notify_all();
+        self.wait_while(state, |state| state.looked < asked && state.status.failing.is_none());
+    }
+
+    /// Has the copy begun anew where it was moved away, and waits for it, not too long.
+    pub fn rotate(&self) {
+        let mut state = lock(&self.0.state);
+        state.rotate = true;
+        self.0.changed.notify_all();
+        self.wait_while(state, |state| state.rotate);
+    }
+
+    fn wait_while(&self, state: MutexGuard<'_, State>, waiting: impl Fn(&mut State) -> bool) {
+        let waited = self.0.changed.wait_timeout_while(state, COPY_PATIENCE, waiting);
+        let (mut state, waited) = waited.unwrap_or_else(PoisonError::into_inner);
         if waited.timed_out() {
             state.fails("it takes too long");
         }
@@ -129,10 +159,16 @@ struct Worker {
 
 impl Worker {
     fn run(mut self) {
-        while let Some(failed) = self.work() {
-            let renewed = if failed { self.sink.renew() } else { Ok(()) };
-            let done = renewed.and_then(|()| self.catch_up());
+        while let Some(turn) = self.turn() {
+            let done = match turn {
+                Turn { rotate: true, .. } => self.sink.rotate(),
+                Turn { failed: true, .. } => self.sink.renew(),
+                Turn { .. } => self.sink.look(),
+            };
+            let done = done.and_then(|()| self.catch_up());
             let mut state = lock(&self.shared.state);
+            state.looked = turn.asked;
+            state.rotate &= !turn.rotate;
             match done {
                 Ok(()) if state.status.failing.take().is_some() => log::line(format_args!(
                     "the audit copy {} follows again, at row {}",
@@ -145,22 +181,23 @@ impl Worker {
         }
     }
 
-    /// Waits until there is a row that the copy has not; whether the copy failed before. None at the end.
-    fn work(&self) -> Option<bool> {
+    /// Waits until there is something to do, at the latest until it is time for a look. None at the end.
+    fn turn(&self) -> Option<Turn> {
         let state = lock(&self.shared.state);
-        let failed = state.status.failing.is_some();
-        let state = if failed { self.pause(state) } else { state };
+        // What failed is tried again by the clock only, or when it was rotated.
         let idle = |state: &mut State| {
-            !state.ended && state.status.failing.is_none() && state.target.seq <= self.place.seq
+            let well = state.status.failing.is_none();
+            let due = state.target.seq > self.place.seq || state.asked > state.looked;
+            !(state.ended || state.rotate || (well && due))
         };
-        let state =
-            self.shared.changed.wait_while(state, idle).unwrap_or_else(PoisonError::into_inner);
-        (!state.ended).then_some(state.status.failing.is_some())
-    }
-
-    fn pause<'s>(&self, state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
-        let waited = self.shared.changed.wait_timeout_while(state, RETRY, |state| !state.ended);
-        waited.unwrap_or_else(PoisonError::into_inner).0
+        let waited = self.shared.changed.wait_timeout_while(state, RETRY, idle);
+        let state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let turn = Turn {
+            failed: state.status.failing.is_some(),
+            rotate: state.rotate,
+            asked: state.asked,
+        };
+        (!state.ended).then_some(turn)
     }
 
     /// Brings the copy up to the newest row, also to those that come meanwhile.

@@ -60,6 +60,15 @@ impl Sink for Syslog {
         Ok(())
     }
 
+    /// What was sent is its reader's.
+    fn look(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        self.renew()
+    }
+
     /// Its reader may have been started again, with a new socket.
     fn renew(&mut self) -> io::Result<()> {
         self.socket = None;

@@ -15,6 +15,7 @@ Examples:
   keyd audit tail -n 100
   keyd audit tail --json | jq 'map(select(.outcome != \"ok\"))'
   keyd audit verify
+  keyd audit archive --to /srv/audit                    # all rows so far
   keyd audit archive --before 150000 --to /srv/audit";
 
 /// Verbs on the audit log.
@@ -28,12 +29,12 @@ pub enum Audit {
     },
     /// Check that no record was changed, cut or added
     Verify,
-    /// Move closed files with only older rows to another directory
+    /// Move files with only older rows to another directory
     #[command(after_help = ARCHIVE_HELP)]
     Archive {
-        /// Rows before this one
+        /// Rows before this one; without it all that are written: the file that grows is closed for it
         #[arg(long, value_name = "ROW")]
-        before: u64,
+        before: Option<u64>,
         /// A directory that the daemon may write to
         #[arg(long, value_name = "DIR")]
         to: PathBuf,
@@ -49,9 +50,11 @@ pub enum Audit {
 
 const ARCHIVE_HELP: &str = "\
 A file is moved as a whole, checked before, and recorded. 'keyd audit verify' begins behind the moved rows from then on.
-The first row that stays names the SHA-256 of the last one that went.
+The first row that stays names the SHA-256 of the last one that went. The file that grows is moved as well if all its
+rows come before ROW.
 
-Example:
+Examples:
+  keyd audit archive --to /srv/audit
   keyd audit archive --before 150000 --to /srv/audit";
 
 const REANCHOR_HELP: &str = "\
@@ -69,6 +72,10 @@ pub struct KeepAudit {
     /// directory was put back
     #[arg(long, value_name = "PATH", value_parser = copy_path)]
     pub audit_copy: Option<PathBuf>,
+    /// Close that copy when it has this many bytes: it is renamed to PATH.ROW, by the number of its first row, and the
+    /// next is begun. Without this, rotate it with another program, which then sends keyd SIGHUP
+    #[arg(long, value_name = "BYTES", requires = "audit_copy", value_parser = clap::value_parser!(u64).range(AUDIT_SEGMENT_LEN_MIN..))]
+    pub audit_copy_segment: Option<u64>,
     /// Send every audit row to the system's log too (RFC 5424), at this socket
     #[arg(long, value_name = "SOCKET", num_args = 0..=1, default_missing_value = "/dev/log")]
     pub audit_syslog: Option<PathBuf>,
@@ -95,6 +102,7 @@ impl From<KeepAudit> for AuditKeeping {
     fn from(keep: KeepAudit) -> Self {
         Self {
             copy: keep.audit_copy,
+            copy_segment: keep.audit_copy_segment,
             syslog: keep.audit_syslog,
             required: keep.audit_copy_required,
             segment: keep.audit_segment,

@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use crate::files::{Dir, FileAt};
+use crate::files::{Dir, FileAt, FileId, Found};
 
 const BLOCK: u64 = 4096;
 
@@ -23,6 +23,8 @@ struct Inner {
     random: u64,
     /// Blocks for all files together.
     capacity: Option<usize>,
+    /// The path of the state's directory leads to another one, which is empty.
+    swapped: bool,
 }
 
 /// A file as programs see it, as it was at the last sync, and what was done since.
@@ -78,6 +80,12 @@ fn apply_name(names: &mut BTreeMap<String, usize>, change: &NameChange) {
             }
         }
     }
+}
+
+/// Files have numbers, and one device for all.
+fn found(inner: &Inner, file: usize) -> Found {
+    let id = FileId { device: 0, inode: file as u64 };
+    Found { id, len: inner.files[file].seen.len() as u64 }
 }
 
 fn blocks_of(len: usize) -> BTreeSet<u64> {
@@ -267,11 +275,32 @@ impl Disk {
         inner.dirs[0].synced = inner.dirs[0].seen.clone();
     }
 
-    /// Changes a file's bytes, as somebody else would.
+    /// Changes a file's bytes where they lie, as somebody else would.
     pub(crate) fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
-        let mut bytes = self.read(name).unwrap();
-        edit(&mut bytes);
-        self.put(name, Some(bytes));
+        let mut inner = self.inner();
+        let file = inner.dirs[0].seen[name];
+        edit(&mut inner.files[file].seen);
+        let seen = inner.files[file].seen.clone();
+        inner.files[file] = Volatile {
+            synced: seen.clone(),
+            blocks: blocks_of(seen.len()),
+            since: Vec::new(),
+            seen,
+        };
+    }
+
+    /// Gives a file another name, as somebody else would.
+    pub(crate) fn rename(&self, from: &str, to: &str) {
+        let mut inner = self.inner();
+        let file = inner.dirs[0].seen.remove(from).unwrap();
+        inner.dirs[0].seen.insert(to.to_owned(), file);
+        inner.dirs[0].synced = inner.dirs[0].seen.clone();
+    }
+
+    /// Puts another directory in the place of the state's, or the old one back.
+    pub(crate) fn swap_directory(&self) {
+        let mut inner = self.inner();
+        inner.swapped = !inner.swapped;
     }
 
     /// Changes a file's bytes under who has it open, as a disk that rots.
@@ -340,14 +369,25 @@ impl Dir for TwinDir {
         Ok(())
     }
 
-    fn identity(&self) -> io::Result<(u64, u64)> {
-        Ok((0, self.1 as u64))
+    fn identity(&self) -> io::Result<FileId> {
+        let swapped = self.0.inner().swapped && self.1 == 0;
+        Ok(FileId { device: u64::from(swapped), inode: self.1 as u64 })
+    }
+
+    fn look(&self, name: &str) -> io::Result<Option<Found>> {
+        let inner = self.0.inner();
+        let seen = inner.dirs[self.1].seen.get(name).filter(|_| !inner.swapped);
+        Ok(seen.map(|file| found(&inner, *file)))
     }
 }
 
 pub(crate) struct TwinFile(Disk, usize);
 
 impl FileAt for TwinFile {
+    fn look(&self) -> io::Result<Found> {
+        Ok(found(&self.0.inner(), self.1))
+    }
+
     fn end(&self) -> io::Result<u64> {
         Ok(self.0.inner().files[self.1].seen.len() as u64)
     }

@@ -32,6 +32,14 @@ impl Sink for Copy {
         self.renew()
     }
 
+    fn look(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        self.renew()
+    }
+
     fn renew(&mut self) -> io::Result<()> {
         match self.0.load(Ordering::Relaxed) {
             true => Err(io::Error::other("it is away")),

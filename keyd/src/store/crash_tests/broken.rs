@@ -248,7 +248,7 @@ fn an_old_store_with_its_old_log_is_found_by_the_copy() {
         disk.names().iter().for_each(|name| disk.put(name, None));
         old.into_iter().for_each(|(name, bytes)| disk.put(name, bytes));
         let with_copy = || {
-            let copy = CopyFile::open(&path).unwrap();
+            let copy = CopyFile::open(&path, None).unwrap();
             Store::open(disk.dir(), testing::seal(), &options(), Some(&copy)).unwrap()
         };
         drop(open(&disk).unwrap().verify_audit().unwrap());
@@ -261,7 +261,10 @@ fn an_old_store_with_its_old_log_is_found_by_the_copy() {
         withdraw(&store, 10);
         let row = store.tail_audit(1).unwrap().remove(0);
         assert_eq!(row.seq, newest + 1);
-        assert_eq!(row.previous, CopyFile::open(&path).unwrap().anchor().unwrap().unwrap().hash);
+        assert_eq!(
+            row.previous,
+            CopyFile::open(&path, None).unwrap().anchor().unwrap().unwrap().hash
+        );
         drop(store);
         let store = with_copy();
         break_of(put(&store, 9));

@@ -51,7 +51,15 @@ impl Sink for Memory {
         self.check()
     }
 
+    fn look(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn renew(&mut self) -> io::Result<()> {
+        self.check()
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
         self.check()
     }
 }
@@ -155,7 +163,7 @@ fn a_copy_goes_on_where_it_ends_and_is_known_by_its_newest_row() {
     let line = |n: usize| serde_json::to_string(&rows[n - 1]).unwrap() + "\n";
     let anchor = |text: String| {
         std::fs::write(&path, text).unwrap();
-        CopyFile::open(&path).unwrap().anchor().unwrap()
+        CopyFile::open(&path, None).unwrap().anchor().unwrap()
     };
     assert_eq!(anchor(String::new()), None);
     // Whatever lies behind it, the newest row that is one counts.
