@@ -73,8 +73,11 @@ impl Daemon {
         let http = Http::start(service.clone(), doors).expect("threads");
         let path = dir.path().join("keyd.sock");
         let listener = socket::listen(&path, 0o600).expect("listens");
+        let name = socket::Name::of(&path).expect("its name");
         let (stop, stopped) = UnixStream::pair().expect("a pair");
-        thread::spawn(move || native::serve(&listener, &stopped, &service, &http.adopter()));
+        thread::spawn(move || {
+            native::serve((&listener, &name), &stopped, &service, &http.adopter())
+        });
         Self { _dir: dir, socket: path, _stop: stop }
     }
 

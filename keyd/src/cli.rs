@@ -4,6 +4,7 @@ pub mod args;
 mod ask;
 mod audit;
 mod ca;
+mod clock;
 mod des;
 mod disk;
 mod grant;
@@ -73,6 +74,7 @@ pub fn run(
         Verb::Grant(verb) => grant::run(&ask, verb),
         Verb::Des(verb) => des::run(&ask, verb),
         Verb::Disk(verb) => disk::run(&ask, verb),
+        Verb::Clock(verb) => clock::run(&ask, verb),
         Verb::Audit(verb) => audit::run(&ask, verb),
         Verb::Principal(verb) => principal::principal(&ask, verb),
         Verb::Token(verb) => principal::token(&ask, verb),

@@ -15,7 +15,6 @@ use crate::{
     audit::Entry,
     auth::{Auth, Op, Permit},
     backups::Keeping,
-    clock,
     error::{Failure, Fault},
     kek::{KeyBits, Provider},
     keyring::Keyring,
@@ -57,6 +56,7 @@ impl Core {
     /// The parts, with nobody attached.
     #[must_use]
     pub fn new(store: Store, keyring: Keyring, auth: Auth) -> Self {
+        let started = store.clock().now();
         Self {
             store,
             keyring,
@@ -64,7 +64,7 @@ impl Core {
             leases: Leases::default(),
             enforcing: Mutex::default(),
             backups: None,
-            started: clock::now(),
+            started,
             root: None,
             rewrapping: Mutex::default(),
             rewrapped: Condvar::new(),
@@ -109,7 +109,19 @@ impl Core {
     ) -> Result<Version, Fault> {
         let version = KeyVersion::random();
         let made = self.keyring.make(key, version, bits, provider)?;
-        Ok(Version::new(version, made, clock::now()))
+        Ok(Version::new(version, made, self.now()))
+    }
+
+    /// The time, for records and for what must have ended by now: see [`crate::clock::Clock::now`].
+    #[must_use]
+    pub fn now(&self) -> UnixMillis {
+        self.store.clock().now()
+    }
+
+    /// The time that has come for sure, for what cannot be undone: see [`crate::clock::Clock::proven`].
+    #[must_use]
+    pub fn proven(&self) -> UnixMillis {
+        self.store.clock().proven()
     }
 
     /// Claims the re-wrapping of a set's DEKs for this thread, after another that has it.

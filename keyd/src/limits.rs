@@ -59,6 +59,19 @@ pub const NOTICE_DAYS: u32 = 30;
 /// Milliseconds of a day.
 pub const MILLIS_PER_DAY: u64 = 24 * 3600 * 1000;
 
+/// How long a clock that went further than time passed must stand so before what cannot be undone is done by it,
+/// milliseconds of running time: a day, in which somebody sees the warning.
+pub const CLOCK_WAIT_MS: i64 = 24 * 3600 * 1000;
+
+/// From how far ahead on such a clock is warned of, milliseconds: a host that is started anew has less.
+pub const CLOCK_LONG_MS: i64 = 3600 * 1000;
+
+/// How far the clock may be set without counting as another one, milliseconds: what time servers correct.
+pub const CLOCK_JITTER_MS: i64 = 60 * 1000;
+
+/// No time before this is right, milliseconds since 1970: 2020-01-01. A host without a battery starts in 1970.
+pub const CLOCK_EARLIEST_MS: u64 = 1_577_836_800_000;
+
 /// Longest grace of a set, milliseconds: a week. What may run longer without its key should not be told to halt.
 pub const GRACE_MS_MAX: u64 = 7 * MILLIS_PER_DAY;
 

@@ -13,6 +13,7 @@ pub mod attach;
 pub mod audit_archive;
 pub mod audit_read;
 pub mod audit_reanchor;
+pub mod clock_check;
 pub mod daemon_status;
 pub mod des_create;
 pub mod des_delete;

@@ -22,7 +22,6 @@ mod restore;
 
 use std::{
     io,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -35,6 +34,7 @@ pub use restore::{Restore, Restored, restore};
 
 use crate::{
     error::{Failure, Fault, Refused},
+    files::{FileId, Found},
     limits::RECIPIENTS_MAX,
     root::RootError,
     state_dir::StateDirError,
@@ -120,8 +120,8 @@ impl RecoveryError {
 ///
 /// # Errors
 /// [`Refused::Backup`].
-pub fn outside(file: &Path, dir: (u64, u64)) -> Result<(), Failure> {
-    let id = |path: &Path| std::fs::metadata(path).ok().map(|about| (about.dev(), about.ino()));
+pub fn outside(file: &Path, dir: FileId) -> Result<(), Failure> {
+    let id = |path: &Path| std::fs::metadata(path).ok().map(|about| Found::from(&about).id);
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut above = parent.unwrap_or(Path::new(".")).to_owned();
     // A directory that is not there is told by who tries to write in it. The root is above itself.

@@ -138,6 +138,7 @@ fn serve(
     let core = Arc::new(open(&dir, keyring, config)?);
     flag::register(SIGHUP, core.hangup.clone()).map_err(ServeError::Signals)?;
     let listener = socket::listen(&config.socket, config.socket_mode)?;
+    let name = socket::Name::of(&config.socket)?;
     let calls = sandbox::filter(&allowed(config.audit.syslog.is_some()), config.hsm.is_some());
     sandbox.give_up_calls(&calls)?;
     log::line(format_args!("sandbox: {sandbox}"));
@@ -155,11 +156,11 @@ fn serve(
         not_told(&error);
     }
     let keeper = Keeper::start(&core, end);
-    let served = native::serve(&listener, stop, &service, &http.adopter());
+    let served = native::serve((&listener, &name), stop, &service, &http.adopter());
     core.stop();
     http.stop(STOP_PATIENCE);
     drop(keeper);
-    finish(&core, &config.socket);
+    finish(&core, &name);
     served.map_err(ServeError::Listen)?;
     Ok(core.store.well()?)
 }
@@ -272,9 +273,8 @@ fn start(core: &Core) -> Result<(), Failure> {
 }
 
 /// Whatever a thread is committing is committed or never was; the record of the end waits for it.
-fn finish(core: &Core, socket: &Path) {
-    // A socket that stays behind is recognised as stale by the next start.
-    let _ = std::fs::remove_file(socket);
+fn finish(core: &Core, name: &socket::Name) {
+    name.remove();
     let ended = Entry::by_daemon("daemon-end", "keyd").class(Class::Administration);
     if let Err(failure) = core.store.record(ended) {
         log::line(format_args!("the end could not be recorded: {}", log::chain(&failure)));

@@ -2,6 +2,7 @@
 //! of a request are here and in the tables below. Operations themselves are in [`crate::ops`], one a file.
 
 mod app;
+mod clock;
 mod des;
 mod disk;
 mod identify;
@@ -94,6 +95,7 @@ impl Service {
                     self.act(by, None, "keyd", |permit| ops::daemon_status::run(core, permit))?;
                 Ok(Reply::Status(status).into())
             }
+            Request::Clock(request) => Ok(self.clock(by, &request)?.into()),
             Request::Key(request) => Ok(self.key(by, request)?.into()),
             Request::Vault(request) => Ok(self.vault(by, request)?.into()),
             Request::Grant(request) => Ok(self.grant(by, request)?.into()),

@@ -64,7 +64,7 @@ use crate::{
         judge, recover,
         writer::{Due, Lengths, Writer},
     },
-    clock,
+    clock::{self, Clock, Source},
     error::{Failure, Fault, Refused},
     files::{Dir, is_full},
     limits::{AUDIT_KEPT_LEN, AUDIT_SEGMENT_LEN, AUDIT_STEP_LEN, BALLAST_LEN, BALLAST_PIECE_LEN},
@@ -82,7 +82,7 @@ use tables::Opened;
 use watch::Watch;
 
 /// What a store is opened with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Lengths of the audit log.
     pub log: Lengths,
@@ -90,6 +90,8 @@ pub struct Options {
     pub ballast: u64,
     /// What of it is given up at once, bytes: more than any administrator's commit writes anew.
     pub ballast_piece: u64,
+    /// Where the time is read.
+    pub time: Arc<dyn Source>,
 }
 
 impl Default for Options {
@@ -99,6 +101,7 @@ impl Default for Options {
             log: Lengths { segment, step, kept },
             ballast: BALLAST_LEN,
             ballast_piece: BALLAST_PIECE_LEN,
+            time: clock::system(),
         }
     }
 }
@@ -112,6 +115,7 @@ pub struct Store {
     ballast: Arc<Ballast>,
     seal: Arc<Seal>,
     watch: Watch,
+    clock: Clock,
     /// Held from before the record is appended until the transaction is committed. Taken inside a transaction.
     writer: Mutex<Writer>,
     /// Of the committed state. Changed with the writer held.
@@ -157,7 +161,7 @@ impl Store {
         let snapshot = Snapshot::new(db.begin_read()?, seal.clone());
         let Opened { head: committed, digest } = tables::opened(&snapshot)?;
         let checked = check::snapshot(&snapshot)?;
-        let (begin, recorded) = meta::read(&snapshot)?;
+        let (begin, recorded, kept) = meta::read(&snapshot)?;
         drop(snapshot);
         let mut writer =
             Writer::open(dir.clone(), committed.clone(), options.log).map_err(Fault::AuditFile)?;
@@ -176,6 +180,7 @@ impl Store {
             ballast,
             seal,
             watch,
+            clock: Clock::start(options.time.clone(), kept),
             writer: Mutex::new(writer),
             digest: Mutex::new(digest.unwrap_or_default()),
             damage: Mutex::new(Damage::found(&checked)),
@@ -300,18 +305,18 @@ impl Store {
         self.leave_what_is_lost(writer);
         self.switch_if_due(writer)?;
         let class = entry.class;
-        let (line, next) = writer.link(clock::now(), entry)?;
+        let (line, next) = writer.link(self.clock.now(), entry)?;
         self.ballast.spend(|| writer.append(&line)).map_err(Fault::AuditFile)?;
-        let mut digest = lock(&self.digest).after(changed);
+        let txn = Txn::new(&transaction, &self.seal);
+        meta::put_time(&txn, self.clock.commit())?;
         let broken = match &*lock(&self.health) {
             Health::Broken(broken) if class == Class::Withdrawal => Some(broken.to_string()),
             _ => None,
         };
         if let Some(broken) = &broken {
-            let txn = Txn::new(&transaction, &self.seal);
             meta::put_break(&txn, broken)?;
-            digest = digest.after(&txn.into_change());
         }
+        let digest = lock(&self.digest).after(changed).after(&txn.into_change());
         tables::put_head(&transaction, &self.seal, &next, &digest)?;
         transaction.commit()?;
         self.mark.note(next.seq);
@@ -355,6 +360,26 @@ impl Store {
         let entry = Entry::by_daemon("disk-full", "store").outcome("over").detail(detail);
         let entry = entry.class(Class::Administration);
         self.finish(self.db.begin_write()?, &Digest::default(), entry)
+    }
+
+    /// The time that it goes by.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Records that somebody says that the clock is right, and believes it.
+    ///
+    /// # Errors
+    /// As [`Store::commit`]; then nothing is believed.
+    pub fn confirm_clock(&self, entry: Entry) -> Result<(), Failure> {
+        let before = self.clock.confirm();
+        // With its record goes what is believed now.
+        let recorded = self.record(entry);
+        if recorded.is_err() {
+            self.clock.doubt(before);
+        }
+        recorded
     }
 
     /// The state as of now, unmoved by later changes.

@@ -168,6 +168,23 @@ fn a_removed_lock_file_lets_no_second_daemon_in() {
     keyd.verify();
 }
 
+#[test]
+fn a_socket_that_is_taken_away_is_said_and_another_daemons_is_left_alone() {
+    let mut keyd = Keyd::start();
+    let disk = keyd.make_disk(None);
+    let held = attach(&keyd, disk, false).unwrap();
+    fs::remove_file(keyd.socket()).unwrap();
+    let begun = Instant::now();
+    while !keyd.log().contains("keyd.sock was removed or moved away") {
+        assert!(begun.elapsed() < Duration::from_secs(30), "{}", keyd.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    drop(held);
+    let _other = std::os::unix::net::UnixListener::bind(keyd.socket()).unwrap();
+    assert_eq!(keyd.end(), Some(0));
+    assert!(keyd.socket().exists());
+}
+
 fn copied(more: &[&str]) -> (Keyd, DiskId, PathBuf, tempfile::TempDir) {
     let elsewhere = tempfile::tempdir().unwrap();
     let copy = elsewhere.path().join("audit.copy");

@@ -99,6 +99,25 @@ const PAST_ITS_PERMIT: [(&str, &str); 4] = [
 /// Those of them that the service may call: what it tells the daemon happens by itself.
 const CALLED_BY_SERVICE: [&str; 1] = ["lease_end"];
 
+/// The clock on the wall may be wrong, so what is decided by the time asks the store's: these do not read the other.
+#[test]
+fn what_is_decided_by_the_time_goes_by_the_clock_that_never_goes_back() {
+    let mut faults = Vec::new();
+    for (module, source) in daemon() {
+        let decides = ["ops", "service", "core", "auth", "leases", "store"];
+        let (space, damage) = ("keyd/src/store/space.rs", "keyd/src/store/damage.rs");
+        let told = [space, damage, "keyd/src/store/mend.rs", "keyd/src/leases/"];
+        let tells = told.iter().any(|path| source.path.starts_with(path));
+        if decides.contains(&module.as_str())
+            && !tells
+            && paths(&source).iter().any(|path| path.ends_with("clock::now"))
+        {
+            faults.push(format!("{}: clock::now", source.path));
+        }
+    }
+    report(&faults);
+}
+
 /// Paths that a source names: in `use`, and in full where they stand.
 fn paths(source: &Source) -> Vec<String> {
     #[derive(Default)]

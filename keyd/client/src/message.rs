@@ -3,6 +3,7 @@
 
 mod app;
 mod audit;
+mod clock;
 mod des;
 mod disk;
 mod holder;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use app::{AppRequest, AppStatus, OneTimeSecret, TokenRequest, TokenStatus};
 pub use audit::{AuditCopyStatus, AuditRecord, AuditRequest, AuditStatus};
+pub use clock::{ClockRequest, ClockStatus};
 pub use des::{
     DesChange, DesRequest, DesStatus, EncryptionType, OnExpiry, OnRevoke, PreviousKey, Reaction,
     RotationError, Terms,
@@ -50,6 +52,8 @@ pub type UnixMillis = u64;
 pub enum Request {
     /// How the daemon is.
     Status,
+    /// The daemon's clock.
+    Clock(ClockRequest),
     /// Keys.
     Key(KeyRequest),
     /// Vaults.
@@ -104,6 +108,7 @@ macro_rules! request_from {
 }
 
 request_from! {
+    Clock(ClockRequest),
     Key(KeyRequest),
     Vault(VaultRequest),
     Grant(GrantRequest),

@@ -70,7 +70,8 @@ impl Writer {
         Ok(Self { dir, file, id, lengths, first, head, reserved, reserves, renew })
     }
 
-    /// How the current file was taken away, or changed by somebody else; none if it was not, or is not written any more.
+    /// How the current file was taken away, or changed by somebody else; none if it was not, or is not written any
+    /// more.
     #[must_use]
     pub fn loss(&self) -> Option<Loss> {
         let open = Found { id: self.id, len: self.head.len };

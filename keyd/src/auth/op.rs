@@ -66,6 +66,10 @@ macro_rules! operations {
 operations! {
     /// Tell how the daemon is.
     Status = "status" needs daemon Read;
+    /// Tell what the clock says.
+    ClockShow = "clock-show" needs daemon Read;
+    /// Say that the clock is right.
+    ClockConfirm = "clock-confirm" needs daemon Administer, is Administration;
     /// Make a key.
     KeyCreate = "key-create" needs vault Create;
     /// List keys of all vaults.

@@ -1,6 +1,7 @@
 //! What the command line understands: here what is common to all, one file below for each group of verbs.
 
 pub mod audit;
+pub mod clock;
 pub mod consent;
 pub mod des;
 pub mod disk;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use audit::Audit;
+pub use clock::ClockVerb;
 pub use des::Des;
 pub use disk::Disk;
 pub use grant::Grant;
@@ -101,6 +103,9 @@ pub enum Verb {
     /// The audit log
     #[command(subcommand, after_help = audit::EXAMPLES)]
     Audit(Audit),
+    /// The host's clock: what keyd believes of it, and that it is right
+    #[command(subcommand, after_help = clock::EXAMPLES)]
+    Clock(ClockVerb),
     /// Applications: create, list, show, certificates, remove
     #[command(subcommand, after_help = principal::EXAMPLES)]
     Principal(PrincipalVerb),

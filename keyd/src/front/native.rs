@@ -19,7 +19,7 @@ use keyd_client::{
     wire::{self, WireError},
 };
 use rustix::{
-    event::{PollFd, PollFlags, poll},
+    event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     net::sockopt::socket_peercred,
 };
@@ -28,35 +28,53 @@ use super::{
     http::Adopter,
     opening::{self, Opening},
     session,
+    socket::Name,
 };
 use crate::{
     auth::Caller,
     error::Refused,
+    files::Loss,
     limits::{CONNECTIONS_MAX, IDLE_TIMEOUT, THREAD_STACK_LEN},
     log,
     service::{Answer, Service},
 };
+
+/// How often it is looked whether the socket still has its name, where nobody comes.
+const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// Serves until there is something to read from `stop`.
 ///
 /// # Errors
 /// The listener itself failed.
 pub fn serve(
-    listener: &UnixListener,
+    (listener, name): (&UnixListener, &Name),
     stop: &UnixStream,
     service: &Arc<Service>,
     http: &Adopter,
 ) -> io::Result<()> {
     let open = Arc::new(AtomicUsize::new(0));
+    let mut lost = None;
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
-        match poll(&mut fds, None) {
+        match poll(&mut fds, Some(&LOOK)) {
+            Ok(0) => look(name, &mut lost),
             Ok(_) if !fds[1].revents().is_empty() => return Ok(()),
             Ok(_) => accept(listener, service, http, &open),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+/// Nothing else can be done about it here: the sandbox makes no socket, and to end would halt disks that run.
+fn look(name: &Name, lost: &mut Option<Loss>) {
+    let now = name.loss();
+    if now != *lost
+        && let Some(now) = &now
+    {
+        log::line(format_args!("{now}: nobody reaches keyd by it, start keyd again"));
+    }
+    *lost = now;
 }
 
 fn accept(

@@ -14,6 +14,8 @@ use confine::paths::directory;
 use keyd_client::PathTooLong;
 use thiserror::Error;
 
+use crate::files::{FileId, Found, Loss};
+
 /// Why there is no socket.
 #[derive(Debug, Error)]
 pub enum SocketError {
@@ -51,6 +53,43 @@ pub fn listen(path: &Path, mode: u32) -> Result<UnixListener, SocketError> {
     fs::set_permissions(path, Permissions::from_mode(mode)).map_err(system)?;
     listener.set_nonblocking(true).map_err(system)?;
     Ok(listener)
+}
+
+/// The socket's name, which leads to it until somebody takes it away: then nobody reaches the daemon by it any more.
+#[derive(Debug)]
+pub struct Name {
+    path: PathBuf,
+    id: FileId,
+}
+
+impl Name {
+    /// Of a socket that was made a moment ago.
+    ///
+    /// # Errors
+    /// [`SocketError::System`].
+    pub fn of(path: &Path) -> Result<Self, SocketError> {
+        let system = |source| SocketError::System { path: path.to_owned(), source };
+        let about = fs::symlink_metadata(path).map_err(system)?;
+        Ok(Self { path: path.to_owned(), id: Found::from(&about).id })
+    }
+
+    /// What became of it, if it does not lead there any more.
+    #[must_use]
+    pub fn loss(&self) -> Option<Loss> {
+        let found = match fs::symlink_metadata(&self.path) {
+            Ok(about) => Ok(Some(Found::from(&about))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        Loss::of(&self.path.display().to_string(), self.id, &found)
+    }
+
+    /// Removes it, unless it is somebody else's by now. What stays behind is recognised as stale by the next start.
+    pub fn remove(&self) {
+        if self.loss().is_none() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Makes the directory of the socket where there is none, and tells whether it did: `/run/keyd` is gone after every
@@ -98,6 +137,23 @@ mod tests {
         assert!(listen(&longest(107), 0o600).is_ok());
         let error = listen(&longest(108), 0o600).unwrap_err().to_string();
         assert!(error.contains("107 bytes") && error.contains("has 108"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_away_is_missed_and_another_daemons_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("keyd.sock");
+        let _first = listen(&path, 0o600).unwrap();
+        let name = Name::of(&path).unwrap();
+        assert_eq!(name.loss(), None);
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(name.loss(), Some(Loss::Gone(_))));
+        let _second = listen(&path, 0o600).unwrap();
+        assert!(matches!(name.loss(), Some(Loss::Replaced(_))));
+        name.remove();
+        assert!(path.exists());
+        Name::of(&path).unwrap().remove();
+        assert!(!path.exists());
     }
 
     #[test]

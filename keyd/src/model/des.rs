@@ -222,7 +222,10 @@ impl Des {
     pub fn halts_now(&self, now: UnixMillis) -> bool {
         match self.halts_after() {
             Some(0) => true,
-            Some(after) => self.lost_since.is_some_and(|since| now >= since + after),
+            Some(after) => {
+                // A loss in the future was dated by a clock that was wrong: it is no reason to wait for it.
+                self.lost_since.is_some_and(|since| now < since || now >= since + after)
+            }
             None => false,
         }
     }

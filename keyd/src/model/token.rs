@@ -101,10 +101,10 @@ pub struct Token {
 }
 
 impl Token {
-    /// Whether it is good.
+    /// Whether it is good. One that was made in the future was made by a clock that was wrong, which would prolong it.
     #[must_use]
     pub fn good(&self, now: UnixMillis) -> bool {
-        now < self.expires
+        self.created <= now && now < self.expires
     }
 
     /// The token as it is told.
@@ -137,6 +137,6 @@ mod tests {
         let app = "ci".parse().unwrap();
         let token =
             Token { id: TokenId::random(), app, label: String::new(), created: 1, expires: 10 };
-        assert!(token.good(9) && !token.good(10));
+        assert!(token.good(9) && !token.good(10) && !token.good(0));
     }
 }

@@ -6,7 +6,6 @@ use keyd_client::{AppName, Fingerprint, message::AppStatus};
 
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     error::{Failure, Refused},
     limits::APPS_MAX,
@@ -24,7 +23,7 @@ pub fn run(
     name: &AppName,
     certificates: BTreeSet<Fingerprint>,
 ) -> Result<AppStatus, Failure> {
-    let app = App::new(name.clone(), certificates, clock::now())?;
+    let app = App::new(name.clone(), certificates, core.now())?;
     core.commit(&permit, |txn| {
         if txn.find_app(name)?.is_some() {
             return Err(Refused::AppExists(name.clone()).into());

@@ -4,14 +4,13 @@ use std::{os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use keyd_client::{
     DiskId, LeaseId,
-    message::{Attached, DiskKind, IfLost, OnRevoke, Reply},
+    message::{Attached, DiskKind, IfLost, OnRevoke, Reply, UnixMillis},
 };
 
 use super::enforce;
 use crate::{
     audit::Entry,
     auth::{Permit, op},
-    clock,
     core::Core,
     envelope,
     error::{Failure, Refused},
@@ -47,6 +46,14 @@ impl Ask {
             IfLost::Refuse => false,
             IfLost::Park => set.terms.on_revoke == OnRevoke::Park,
             IfLost::Wait => true,
+        }
+    }
+
+    /// Who goes on halts by what has come for sure: see [`enforce`].
+    fn when(self, core: &Core) -> UnixMillis {
+        match self.if_lost {
+            IfLost::Wait => core.proven(),
+            IfLost::Park | IfLost::Refuse => core.now(),
         }
     }
 }
@@ -135,8 +142,8 @@ fn enter(
 
 /// Whether a disk that runs would halt, too: a key that has only expired bars new attaches, and is not waited for. Who
 /// had the DEK waits for a key that was destroyed, too: it may be restored from its backup.
-fn halts(txn: &Txn<'_>, ask: Ask, disk: &Disk, set: &Des) -> Result<bool, Failure> {
-    match standing::opening(txn, disk, set, Use::Keep, clock::now()) {
+fn halts(core: &Core, txn: &Txn<'_>, ask: Ask, disk: &Disk, set: &Des) -> Result<bool, Failure> {
+    match standing::opening(txn, disk, set, Use::Keep, core.proven()) {
         Ok(_) => Ok(false),
         Err(Failure::Refused(Refused::NoKey(_))) => Ok(ask.if_lost == IfLost::Wait),
         Err(Failure::Refused(why)) => Ok(why.is_loss()),
@@ -153,10 +160,10 @@ fn look(
 ) -> Result<(Seen, Entry), Failure> {
     let (disk, set) = txn.disk_and_set(ask.id)?;
     let epoch = core.leases.epoch(lease);
-    let judged = standing::opening(txn, &disk, &set, ask.what_for(), clock::now());
+    let judged = standing::opening(txn, &disk, &set, ask.what_for(), ask.when(core));
     let (versions, outcome) = match judged {
         Ok(versions) => (Ok(versions), "ok".to_owned()),
-        Err(Failure::Refused(why)) if ask.waits(&set) && halts(txn, ask, &disk, &set)? => {
+        Err(Failure::Refused(why)) if ask.waits(&set) && halts(core, txn, ask, &disk, &set)? => {
             let outcome = format!("parked: {why}");
             (Err(why), outcome)
         }

@@ -21,7 +21,7 @@ use crate::{
 /// [`crate::error::Fault`].
 pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Failure> {
     core.store.look();
-    let (view, now) = (core.store.snapshot()?, clock::now());
+    let (view, now) = (core.store.snapshot()?, core.now());
     let vaults = view.vaults()?;
     let mut keys = 0;
     for vault in &vaults {
@@ -37,6 +37,7 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
     let store = store_status(core, now);
     warnings.extend(store_warnings(core, &store));
     warnings.extend(core.store.lost().map(|lost| lost.to_string()));
+    warnings.extend(super::clock_check::warning(core));
     warnings.extend(audit_warnings(&audit));
     warnings.extend(disks::warnings(core, &view, now)?);
     warnings.extend(keys::warnings(&view, now)?);

@@ -5,7 +5,6 @@ use keyd_client::{DesName, KeyId, KeyVersion, message::DesStatus};
 use super::status;
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     error::{Failure, Refused},
     limits::SETS_MAX,
@@ -46,19 +45,19 @@ pub fn run(
         if txn.sets()?.len() >= SETS_MAX {
             return Err(Refused::TooManySets.into());
         }
-        let now = clock::now();
+        let now = core.now();
         let key = txn.key(on.key)?;
         let version = on.version.unwrap_or(key.newest().version);
         let platform = txn.key(&KeyId::platform())?.newest().version;
         let set = Des::on_key(name.clone(), (&key, version), platform, choice, now)?;
         let permitted = on.permit && permit.administrator();
-        settle(txn, &set, &key, version, permitted).map_err(before_it_exists)?;
+        settle(core, txn, &set, &key, version, permitted).map_err(before_it_exists)?;
         txn.put_set(&set)?;
         let detail = format!(
             "key={} version={version} lease_ms={} identity-permitted={permitted}",
             on.key, choice.terms.lease_ms
         );
-        Ok((status::set(txn, &set)?, permit.entry(name).detail(detail)))
+        Ok((status::set(core, txn, &set)?, permit.entry(name).detail(detail)))
     })
 }
 
@@ -78,13 +77,14 @@ fn before_it_exists(failure: Failure) -> Failure {
 /// # Errors
 /// Those of [`right`].
 pub(super) fn settle(
+    core: &Core,
     txn: &Txn<'_>,
     set: &Des,
     key: &Key,
     version: KeyVersion,
     permit: bool,
 ) -> Result<(), Failure> {
-    let now = clock::now();
+    let now = core.now();
     let mut vault = txn.vault(&key.id.vault)?;
     if permit {
         vault.permit_also(&set.identity(), &IDENTITY_NEEDS.into())?;

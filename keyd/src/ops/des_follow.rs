@@ -5,7 +5,6 @@ use keyd_client::{DesName, KeyId, KeyVersion, message::UnixMillis};
 use super::rewrap;
 use crate::{
     audit::Entry,
-    clock,
     core::Core,
     error::{Failure, Fault, Refused},
     log,
@@ -47,7 +46,7 @@ pub fn one(core: &Core, name: &DesName) -> Result<bool, Failure> {
         return Ok(set.rotation.is_some());
     }
     let activated = core.store.commit(|txn| {
-        let (before, now) = (txn.set(name)?, clock::now());
+        let (before, now) = (txn.set(name)?, core.now());
         let (mut set, mut refused) = (before.clone(), None);
         let key = txn.key(&set.key)?;
         if set.auto_rotate && set.active_version != key.newest().version {
@@ -56,7 +55,7 @@ pub fn one(core: &Core, name: &DesName) -> Result<bool, Failure> {
                 Err(why) => refused = Some(why),
             }
         }
-        follow_platform(txn, &mut set)?;
+        follow_platform(core, txn, &mut set)?;
         if let Some(why) = refused.filter(|_| set == before) {
             return Err(why.into());
         }
@@ -72,11 +71,11 @@ pub fn one(core: &Core, name: &DesName) -> Result<bool, Failure> {
 }
 
 /// The platform's share always follows: its key is nobody's choice.
-fn follow_platform(txn: &Txn<'_>, set: &mut Des) -> Result<(), Failure> {
+fn follow_platform(core: &Core, txn: &Txn<'_>, set: &mut Des) -> Result<(), Failure> {
     if let Some(active) = set.platform_version {
         let newest = txn.key(&KeyId::platform())?.newest().version;
         if newest != active {
-            set.activate_platform(newest, clock::now());
+            set.activate_platform(newest, core.now());
         }
     }
     Ok(())

@@ -9,7 +9,6 @@ use super::{
 };
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     error::{Failure, Refused},
     store::View,
@@ -38,9 +37,9 @@ pub fn run(
         if set.key.vault.is_platform() {
             return Err(Refused::OwnSet(name.clone()).into());
         }
-        settle(txn, &set, &key, version, gives)?;
+        settle(core, txn, &set, &key, version, gives)?;
         let detail = format!("from={}/{} to={}/{version}", set.key, set.active_version, key.id);
-        set.activate(&key.id, version, clock::now());
+        set.activate(&key.id, version, core.now());
         txn.put_set(&set)?;
         Ok(detail)
     })?;

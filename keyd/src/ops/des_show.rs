@@ -25,7 +25,7 @@ pub fn one(
     name: &DesName,
 ) -> Result<DesStatus, Failure> {
     let view = core.store.snapshot()?;
-    status::set(&view, &view.set(name)?)
+    status::set(core, &view, &view.set(name)?)
 }
 
 /// A page of sets in order of name, after one.
@@ -42,7 +42,7 @@ pub fn page(
     sets.retain(|set| after.is_none_or(|after| set.name > *after));
     let more = sets.len() > SETS_PER_PAGE;
     sets.truncate(SETS_PER_PAGE);
-    let sets = sets.iter().map(|set| status::set(&view, set)).collect::<Result<_, _>>()?;
+    let sets = sets.iter().map(|set| status::set(core, &view, set)).collect::<Result<_, _>>()?;
     Ok(Reply::DesSets { sets, more })
 }
 

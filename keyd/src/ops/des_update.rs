@@ -38,6 +38,6 @@ pub fn run(
     let view = core.store.snapshot()?;
     match taken {
         Taken::Would(impact) => Ok(Reply::Impact(impact)),
-        Taken::Done { .. } => Ok(Reply::Des(status::set(&view, &view.set(name)?)?)),
+        Taken::Done { .. } => Ok(Reply::Des(status::set(core, &view, &view.set(name)?)?)),
     }
 }

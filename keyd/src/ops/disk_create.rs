@@ -8,7 +8,6 @@ use keyd_client::{
 use super::{first_start, rewrap, status};
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     envelope::{self, Owner},
     error::Failure,
@@ -38,7 +37,7 @@ pub fn run(
     let digest = volume_key::digest(&dek)?;
     core.commit(&permit, |txn| {
         // Wrapped inside the transaction: a rotation that begins meanwhile must not leave this DEK behind.
-        let (set, now) = (txn.set(des)?, clock::now());
+        let (set, now) = (txn.set(des)?, core.now());
         let wrappers = rewrap::wrappers(txn, &set, now)?;
         let owner = Owner { disk: DiskId::random(), generation: 1 };
         let disk = Disk {

@@ -9,7 +9,6 @@ use keyd_client::{
 use super::{rewrap, status};
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     envelope::{self, Owner},
     error::{Failure, Refused},
@@ -36,7 +35,7 @@ pub fn run(
         if des.is_some_and(|wished| *wished != set.name) {
             return Err(Refused::OneSet { disk: source, set: set.name }.into());
         }
-        let now = clock::now();
+        let now = core.now();
         let versions = standing::opening(txn, &from, &set, Use::Attach, now)?;
         let wrappers = rewrap::wrappers(txn, &set, now)?;
         let dek = envelope::open(&core.keyring, &set, &from, &versions)?;

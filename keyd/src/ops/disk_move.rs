@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     envelope,
     error::{Failure, Refused},
@@ -62,7 +61,7 @@ fn put(
     (id, des): (DiskId, &DesName),
 ) -> Result<String, Failure> {
     let (disk, from) = txn.disk_and_set(id)?;
-    let (to, now) = (txn.set(des)?, clock::now());
+    let (to, now) = (txn.set(des)?, core.now());
     movable(txn, &disk)?;
     let [before, after] =
         [&from.name, &to.name].map(|set| core.auth.may_attach(who, (id, set), txn));

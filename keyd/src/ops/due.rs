@@ -42,7 +42,7 @@ pub fn rotate_copies(core: &Core) -> Result<(), Failure> {
 /// # Errors
 /// [`crate::error::Fault`].
 pub fn purge(core: &Core) -> Result<(), Failure> {
-    let now = clock::now();
+    let now = core.proven();
     // What is damaged may be what says that a key is still needed.
     if !core.store.damage().names.is_empty() {
         return Ok(());
@@ -55,7 +55,7 @@ pub fn purge(core: &Core) -> Result<(), Failure> {
             if !over {
                 return Ok((None, entry.outcome("recovered meanwhile")));
             }
-            let detail = key_purge::destroy(txn, &key)?;
+            let detail = key_purge::destroy(core, txn, &key)?;
             Ok((Some(key), entry.detail(format!("retention over {detail}"))))
         })?;
         if let Some(key) = purged {
@@ -71,7 +71,7 @@ pub fn purge(core: &Core) -> Result<(), Failure> {
 /// # Errors
 /// [`crate::error::Fault`].
 pub fn rotate(core: &Core) -> Result<(), Failure> {
-    let now = clock::now();
+    let now = core.proven();
     for id in core.store.snapshot()?.keys_watched()? {
         let key = match core.store.snapshot()?.key(&id) {
             // It is named elsewhere, and no reason to leave the others.
@@ -138,7 +138,7 @@ fn tell_end(core: &Core, id: &KeyId) -> Result<(), Failure> {
 /// [`crate::error::Fault`].
 pub fn check(core: &Core) -> Result<(), Failure> {
     let known = core.store.damage();
-    if clock::now().abs_diff(known.checked) < CHECK_INTERVAL_MS {
+    if core.store.clock().wall().abs_diff(known.checked) < CHECK_INTERVAL_MS {
         return Ok(());
     }
     let found = core.store.check()?;
@@ -153,7 +153,7 @@ pub fn check(core: &Core) -> Result<(), Failure> {
 /// # Errors
 /// [`crate::error::Fault`].
 pub fn catch_up(core: &Core) -> Result<(), Failure> {
-    let (view, now) = (core.store.snapshot()?, clock::now());
+    let (view, now) = (core.store.snapshot()?, core.now());
     for set in view.sets()? {
         if des_follow::due(&view, &set)? && ready(&view, &set, now)? && !core.stopping() {
             des_follow::catch_up(core, &set.name);
@@ -175,7 +175,8 @@ fn ready(view: &impl View, set: &Des, now: UnixMillis) -> Result<bool, Failure> 
         return Ok(has_work || why.is_none_or(|why| why.to_string() != error.message));
     }
     let mended = error.code != rewrap::DAMAGED && des_follow::possible(view, set, now)?;
-    Ok(mended || now >= error.tried + ROTATION_RETRY_MS)
+    // What was tried in the future was tried by a clock that was wrong.
+    Ok(mended || now < error.tried || now >= error.tried + ROTATION_RETRY_MS)
 }
 
 /// Holders whose right depends on the time: graces that run, keys whose end is a revocation.

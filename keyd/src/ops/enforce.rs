@@ -1,5 +1,7 @@
 //! Compares every lease with the state, and tells holders what follows. Done after each commit that can give or take a
-//! key, whatever it was: nothing that takes a key away has to know whom it concerns.
+//! key, whatever it was: nothing that takes a key away has to know whom it concerns. What takes one away by the
+//! clock, an end or a grace, does so when its time has come for sure: a guest that halts by a wrong clock may not come
+//! back whole.
 
 use std::time::Duration;
 
@@ -10,7 +12,6 @@ use keyd_client::{
 
 use crate::{
     audit::{Class, Entry},
-    clock,
     core::Core,
     error::{Failure, Refused},
     leases::{Claim, Loss, Spared, Told},
@@ -66,7 +67,7 @@ pub fn commit<T>(
 pub type Others = Vec<(LeaseId, Claim)>;
 
 fn tell(core: &Core) -> Result<(Enforced<'_>, Others), Failure> {
-    let now = clock::now();
+    let now = core.proven();
     // What cannot be written down about some sets is no reason to leave the holders of all untold.
     if let Err(failure) = date_losses(core, now) {
         let why = log::chain(&failure);
@@ -193,7 +194,7 @@ pub fn grant_if_usable(core: &Core, lease: LeaseId) -> Result<(), Failure> {
         return Ok(());
     };
     let view = core.store.snapshot()?;
-    let now = clock::now();
+    let now = core.proven();
     let mut standing = Standing::new(&view, now);
     if let Outcome::GoesOn(_) = judge(core, &view, &mut standing, (lease, &claim), now)? {
         core.leases.grant(&[lease]);

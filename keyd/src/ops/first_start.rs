@@ -9,7 +9,6 @@ use keyd_client::{
 
 use crate::{
     audit::Entry,
-    clock,
     core::Core,
     error::Failure,
     kek::{KeyBits, Provider},
@@ -53,7 +52,7 @@ pub fn run(core: &Core) -> Result<(), Failure> {
     }
     let version = core.make_version(&id, KeyBits::Rsa3072, Provider::Software)?;
     core.store.commit(|txn| {
-        let now = clock::now();
+        let now = core.now();
         for vault in [VaultName::default_vault(), VaultName::platform()] {
             txn.put_vault(&Vault::new(vault, RETENTION_DAYS_MAX, false, now)?)?;
         }

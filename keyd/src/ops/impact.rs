@@ -79,7 +79,7 @@ pub fn weigh(
     subject: &str,
     change: impl FnOnce(&Txn<'_>) -> Result<(), Failure>,
 ) -> Result<Impact, Failure> {
-    let now = clock::now();
+    let now = core.proven();
     let before = levels(txn, now)?;
     change(txn)?;
     let after = levels(txn, now)?;
@@ -110,7 +110,7 @@ pub fn weigh_disk(
     (verb, id): (&'static str, DiskId),
     change: impl FnOnce(&Txn<'_>) -> Result<(), Failure>,
 ) -> Result<Impact, Failure> {
-    let now = clock::now();
+    let now = core.proven();
     let (_, _, before) = level_of(txn, id, now)?;
     change(txn)?;
     let (disk, set, after) = level_of(txn, id, now)?;
@@ -141,7 +141,7 @@ pub fn of_erasing(
     id: DiskId,
 ) -> Result<Impact, Failure> {
     let (disk, set) = view.disk_and_set(id)?;
-    let mut tally = Tally::new(clock::now());
+    let mut tally = Tally::new(core.proven());
     tally.add(&set, disk, Level::Gone);
     Ok(tally.impact(core, verb, &id.to_string()))
 }

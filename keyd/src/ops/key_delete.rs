@@ -27,7 +27,7 @@ pub fn run(
     ask: &Ask<'_>,
 ) -> Result<Reply, Failure> {
     let taken = taking::run(core, permit, ask, Concern::Key(id), |txn| {
-        let (mut key, vault, now) = (txn.key(id)?, txn.vault(&id.vault)?, clock::now());
+        let (mut key, vault, now) = (txn.key(id)?, txn.vault(&id.vault)?, core.now());
         let purge_at = vault.purge_at(now);
         key.delete(now, purge_at)?;
         txn.put_key(&key)?;

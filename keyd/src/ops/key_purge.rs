@@ -59,7 +59,7 @@ pub fn run(
         if !key.ask_purge(&who, in_use)? && !dry {
             return Err(Refused::SecondPrincipal { key: id.clone(), deks }.into());
         }
-        destroy(txn, &key)
+        destroy(core, txn, &key)
     })?;
     Ok(Purge::Taken(match taken {
         taking::Taken::Would(impact) => {
@@ -87,7 +87,7 @@ fn consented(
     }
     let weighed = core.store.rehearse(|txn| {
         let key = txn.key(id)?;
-        impact::weigh(core, txn, ask.verb, &ask.subject, |txn| destroy(txn, &key).map(drop))
+        impact::weigh(core, txn, ask.verb, &ask.subject, |txn| destroy(core, txn, &key).map(drop))
     })?;
     impact::check(ask.consent, ask, &weighed)?;
     core.commit(permit, |txn| {
@@ -104,8 +104,8 @@ fn consented(
 ///
 /// # Errors
 /// [`crate::error::Fault`].
-pub fn destroy(txn: &Txn<'_>, key: &Key) -> Result<String, Failure> {
-    let (deks, now) = (wrapped(txn, key)?, clock::now());
+pub fn destroy(core: &Core, txn: &Txn<'_>, key: &Key) -> Result<String, Failure> {
+    let (deks, now) = (wrapped(txn, key)?, core.now());
     for version in key.versions().iter().filter(|version| version.material.hsm().is_none()) {
         txn.put_tombstone(version.version, &Tombstone::new(key.id.clone(), now))?;
     }

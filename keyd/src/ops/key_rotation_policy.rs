@@ -11,7 +11,6 @@ use super::{
 };
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     error::{Failure, Refused},
     limits::{ROTATION_DAYS_MIN, VERSION_LIFE_DAYS_MIN},
@@ -35,7 +34,7 @@ pub fn set(
     let taken = taking::run(core, permit, ask, Concern::Key(id), |txn| {
         let mut key = txn.key(id)?;
         key.alive()?;
-        let now = clock::now();
+        let now = core.now();
         let created = key.rotation_policy.as_ref().map_or(now, |before| before.created);
         key.rotation_policy =
             policy.clone().map(|policy| RotationPolicy { created, updated: now, ..policy });

@@ -12,7 +12,6 @@ use super::{
 use crate::{
     audit::Class,
     auth::{Permit, op},
-    clock,
     core::Core,
     error::Failure,
     store::View,
@@ -43,7 +42,7 @@ pub fn run(
     let Update { key: id, version, change } = update;
     let taken = taking::run_as(core, permit, class(change), ask, Concern::Key(id), |txn| {
         let mut key = txn.key(id)?;
-        key.change(*version, change, clock::now())?;
+        key.change(*version, change, core.now())?;
         txn.put_key(&key)?;
         Ok(told(*version, change))
     })?;

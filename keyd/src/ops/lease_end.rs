@@ -20,7 +20,7 @@ pub fn run(core: &Core, lease: LeaseId, why: LeaseOver) -> Result<(), Failure> {
     let Some(ended) = core.leases.end(lease, why) else {
         return Ok(());
     };
-    let now = clock::text(clock::now());
+    let now = clock::text(core.now());
     let (outcome, told) = match (ended.stage, why) {
         _ if ended.released => ("ok", "holder let go of the disk".to_owned()),
         (Stage::Held, LeaseOver::HungUp) => ("ok", "holder hung up".to_owned()),

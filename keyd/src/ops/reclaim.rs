@@ -8,7 +8,6 @@ use keyd_client::{
 use super::enforce;
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     envelope,
     error::{Failure, Refused},
@@ -31,8 +30,11 @@ pub fn run(core: &Core, permit: Permit<op::Reclaim>, lease: LeaseId) -> Result<(
     let (disk, set, versions, epoch) = core.commit(&permit, |txn| {
         let (disk, set) = txn.disk_and_set(claim.disk)?;
         let epoch = core.leases.epoch(lease);
-        let what_for = if claim.had { Use::Keep } else { Use::Attach };
-        let versions = standing::opening(txn, &disk, &set, what_for, clock::now())?;
+        let (what_for, now) = match claim.had {
+            true => (Use::Keep, core.proven()),
+            false => (Use::Attach, core.now()),
+        };
+        let versions = standing::opening(txn, &disk, &set, what_for, now)?;
         let wrap = disk.first_wrap();
         let entry = permit.entry(claim.disk).detail(format!(
             "lease={lease} pid={} key={} version={}",

@@ -14,7 +14,6 @@ use keyd_client::{
 
 use crate::{
     audit::Entry,
-    clock,
     core::Core,
     envelope::{self, Wrapper},
     error::{Failure, Refused},
@@ -123,7 +122,7 @@ pub fn wrappers(view: &impl View, set: &Des, now: UnixMillis) -> Result<Vec<Wrap
 fn prepare(core: &Core, name: &DesName, failed: &BTreeSet<DiskId>) -> Result<Batch, Failure> {
     core.store.writable()?;
     let view = core.store.snapshot()?;
-    let (set, now) = (view.set(name)?, clock::now());
+    let (set, now) = (view.set(name)?, core.now());
     let wrappers = wrappers(&view, &set, now)?;
     let behind = view.disks_behind(&set, REWRAP_BATCH + failed.len())?;
     let mut batch = Batch { done: Vec::new(), failed: Vec::new() };
@@ -239,7 +238,7 @@ pub fn note_error(
     message: &str,
 ) -> Result<Failure, Failure> {
     core.store.commit(|txn| {
-        let (mut set, now) = (txn.set(name)?, clock::now());
+        let (mut set, now) = (txn.set(name)?, core.now());
         let since = set.rotation_error.as_ref().map_or(now, |error| error.since);
         let (code, message) = (code.to_owned(), message.to_owned());
         let detail = format!("{code}: {message}");

@@ -14,7 +14,6 @@ use keyd_client::{
 
 use super::{des_follow, rewrap};
 use crate::{
-    clock,
     core::Core,
     error::Failure,
     limits::ROTATION_END_TIME,
@@ -37,9 +36,9 @@ pub fn before(
     let found = rotating(core).and_then(|sets| match sets.is_empty() {
         true => Ok(Vec::new()),
         false => core.store.rehearse(|txn| {
-            let before = behind(txn, &sets)?;
+            let before = behind(core, txn, &sets)?;
             change(txn)?;
-            let left = before.iter().filter(|behind| is_left(txn, behind));
+            let left = before.iter().filter(|behind| is_left(core, txn, behind));
             Ok(left.map(|behind| behind.set.name.clone()).collect())
         }),
     });
@@ -124,7 +123,7 @@ struct Keeps {
     for_good: bool,
 }
 
-fn behind<'s>(view: &impl View, sets: &'s [Des]) -> Result<Vec<Behind<'s>>, Failure> {
+fn behind<'s>(core: &Core, view: &impl View, sets: &'s [Des]) -> Result<Vec<Behind<'s>>, Failure> {
     let mut behind = Vec::new();
     for set in sets {
         let (customer, platform) = des_follow::wanted(view, set)?;
@@ -134,7 +133,7 @@ fn behind<'s>(view: &impl View, sets: &'s [Des]) -> Result<Vec<Behind<'s>>, Fail
         };
         let leaves = view.versions_in(set)?.into_iter().filter(|id| !is_wanted(id));
         let leaves = leaves.map(|id| {
-            let keeps = keeps(view, set, &id);
+            let keeps = keeps(core, view, set, &id);
             (id, keeps)
         });
         behind.push(Behind { set, leaves: leaves.collect() });
@@ -143,23 +142,23 @@ fn behind<'s>(view: &impl View, sets: &'s [Des]) -> Result<Vec<Behind<'s>>, Fail
 }
 
 /// Whether a set has lost a version that it is to leave, in part or whole, and has kept the one that it is to have.
-fn is_left(view: &impl View, behind: &Behind<'_>) -> bool {
+fn is_left(core: &Core, view: &impl View, behind: &Behind<'_>) -> bool {
     let set = behind.set;
     let has_target = des_follow::wanted(view, set).is_ok_and(|(customer, _)| {
-        keeps(view, set, &VersionId { key: set.key.clone(), version: customer }).now
+        keeps(core, view, set, &VersionId { key: set.key.clone(), version: customer }).now
     });
     let loses = |(id, before): &(VersionId, Keeps)| {
-        let after = keeps(view, set, id);
+        let after = keeps(core, view, set, id);
         before.now && (!after.now || (before.for_good && !after.for_good))
     };
     has_target && behind.leaves.iter().any(loses)
 }
 
-fn keeps(view: &impl View, set: &Des, id: &VersionId) -> Keeps {
+fn keeps(core: &Core, view: &impl View, set: &Des, id: &VersionId) -> Keeps {
     let at = |now: UnixMillis| {
         let Ok(Some(key)) = view.key_with(id) else { return false };
         let Ok(vault) = view.vault(&key.id.vault) else { return false };
         right(&vault, set, &key, id.version, Use::Keep, now).is_ok()
     };
-    Keeps { now: at(clock::now()), for_good: at(UnixMillis::MAX) }
+    Keeps { now: at(core.proven()), for_good: at(UnixMillis::MAX) }
 }

@@ -7,7 +7,6 @@ use keyd_client::message::Reply;
 use crate::{
     audit::Class,
     auth::{Permit, op},
-    clock,
     core::Core,
     error::{Failure, Refused},
     recovery::{self, RecoveryError},
@@ -34,7 +33,7 @@ pub fn run(
     // A store that was taken away is still open: a backup is the way back, and lets nobody have a key by itself.
     let class = if core.store.lost().is_some() { Class::Withdrawal } else { Class::Use };
     core.commit(&permit, |txn| {
-        txn.put_backed_up(clock::now())?;
+        txn.put_backed_up(core.now())?;
         Ok(((), permit.entry(to.display()).class(class).detail(detail)))
     })?;
     let whole = core.store.whole()?;

@@ -4,7 +4,6 @@ use keyd_client::message::{Reply, StateChecked};
 
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     envelope,
     error::{Failure, Refused},
@@ -63,7 +62,7 @@ pub fn deep(core: &Core, permit: Permit<op::StateCheckDeep>) -> Result<Reply, Fa
 /// Whether a disk's DEK opens and is the one that its digest is of.
 fn open(core: &Core, view: &impl View, disk: &Disk) -> Result<bool, Failure> {
     let set = view.set_of(disk)?;
-    let versions = standing::opening(view, disk, &set, Use::Keep, clock::now())?;
+    let versions = standing::opening(view, disk, &set, Use::Keep, core.proven())?;
     let dek = envelope::open(&core.keyring, &set, disk, &versions)?;
     Ok(volume_key::matches(&dek, &disk.digest))
 }

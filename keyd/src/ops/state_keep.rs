@@ -4,7 +4,6 @@ use crate::{
     audit::Entry,
     auth::{Op, op},
     backups::Keeping,
-    clock,
     core::Core,
     error::{Failure, Refused},
     log,
@@ -19,7 +18,7 @@ pub fn run(core: &Core) -> Result<(), Failure> {
     let Some(keeping) = &core.backups else {
         return Ok(());
     };
-    let now = clock::now();
+    let now = core.now();
     if keeping.due(now) {
         keeping.note(now, backup(core, keeping, now).map_err(|failure| log::chain(&failure)));
     }

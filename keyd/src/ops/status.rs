@@ -7,7 +7,6 @@ use keyd_client::message::{
 };
 
 use crate::{
-    clock,
     core::Core,
     error::{Failure, Fault},
     kek::Provider,
@@ -90,8 +89,8 @@ fn version(version: &Version, wrapped_deks: u64, active: bool) -> KeyVersionStat
 ///
 /// # Errors
 /// [`Fault`].
-pub fn set(view: &impl View, set: &Des) -> Result<DesStatus, Failure> {
-    let lost = standing::set_lost(view, set, clock::now())?;
+pub fn set(core: &Core, view: &impl View, set: &Des) -> Result<DesStatus, Failure> {
+    let lost = standing::set_lost(view, set, core.proven())?;
     Ok(DesStatus {
         name: set.name.clone(),
         identity: set.identity(),
@@ -127,7 +126,7 @@ fn previous_keys(view: &impl View, set: &Des) -> Result<Vec<PreviousKey>, Fault>
 /// [`Fault`].
 pub fn disk(core: &Core, view: &impl View, disk: &Disk) -> Result<DiskStatus, Fault> {
     let set = view.set_of(disk)?;
-    let lost = match standing::opening(view, disk, &set, Use::Keep, clock::now()) {
+    let lost = match standing::opening(view, disk, &set, Use::Keep, core.proven()) {
         Ok(_) => None,
         Err(Failure::Refused(why)) => Some(why.to_string()),
         Err(Failure::Fault(fault)) => return Err(fault),

@@ -18,6 +18,7 @@ mod revocation;
 mod rewrapping;
 mod rotation_end;
 mod untold;
+mod wrong_clock;
 
 use std::{
     collections::{BTreeSet, HashMap},

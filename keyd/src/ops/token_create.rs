@@ -35,9 +35,9 @@ pub fn run(
     if label.chars().count() > TOKEN_LABEL_LEN_MAX || label.chars().any(char::is_control) {
         return Err(Refused::TokenLabel.into());
     }
-    let (token, secret) = make(app, label, lifetime_ms)?;
+    let (token, secret) = make(core, app, label, lifetime_ms)?;
     core.commit(&permit, |txn| {
-        add(txn, &token, &secret)?;
+        add(core, txn, &token, &secret)?;
         let until = clock::text(token.expires).replace(' ', "T");
         let detail = format!("token={} expires={until} label={label}", token.id);
         Ok(((), permit.entry(app).detail(detail)))
@@ -54,16 +54,21 @@ pub fn for_identity(
     permit: Permit<op::IdentityToken>,
     app: &AppName,
 ) -> Result<(TokenStatus, OneTimeSecret), Failure> {
-    let (token, secret) = make(app, "identity", IDENTITY_TOKEN_MS)?;
+    let (token, secret) = make(core, app, "identity", IDENTITY_TOKEN_MS)?;
     core.commit(&permit, |txn| {
-        add(txn, &token, &secret)?;
+        add(core, txn, &token, &secret)?;
         Ok(((), permit.entry(app).detail(format!("token={}", token.id))))
     })?;
     Ok((token.status(), secret))
 }
 
-fn make(app: &AppName, label: &str, lifetime_ms: u64) -> Result<(Token, OneTimeSecret), Failure> {
-    let created = clock::now();
+fn make(
+    core: &Core,
+    app: &AppName,
+    label: &str,
+    lifetime_ms: u64,
+) -> Result<(Token, OneTimeSecret), Failure> {
+    let created = core.now();
     let token = Token {
         id: TokenId::random(),
         app: app.clone(),
@@ -74,11 +79,11 @@ fn make(app: &AppName, label: &str, lifetime_ms: u64) -> Result<(Token, OneTimeS
     Ok((token, token::make_secret()?))
 }
 
-/// Expired tokens make room.
-fn add(txn: &Txn<'_>, token: &Token, secret: &OneTimeSecret) -> Result<(), Failure> {
+/// Expired tokens make room, once their time is over for sure.
+fn add(core: &Core, txn: &Txn<'_>, token: &Token, secret: &OneTimeSecret) -> Result<(), Failure> {
     txn.app(&token.app)?;
     for (hash, old) in txn.tokens_of(&token.app)? {
-        if !old.good(token.created) {
+        if old.expires <= core.proven() {
             txn.remove_token(&hash, &old)?;
         }
     }

@@ -4,7 +4,6 @@ use keyd_client::{VaultName, message::VaultStatus};
 
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     error::{Failure, Refused},
     limits::VAULTS_MAX,
@@ -30,7 +29,7 @@ pub fn run(
         if txn.vaults()?.len() >= VAULTS_MAX {
             return Err(Refused::TooManyVaults.into());
         }
-        let vault = Vault::new(name.clone(), retention_days, purge_protection, clock::now())?;
+        let vault = Vault::new(name.clone(), retention_days, purge_protection, core.now())?;
         txn.put_vault(&vault)?;
         let detail = format!("retention-days={retention_days} purge-protection={purge_protection}");
         Ok((vault.status(0), permit.entry(name).detail(detail)))

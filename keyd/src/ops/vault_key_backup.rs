@@ -4,7 +4,6 @@ use keyd_client::KeyId;
 
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     error::{Failure, Refused},
     kek::Provider,
@@ -26,7 +25,7 @@ pub fn run(core: &Core, permit: Permit<op::KeyBackup>, id: &KeyId) -> Result<Vec
     if key.versions().iter().any(in_hsm) {
         return Err(Refused::InHsm(id.clone()).into());
     }
-    let now = clock::now();
+    let now = core.now();
     // In itself, too: who brings it back brings that with it.
     key.backed_up = Some(now);
     let blob = core.keyring.seal_blob(PURPOSE, &serde_json::to_vec(&key)?)?;

@@ -5,7 +5,6 @@ use keyd_client::{KeyId, KeyVersion};
 use super::vault_key_create;
 use crate::{
     auth::{Permit, op},
-    clock,
     core::Core,
     error::{Failure, Refused},
     kek::{ImportedKey, Provider},
@@ -27,7 +26,7 @@ pub fn run(
     let key = ImportedKey::new(new.key).map_err(Refused::from)?;
     let number = KeyVersion::random();
     let material = core.keyring.import(id, number, key, Provider::Software)?;
-    let mut version = Version::new(number, material, clock::now());
+    let mut version = Version::new(number, material, core.now());
     version.imported = true;
     version.change(&new.settings, version.created);
     core.commit(&permit, |txn| {

@@ -5,7 +5,6 @@ use keyd_client::{KeyId, KeyVersion, message::KeyOperation};
 
 use crate::{
     auth::{Op, Permit},
-    clock,
     core::Core,
     error::{Failure, Refused},
     kek::{Kek, KekError, Plaintext},
@@ -60,11 +59,11 @@ fn used<O: Op, T>(
     let key = core.store.snapshot()?.key(with.key)?;
     key.alive()?;
     let number = with.version.unwrap_or(key.newest().version);
-    let version = key.usable(number, with.operation, clock::now())?;
+    let version = key.usable(number, with.operation, core.now())?;
     let kek = core.keyring.kek(with.key, version)?;
     let result = work(&kek).map_err(refusal)?;
     core.commit(permit, |txn| {
-        txn.key(with.key)?.usable(number, with.operation, clock::now())?;
+        txn.key(with.key)?.usable(number, with.operation, core.now())?;
         let detail = format!("version={number} alg={}", ask.algorithm);
         Ok(((), permit.entry(with.key).detail(detail)))
     })?;

@@ -11,7 +11,6 @@ use super::Service;
 use crate::{
     audit::Entry,
     auth::{Caller, Credentials},
-    clock,
     error::{Failure, Fault, Refused},
     keyvault::{Kind, Problem},
     log,
@@ -91,7 +90,7 @@ impl Service {
     fn holder_of(&self, secret: &SecretHash) -> Result<Result<AppName, Stranger>, Fault> {
         let token = self.core.store.snapshot()?.find_token(secret)?;
         Ok(match token {
-            Some(token) if token.good(clock::now()) => Ok(token.app),
+            Some(token) if token.good(self.core.now()) => Ok(token.app),
             Some(token) => Err(Stranger::Expired(token.app)),
             None => Err(Stranger::Token),
         })

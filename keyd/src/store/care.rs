@@ -5,7 +5,7 @@ use super::{
     check::{self, Checker},
     pages,
 };
-use crate::{error::Fault, lock::lock};
+use crate::{error::Fault, files::FileId, lock::lock};
 
 impl Store {
     /// Checks every record and the digest of the state, and whether every page of the file is on the disk what was
@@ -29,7 +29,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Fault::StateFile`].
-    pub fn identity(&self) -> Result<(u64, u64), Fault> {
+    pub fn identity(&self) -> Result<FileId, Fault> {
         self.dir.identity().map_err(Fault::StateFile)
     }
 

@@ -26,7 +26,7 @@ const COMMITS: usize = 8;
 /// Segments of three rows, small reserves.
 fn options() -> Options {
     let log = Lengths { segment: 500, step: 8192, kept: 8192 };
-    Options { log, ballast: 256 << 10, ballast_piece: 128 << 10 }
+    Options { log, ballast: 256 << 10, ballast_piece: 128 << 10, ..Options::default() }
 }
 
 fn open(disk: &Disk) -> Result<Store, Fault> {

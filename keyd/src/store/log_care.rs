@@ -118,8 +118,9 @@ impl Store {
         }
     }
 
-    /// Takes segments whose rows all come before `before` to another directory, and has the chain begin behind them. The
-    /// one that grows is closed if it is among them. Files of the log's form that are no part of it any more go along. The record is `entry` with a detail.
+    /// Takes segments whose rows all come before `before` to another directory, and has the chain begin behind them.
+    /// The one that grows is closed if it is among them. Files of the log's form that are no part of it any more go
+    /// along. The record is `entry` with a detail.
     ///
     /// # Errors
     /// [`Refused::AuditBroken`], [`Refused::NothingToArchive`], [`Refused::NotCopied`], [`Refused::ArchiveHere`],

@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | meta | `format`, `audit-head`, `state-digest`: these without tags | format version, [`Head`], sealed digest |
 //! | meta | `audit-begin`, `audit-break`, `backed-up` | [`crate::audit::Begin`], text, when a backup was made last |
+//! | meta | `time` | [`crate::clock::Kept`] |
 //! | vaults | name | [`crate::model::vault::Vault`] |
 //! | keys | vault, `/`, name | [`crate::model::key::Key`] |
 //! | keys-deleted | vault, `/`, name | when it is destroyed, 8 bytes big-endian |

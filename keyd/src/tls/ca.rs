@@ -15,6 +15,7 @@ use aws_lc_rs::{
     digest::{SHA256, digest},
     rand,
 };
+use keyd_client::message::UnixMillis;
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CidrSubnet, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SanType, SerialNumber,
@@ -32,7 +33,7 @@ use crate::{
     clock,
     error::Fault,
     keyring::Keyring,
-    limits::{CA_LIFE, CERTIFICATE_LIFE, CLOCK_SKEW},
+    limits::{CA_LIFE, CERTIFICATE_LIFE, CLOCK_EARLIEST_MS, CLOCK_SKEW},
 };
 
 /// Why there is no CA.
@@ -49,6 +50,21 @@ pub enum CaError {
     /// There is none, and this is not the daemon to make it.
     #[error("there is no {0}: 'keyd serve --listen ADDRESS' makes it at its first start")]
     Missing(PathBuf),
+    /// One of its two files is gone.
+    #[error(
+        "{} is there and {} is not: put it back from its copy or a backup; without it keyd must make another authority, for clients to trust anew, and does so when both are removed", .there.display(), .gone.display()
+    )]
+    Half {
+        /// The certificate.
+        there: PathBuf,
+        /// The key.
+        gone: PathBuf,
+    },
+    /// It would be good at no time.
+    #[error(
+        "the clock says {0}: no certification authority is made by such a clock; set it right, then start keyd"
+    )]
+    Clock(String),
     /// Its key cannot be opened.
     #[error(
         "{0} is damaged, or was sealed under another root key: put it back from its copy, or remove it and ca.pem, and keyd makes another authority, for clients to trust anew"
@@ -116,7 +132,10 @@ impl Ca {
         let path = dir.join("ca.key");
         let key = match fs::read(&path) {
             Ok(sealed) => open_key(&path, keyring, &sealed)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make_key(&path, keyring)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                may_be_made(dir, &path)?;
+                make_key(&path, keyring)?
+            }
             Err(error) => return Err(file_error(&path)(error)),
         };
         let params = params(&key, names);
@@ -171,7 +190,7 @@ impl Ca {
                         &[],
                         &server_name(&host)?,
                         &[],
-                        UnixTime::now(),
+                        UnixTime::since_unix_epoch(Duration::from_millis(now())),
                     )
                     .map_err(|error| error.to_string())
             });
@@ -238,8 +257,25 @@ fn subtree(host: Host) -> GeneralSubtree {
     }
 }
 
+/// Whether this is a first start, at a time that can be right.
+fn may_be_made(dir: &Path, key: &Path) -> Result<(), CaError> {
+    let certificate = certificate_path(dir);
+    if certificate.try_exists().map_err(file_error(&certificate))? {
+        return Err(CaError::Half { there: certificate, gone: key.to_owned() });
+    }
+    match clock::now() {
+        now if now < CLOCK_EARLIEST_MS => Err(CaError::Clock(clock::text(now))),
+        _ => Ok(()),
+    }
+}
+
+/// A host that starts in 1970 is told the time later: it is no reason to give up an authority that clients trust.
+fn now() -> UnixMillis {
+    clock::now().max(CLOCK_EARLIEST_MS)
+}
+
 fn life(length: Duration) -> (OffsetDateTime, OffsetDateTime) {
-    let seconds = i64::try_from(clock::now() / 1000).unwrap_or_default();
+    let seconds = i64::try_from(now() / 1000).unwrap_or_default();
     // A clock at the end of time: what it signs is expired, and found to be.
     let now = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     (now - CLOCK_SKEW, now + length)

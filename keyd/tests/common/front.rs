@@ -59,11 +59,13 @@ impl Front {
             store::open(&SystemDir::new(state.path()), seal, &AuditKeeping::default()).unwrap();
         let core = Core::new(store, keyring, Auth::new(state.owner(), Vec::new()));
         let service = Arc::new(Service::new(Arc::new(core), doors.reach()));
-        let listener = socket::listen(&dir.path().join("keyd.sock"), 0o600).unwrap();
+        let path = dir.path().join("keyd.sock");
+        let listener = socket::listen(&path, 0o600).unwrap();
+        let name = socket::Name::of(&path).unwrap();
         let http = Http::start(service.clone(), doors).unwrap();
         let (stop, stopped) = UnixStream::pair().unwrap();
         thread::spawn(move || {
-            native::serve(&listener, &stopped, &service, &http.adopter()).unwrap();
+            native::serve((&listener, &name), &stopped, &service, &http.adopter()).unwrap();
             http.stop(Duration::ZERO);
         });
         let mut front = Self { port, token: String::new(), dir, _stop: stop };

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AppStatus, Attached, AuditRecord, AuditStatus, BackedUp, DesStatus, DiskStatus, GrantStatus,
-    Impact, KeyStatus, OneTimeSecret, Revocation, StateChecked, StoreStatus, TokenStatus,
-    UnixMillis, VaultStatus,
+    AppStatus, Attached, AuditRecord, AuditStatus, BackedUp, ClockStatus, DesStatus, DiskStatus,
+    GrantStatus, Impact, KeyStatus, OneTimeSecret, Revocation, StateChecked, StoreStatus,
+    TokenStatus, UnixMillis, VaultStatus,
 };
 
 /// The answer to a [`super::Request`].
@@ -16,6 +16,8 @@ pub enum Reply {
     Done,
     /// How the daemon is.
     Status(DaemonStatus),
+    /// The daemon's clock.
+    Clock(ClockStatus),
     /// A key.
     Key(KeyStatus),
     /// A page of keys.

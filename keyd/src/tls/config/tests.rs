@@ -125,7 +125,8 @@ fn a_ca_that_is_not_whole_is_told_not_replaced() {
     let foreign = Ca::open(dir.path(), &other, &names(&[], &[]));
     assert!(matches!(foreign, Err(CaError::Sealed(_))), "{foreign:?}");
     fs::remove_file(&key).unwrap();
-    assert!(matches!(open(), Err(CaError::Unfit { .. })), "another key than the certificate's");
+    assert!(matches!(open(), Err(CaError::Half { .. })), "no other key than the certificate's");
+    assert!(!key.exists());
     fs::write(&key, &sealed).unwrap();
     assert_eq!(fs::read(&certificate).unwrap(), kept);
     open().unwrap();

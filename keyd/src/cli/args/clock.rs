@@ -1,0 +1,20 @@
+//! Verbs on the clock.
+
+use clap::Subcommand;
+
+pub(super) const EXAMPLES: &str = "\
+keyd never goes behind a time that it has committed. What cannot be undone, to destroy deleted keys above all, is done
+only by time that it saw pass: a clock that is further ahead must stand so for a day first, or be confirmed.
+
+Examples:
+  keyd clock show
+  keyd clock confirm    # the host's clock is right: believe it at once";
+
+/// Verbs on the clock.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ClockVerb {
+    /// What the host's clock says, and what keyd believes of it
+    Show,
+    /// Say that the host's clock is right
+    Confirm,
+}
