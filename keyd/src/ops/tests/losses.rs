@@ -356,7 +356,7 @@ fn a_holder_whose_key_was_purged_waits_for_it() {
     let key = daemon.core().store.snapshot().unwrap().key(&id("k")).unwrap();
     daemon.change(|txn| txn.remove_key(&id("k")));
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let request = Request::Attach { id: disk, read_only: false, wait: true };
+    let request = Request::Attach { id: disk, read_only: false, if_lost: IfLost::Wait };
     let caller = Caller::local(OWNER, 77);
     let answer = daemon.service.answer(&caller, request, &Arc::new(ours));
     let Answer::Lease(lease) = answer else { panic!("{answer:?}") };

@@ -168,9 +168,9 @@ fn ids_out_of_reach_are_not_told_from_ids_of_no_disk() {
     let erased = daemon.make_disk("t");
     daemon.ask(DiskRequest::Erase { id: erased, consent: Consent::Force });
     let asks: [fn(DiskId) -> Request; 12] = [
-        |id| Request::Attach { id, read_only: false, wait: false },
-        |id| Request::Attach { id, read_only: true, wait: false },
-        |id| Request::Attach { id, read_only: false, wait: true },
+        |id| Request::Attach { id, read_only: false, if_lost: IfLost::Refuse },
+        |id| Request::Attach { id, read_only: true, if_lost: IfLost::Refuse },
+        |id| Request::Attach { id, read_only: false, if_lost: IfLost::Wait },
         |id| derive(id).into(),
         |source| DiskRequest::Derive { source, kind: DiskKind::Image, des: Some(des("s")) }.into(),
         |id| DiskRequest::Confirm { id }.into(),
