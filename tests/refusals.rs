@@ -267,7 +267,10 @@ fn an_image_that_cannot_be_is_not_made_and_leaves_nothing() {
     std::os::unix::fs::symlink("nowhere", world.path("link")).unwrap();
     let (before, known) = (names(&world), disks(&world));
     let whole = fs::read(world.path("d.img")).unwrap();
-    let refusals: [(&str, &[&str]); 9] = [
+    let refusals: [(&str, &[&str]); 12] = [
+        ("create e.img --size 10", &["sector size 512: use 512;", "10G is 10 GiB"]),
+        ("create e.img --size 100T", &["at most 64 TiB"]),
+        ("create e.img 10", &["use 512;"]),
         ("create e.img --size 1000", &["not a multiple", "sector size 512", "use 512 or 1024"]),
         ("create e.img --size 6K --sector-size 4096", &["not a multiple", "use 4096 or 8192"]),
         ("create e.img --size 0", &["0 bytes", "one sector"]),

@@ -1,8 +1,11 @@
 //! Style is a test: sizes, where `unsafe` may live, what the product may not do, which licences come in. Who may know
-//! whom is in `tidy/arrows.rs`, who may look at a secret in `tidy/secrets.rs`.
+//! whom is in `tidy/arrows.rs`, who may look at a secret in `tidy/secrets.rs`, what is printed and how in
+//! `tidy/printing.rs`.
 
 #[path = "tidy/arrows.rs"]
 mod arrows;
+#[path = "tidy/printing.rs"]
+mod printing;
 #[path = "tidy/secrets.rs"]
 mod secrets;
 #[path = "tidy/source.rs"]

@@ -23,6 +23,7 @@ use crate::{
     header::{Header, HeaderError, Mismatch},
     layout::{BadShape, Layout, SectorSize},
     limits::DATA_OFFSET,
+    size,
     storage::OpenError,
 };
 
@@ -59,7 +60,7 @@ pub enum CreateError {
     #[error(transparent)]
     Shape(#[from] BadShape),
     /// Not enough room on the block device.
-    #[error("{path} has room for a disk of {room} bytes: choose a smaller --size")]
+    #[error("{path} has room for a disk of {}: choose a smaller --size", size::show(*room))]
     DeviceTooSmall {
         /// The device.
         path: PathBuf,

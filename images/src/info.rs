@@ -1,13 +1,13 @@
 //! `image info`: what an image is. The header answers alone; the daemon, if it can be reached, adds the key.
 
 use std::{
-    fmt, io,
+    io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use keyd_client::{
-    Client, ClientError, DesName, DiskId, KeyId,
+    Client, ClientError, DesName, DiskId, KeyId, Page,
     ids::KeyVersion,
     message::{DiskRequest, DiskStatus, EncryptionType, Holes, KeyRelease, Reply},
     utc,
@@ -181,51 +181,59 @@ pub fn serial(disk: DiskId) -> String {
     digits
 }
 
-/// The table for people.
-impl fmt::Display for Info {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut row = |name: &str, value: &dyn fmt::Display| writeln!(f, "{name:<12} {value}");
-        row("image", &self.path.display())?;
-        row("disk id", &self.disk_id)?;
-        row("uuid", &self.uuid)?;
-        row("serial", &self.serial)?;
-        row("size", &size::show(self.size))?;
-        row("sector size", &self.sector_size)?;
-        row("cipher", &self.cipher)?;
-        row("DES", &self.des)?;
+impl Info {
+    /// The table for people.
+    #[must_use]
+    pub fn page(&self) -> Page {
+        let rows = [
+            ("image", self.path.display().to_string()),
+            ("disk id", self.disk_id.to_string()),
+            ("uuid", self.uuid.to_string()),
+            ("serial", self.serial.clone()),
+            ("size", size::show(self.size)),
+            ("sector size", self.sector_size.to_string()),
+            ("cipher", self.cipher.to_owned()),
+            ("DES", self.des.to_string()),
+        ];
+        let [key, encryption] = self.key_rows();
+        let allocated = self.allocated.map_or_else(|| "a block device".to_owned(), size::show);
+        let rows = rows.into_iter().chain([
+            ("key", key),
+            ("encryption", encryption),
+            ("allocated", allocated),
+            ("holes", holes_name(self.holes).to_owned()),
+            ("header", self.header.clone()),
+            ("keyslots", self.keyslots.to_string()),
+        ]);
+        let unconfirmed = self.key.as_ref().is_some_and(|key| !key.confirmed).then(|| {
+            "the image was never confirmed to keyd: its creation did not finish".to_owned()
+        });
+        let stock = self.stock_fault.as_ref().map(|fault| format!("{fault}; {BREAK_GLASS}"));
+        let mark = self.key.as_ref().and_then(|key| key.released.as_ref());
+        let released = mark.map(|mark| {
+            format!("the volume key was released at {} to {}", utc::text(mark.at), mark.to)
+        });
+        let warnings = self.mismatch.clone().into_iter().chain(stock).chain(released);
+        let warnings = warnings.chain(unconfirmed);
+        rows.chain(warnings.map(|warning| ("WARNING", warning)))
+            .fold(Page::default(), |page, (name, value)| {
+                page.line(format_args!("{name:<12} {value}"))
+            })
+    }
+
+    fn key_rows(&self) -> [String; 2] {
         match (&self.key, &self.keyd_error) {
             (Some(key), _) => {
                 let state = if key.enabled { "enabled" } else { "disabled" };
-                row("key", &format_args!("{} version {} ({state})", key.name, key.version))?;
-                row("encryption", &encryption_name(key.encryption))?;
+                let text = format!("{} version {} ({state})", key.name, key.version);
+                [text, encryption_name(key.encryption).to_owned()]
             }
             (None, error) => {
                 let why = error.as_deref().unwrap_or("not asked");
-                row("key", &format_args!("unknown: keyd not reached ({why})"))?;
-                row("encryption", &"unknown: keyd not reached")?;
+                let text = format!("unknown: keyd not reached ({why})");
+                [text, "unknown: keyd not reached".to_owned()]
             }
         }
-        match self.allocated {
-            Some(bytes) => row("allocated", &size::show(bytes))?,
-            None => row("allocated", &"a block device")?,
-        }
-        row("holes", &holes_name(self.holes))?;
-        row("header", &self.header)?;
-        row("keyslots", &self.keyslots)?;
-        if let Some(mismatch) = &self.mismatch {
-            row("WARNING", mismatch)?;
-        }
-        if let Some(fault) = &self.stock_fault {
-            row("WARNING", &format_args!("{fault}; {BREAK_GLASS}"))?;
-        }
-        if let Some(mark) = self.key.as_ref().and_then(|key| key.released.as_ref()) {
-            let at = utc::text(mark.at);
-            row("WARNING", &format_args!("the volume key was released at {at} to {}", mark.to))?;
-        }
-        if self.key.as_ref().is_some_and(|key| !key.confirmed) {
-            row("WARNING", &"the image was never confirmed to keyd: its creation did not finish")?;
-        }
-        Ok(())
     }
 }
 

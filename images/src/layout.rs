@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::limits::DATA_LEN_MAX;
+use crate::{limits::DATA_LEN_MAX, size};
 
 /// The unit in which guests, dm-crypt and XTS tweaks count, bytes, whatever the data unit is.
 pub const SECTOR_LEN: u64 = 512;
@@ -75,10 +75,13 @@ pub enum OutOfRange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BadShape {
     /// No data, or more than the limit.
-    #[error("a data area of {0} bytes: it must be between one sector and {DATA_LEN_MAX} bytes")]
+    #[error(
+        "a disk has one sector of 512 or 4096 bytes at least and {max} at most, not {0} bytes",
+        max = size::show(DATA_LEN_MAX)
+    )]
     Size(u64),
     /// The data area is not whole sectors.
-    #[error("{size} bytes are not a multiple of the sector size {unit}: use {} or {}", size / u64::from(*unit) * u64::from(*unit), (size / u64::from(*unit) + 1) * u64::from(*unit))]
+    #[error("{size} bytes are not a multiple of the sector size {unit}: {}", whole_sectors(*size, *unit))]
     Fraction {
         /// Bytes.
         size: u64,
@@ -88,6 +91,16 @@ pub enum BadShape {
     /// The data area begins at an odd place.
     #[error("a data area at byte {0}: it must lie on 4096 bytes and within {DATA_LEN_MAX}")]
     Offset(u64),
+}
+
+/// Sizes nearby that can be had. Whoever asks for less than a sector has left a unit out.
+fn whole_sectors(size: u64, unit: u32) -> String {
+    let unit = u64::from(unit);
+    let below = size / unit * unit;
+    match below {
+        0 => format!("use {unit}; a size without a unit is in bytes, 10G is 10 GiB"),
+        below => format!("use {below} or {}", below + unit),
+    }
 }
 
 /// The data area of an image.
@@ -214,6 +227,12 @@ mod tests {
         assert_eq!(
             fraction.to_string(),
             "5000 bytes are not a multiple of the sector size 4096: use 4096 or 8192"
+        );
+        // No size that is advised is one that is refused.
+        let tiny = Layout::new(SectorSize::B512, 0, 10).unwrap_err();
+        assert_eq!(
+            tiny.to_string(),
+            "10 bytes are not a multiple of the sector size 512: use 512; a size without a unit is in bytes, 10G is 10 GiB"
         );
     }
 

@@ -29,6 +29,7 @@ use crate::{
     header::{Header, HeaderError, Mismatch},
     layout::{BadShape, Layout},
     limits::ZERO_PIECE_LEN,
+    size,
     storage::{Access, ImageFile, OpenError, Storage, zeros},
 };
 
@@ -56,7 +57,7 @@ pub enum ResizeError {
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
     /// The device ends before.
-    #[error("{path} has room for a disk of {room} bytes: make the device larger first")]
+    #[error("{path} has room for a disk of {}: make the device larger first", size::show(*room))]
     DeviceTooSmall {
         /// The device.
         path: PathBuf,

@@ -6,18 +6,26 @@ const UNITS: [(char, u32); 5] = [('K', 10), ('M', 20), ('G', 30), ('T', 40), ('P
 
 /// Why a text is not a size.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error(
-    "'{0}' is not a size: write bytes, or a whole number with K, M, G, T or P (binary units), such as 10G"
-)]
-pub struct SizeError(String);
+pub enum SizeError {
+    /// It is no number and unit.
+    #[error(
+        "'{0}' is not a size: write bytes, or a whole number with K, M, G, T or P (binary units), such as 10G"
+    )]
+    NotOne(String),
+    /// No disk is so large.
+    #[error("'{0}' is larger than any disk can be: choose a smaller size, such as 10G")]
+    TooLarge(String),
+}
 
 /// Bytes of `512`, `10K`, `10M`, `10G`, `2T`, `1P`; also with `iB` behind the unit. K is 1024.
 ///
 /// # Errors
-/// [`SizeError`]: no digits, another unit, a fraction, or more than 64 bits.
+/// [`SizeError`]: no digits, another unit, a fraction; more than 64 bits.
 pub fn parse(text: &str) -> Result<u64, SizeError> {
-    let wrong = || SizeError(text.chars().take(40).collect());
-    let (digits, shift) = match text.trim_end_matches("iB").char_indices().next_back() {
+    let quoted = || text.chars().take(40).collect::<String>();
+    let wrong = || SizeError::NotOne(quoted());
+    let too_large = || SizeError::TooLarge(quoted());
+    let (digits, shift) = match text.strip_suffix("iB").unwrap_or(text).char_indices().next_back() {
         Some((end, last)) if !last.is_ascii_digit() => {
             let unit = UNITS.iter().find(|(name, _)| *name == last.to_ascii_uppercase());
             (&text[..end], unit.ok_or_else(wrong)?.1)
@@ -27,18 +35,18 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
     if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(wrong());
     }
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(1 << shift).ok_or_else(wrong)
+    // Digits alone: what does not parse is too large.
+    let number: u64 = digits.parse().map_err(|_| too_large())?;
+    number.checked_mul(1 << shift).ok_or_else(too_large)
 }
 
-/// `10.0 GiB (10737418240 bytes)`.
+/// `10 GiB (10737418240 bytes)`, in the largest unit in which it is whole: what is printed is never more or less than
+/// what there is.
 #[must_use]
 pub fn show(bytes: u64) -> String {
-    match UNITS.iter().rev().find(|(_, shift)| bytes >> shift > 0) {
-        Some((unit, shift)) => {
-            let tenths = (u128::from(bytes) * 10) >> shift;
-            format!("{}.{} {unit}iB ({bytes} bytes)", tenths / 10, tenths % 10)
-        }
+    let whole = |shift: u32| bytes > 0 && bytes.trailing_zeros() >= shift;
+    match UNITS.iter().rev().find(|(_, shift)| whole(*shift)) {
+        Some((unit, shift)) => format!("{} {unit}iB ({bytes} bytes)", bytes >> shift),
         None => format!("{bytes} bytes"),
     }
 }
@@ -75,6 +83,9 @@ mod tests {
             "1 G",
             "1X",
             "1KB",
+            "1GiBiB",
+            "10iB",
+            "\u{ff11}G",
             "ä",
             "99999999999999999999",
             "99999999P",
@@ -84,11 +95,13 @@ mod tests {
     }
 
     #[test]
-    fn a_size_is_shown_in_its_largest_unit() {
+    fn a_size_is_shown_in_the_largest_unit_that_divides_it() {
         assert_eq!(show(0), "0 bytes");
         assert_eq!(show(1023), "1023 bytes");
-        assert_eq!(show(1536), "1.5 KiB (1536 bytes)");
-        assert_eq!(show(10 << 30), "10.0 GiB (10737418240 bytes)");
-        assert_eq!(show(u64::MAX), "16383.9 PiB (18446744073709551615 bytes)");
+        assert_eq!(show(1536), "1536 bytes");
+        assert_eq!(show(1600 << 20), "1600 MiB (1677721600 bytes)");
+        assert_eq!(show(10 << 30), "10 GiB (10737418240 bytes)");
+        assert_eq!(show((10 << 30) + 512), "10737418752 bytes");
+        assert_eq!(show(u64::MAX), "18446744073709551615 bytes");
     }
 }

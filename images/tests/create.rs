@@ -240,7 +240,7 @@ fn info_tells_what_the_header_and_the_daemon_know() {
     let text = stdout(&site.image("info", &[]));
     for part in [
         record.id.to_string(),
-        "1.0 GiB (1073741824 bytes)".into(),
+        "1 GiB (1073741824 bytes)".into(),
         record.key_version.to_string(),
         "platform-key".into(),
         "both copies whole".into(),

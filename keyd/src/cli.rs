@@ -24,9 +24,8 @@ mod vault;
 
 use std::{ffi::OsString, process::ExitCode};
 
-use clap::Parser;
 use confine::calls::Call;
-use keyd_client::ClientError;
+use keyd_client::{ClientError, terminal};
 
 use crate::sandbox::calls::allowed;
 use args::{Args, Verb};
@@ -61,10 +60,13 @@ pub fn main() -> ExitCode {
 /// Runs one command, whose first word is the program; a daemon with these system calls.
 #[must_use]
 pub fn run(
-    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    words: impl IntoIterator<Item = impl Into<OsString>>,
     allowed: impl Fn(bool) -> Vec<Call>,
 ) -> ExitCode {
-    let args = Args::parse_from(words);
+    let args: Args = match terminal::parse(words) {
+        Ok(args) => args,
+        Err(ended) => return ended,
+    };
     let ask = Ask { socket: args.socket, json: args.json };
     let ended = match args.verb {
         Verb::Serve(options) => serve::run(&ask.socket, *options, allowed),
@@ -90,7 +92,7 @@ pub fn run(
 }
 
 fn failed(error: &Error) -> Exit {
-    eprintln!("keyd: {error}");
+    terminal::note(format_args!("keyd: {error}"));
     match error.downcast_ref() {
         Some(ClientError::Unreachable { .. }) => Exit::NotReached,
         _ => Exit::Failed,

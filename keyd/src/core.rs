@@ -1,5 +1,7 @@
 //! What operations work on, together.
 
+pub mod refusals;
+
 use std::{
     collections::HashSet,
     sync::{
@@ -24,6 +26,7 @@ use crate::{
     root::RootKind,
     store::{Store, Txn},
 };
+use refusals::Refusals;
 
 /// The daemon's parts.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub struct Core {
     pub enforcing: Mutex<()>,
     /// Backups that it keeps by itself.
     pub backups: Option<Keeping>,
+    /// What was refused lately.
+    pub refusals: Refusals,
     /// When it began.
     pub started: UnixMillis,
     /// Where its root key lies, if that is known.
@@ -64,6 +69,7 @@ impl Core {
             leases: Leases::default(),
             enforcing: Mutex::default(),
             backups: None,
+            refusals: Refusals::default(),
             started,
             root: None,
             rewrapping: Mutex::default(),

@@ -28,6 +28,7 @@ const PROMPT: &[Duty] = &[
     Duty { work: due::rotate_copies, beside_break: true },
     Duty { work: due::enforce, beside_break: true },
     Duty { work: due::purge, beside_break: false },
+    Duty { work: due::tell_refusals, beside_break: false },
 ];
 
 /// What may take minutes: wrapping ten thousand DEKs anew must not keep a grace from its end.
@@ -88,6 +89,7 @@ fn run(core: &Core, duties: &[Duty], stopped: &mpsc::Receiver<()>, mut end: &Uni
             log::line(format_args!("what is due by the clock failed: {failed}"));
         }
         before = failed;
+        log::tell();
         if let Err(fault) = core.store.well() {
             log::line(format_args!("keyd ends, no key can be taken away any more: {fault}"));
             // It fails only if the daemon is ending already.

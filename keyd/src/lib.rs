@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod amounts;
 pub mod audit;
 pub mod auth;
 pub mod backups;

@@ -99,14 +99,44 @@ pub const SETS_MAX: usize = 1000;
 /// Disk encryption sets in one reply of a list: each may carry the reasons for which it lost its key.
 pub const SETS_PER_PAGE: usize = 100;
 
-/// Audit records in one reply: each of at most [`AUDIT_DETAIL_MAX`] and two names, so that they fit one frame.
+/// Audit records in one reply: each of at most [`AUDIT_ROW_LEN_MAX`], so that they fit one frame.
 pub const AUDIT_TAIL_MAX: u32 = 500;
 
-/// Longest detail of an audit record, bytes.
+/// Longest text in an audit record of who did something, bytes: `app:` and the longest name.
+pub const AUDIT_WHO_MAX: usize = 132;
+
+/// Longest text of what it was done to, bytes: a vault, a key and its version; longer paths are cut.
+pub const AUDIT_SUBJECT_MAX: usize = 192;
+
+/// Longest outcome, bytes.
+pub const AUDIT_OUTCOME_MAX: usize = 48;
+
+/// Longest detail, bytes.
 pub const AUDIT_DETAIL_MAX: usize = 512;
+
+/// Longest line of a record, bytes: JSON makes two of a quotation mark, and the rest are names, numbers and a hash.
+pub const AUDIT_ROW_LEN_MAX: usize =
+    2 * (AUDIT_WHO_MAX + AUDIT_SUBJECT_MAX + AUDIT_OUTCOME_MAX + AUDIT_DETAIL_MAX) + 288;
 
 /// Longest line of the audit log, bytes: more is not a record of ours.
 pub const AUDIT_LINE_MAX: usize = 8192;
+
+/// Longest line of the daemon's log, bytes: a refusal in full with the names in it, and no path of a peer's as it came.
+pub const LOG_LINE_MAX: usize = 1024;
+
+/// Longest path of a URL in a line of the log, bytes: those of the API have fewer.
+pub const LOG_PATH_MAX: usize = 256;
+
+/// Kinds of lines that others can cause, each by one of them: as many hosts and users have a line and a count of their
+/// own in one minute.
+pub const PROVOKED_KINDS_MAX: usize = 1024;
+
+/// Kinds of refusals that have a row of their own in the audit log in one minute, and one that tells their number.
+pub const REFUSAL_KINDS_MAX: usize = 1024;
+
+/// How many of them one principal at one address can have: one who may nothing, and tries everything, has 33 rows in a
+/// minute and as many that tell numbers.
+pub const REFUSAL_KINDS_EACH_MAX: usize = 32;
 
 /// A segment of the audit log is closed at this length, bytes: about 200,000 rows, checked in about a second at each
 /// start; few enough files for years of uses.
@@ -281,10 +311,6 @@ pub const TOKEN_LABEL_LEN_MAX: usize = 64;
 /// Life of tokens from the identity endpoint, milliseconds: clients fetch another half way.
 pub const IDENTITY_TOKEN_MS: u64 = 3600 * 1000;
 
-/// Records of unknown credentials in the audit log, a minute, and as many of requests that are none: enough to see that
-/// somebody tries.
-pub const SPARING_PER_MINUTE: u32 = 30;
-
 /// Connections by HTTPS at once; more wait in the kernel's queue. A connection takes at most two buffers of
 /// [`HTTP_HEAD_LEN_MAX`], those of TLS of about 32 KiB, and a body of [`BODY_LEN_MAX`].
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
@@ -348,8 +374,9 @@ const DAY: u64 = 24 * 3600;
 
 const _: () = assert!(CERTIFICATE_RENEWAL.as_secs() < CERTIFICATE_LIFE.as_secs());
 const _: () = assert!(
-    AUDIT_TAIL_MAX as usize * (AUDIT_DETAIL_MAX + 1024) <= keyd_client::limits::BODY_LEN_MAX,
+    AUDIT_TAIL_MAX as usize * AUDIT_ROW_LEN_MAX <= keyd_client::limits::BODY_LEN_MAX,
     "a tail of the audit log must fit a frame"
 );
+const _: () = assert!(AUDIT_ROW_LEN_MAX <= AUDIT_LINE_MAX);
 const _: () = assert!(REWRAP_BATCH > 0);
 const _: () = assert!(AUDIT_KEPT_LEN > AUDIT_LINE_MAX as u64 && BALLAST_PIECE_LEN <= BALLAST_LEN);

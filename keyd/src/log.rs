@@ -1,32 +1,65 @@
-//! The daemon's log: one line an event, on standard error, where a service manager picks it up.
+//! The daemon's log: one line an event, on standard error, where a service manager picks it up. A log that cannot be
+//! written does not stop the daemon: the audit log is the record that counts.
 
 use std::{
     fmt::{self, Write as _},
-    io::Write as _,
+    sync::Mutex,
+    time::Instant,
 };
 
-use crate::clock;
+use keyd_client::{Printable, tally::Tally, terminal};
 
-/// Writes one line. Control characters, which a peer's text might carry, are made visible: an event never spreads
-/// over two lines, and never imitates another.
+use crate::{
+    clock,
+    limits::{LOG_LINE_MAX, PROVOKED_KINDS_MAX},
+    lock::lock,
+};
+
+/// Who made the daemon say something, and what kind of thing.
+type Provoked = (Printable, Printable);
+
+static PROVOKED: Mutex<Tally<Provoked>> = Mutex::new(Tally::new(1, PROVOKED_KINDS_MAX));
+
+/// Writes one line: what a peer's text carries makes no other, and no long one.
 pub fn line(event: fmt::Arguments<'_>) {
-    let mut text = String::new();
-    // Writing to a String cannot fail.
-    let _ = write!(text, "{} {event}", clock::text(clock::now()));
-    let mut safe: String = text.chars().flat_map(visible).collect();
-    safe.push('\n');
+    let line = Printable::cut(format_args!("{} {event}", clock::text(clock::now())), LOG_LINE_MAX);
     if cfg!(test) {
         // The harness keeps to itself what a test that passes has said.
-        return eprint!("{safe}");
+        return eprintln!("{line}");
     }
-    // A log that cannot be written must not stop the daemon: the audit log is the record that counts.
-    let _ = std::io::stderr().write_all(safe.as_bytes());
+    terminal::note(line);
 }
 
-fn visible(c: char) -> impl Iterator<Item = char> {
-    let escaped = c.is_control().then(|| c.escape_default());
-    let plain = (!c.is_control()).then_some(c);
-    escaped.into_iter().flatten().chain(plain)
+/// Writes one line of what somebody can cause again and again at no cost; those that follow are counted, by who and
+/// what, and their number is told each minute.
+pub fn provoked(who: impl fmt::Display, what: impl fmt::Display, event: fmt::Arguments<'_>) {
+    let kind = (Printable::cut(who, LOG_LINE_MAX / 8), Printable::cut(what, LOG_LINE_MAX / 8));
+    // Not while it is locked: standard error may be slow.
+    let told = lock(&PROVOKED).admits(kind, Instant::now());
+    if told {
+        line(event);
+    }
+}
+
+/// Tells how many were left out, of each kind whose minute is over.
+pub fn tell() {
+    let due = lock(&PROVOKED).due(Instant::now());
+    tell_all(due);
+}
+
+/// The same of all, at the end.
+pub fn tell_rest() {
+    let rest = lock(&PROVOKED).rest();
+    tell_all(rest);
+}
+
+fn tell_all(counted: Vec<(Option<Provoked>, u64)>) {
+    for (kind, count) in counted {
+        match kind {
+            Some((who, what)) => line(format_args!("{who}: {what}: {count} times more")),
+            None => line(format_args!("several others: {count} times")),
+        }
+    }
 }
 
 /// An error and its causes, in one line: `cannot open X: permission denied`.
@@ -43,15 +76,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn control_characters_are_shown_not_obeyed() {
-        let shown: String = "a\nb\x1b[0m".chars().flat_map(visible).collect();
-        assert_eq!(shown, "a\\nb\\u{1b}[0m");
-    }
 }

@@ -275,10 +275,15 @@ fn start(core: &Core) -> Result<(), Failure> {
 /// Whatever a thread is committing is committed or never was; the record of the end waits for it.
 fn finish(core: &Core, name: &socket::Name) {
     name.remove();
+    for row in core.refusals.rest() {
+        // Without space or a whole log nothing of it is written down.
+        let _ = core.store.record(row);
+    }
     let ended = Entry::by_daemon("daemon-end", "keyd").class(Class::Administration);
     if let Err(failure) = core.store.record(ended) {
         log::line(format_args!("the end could not be recorded: {}", log::chain(&failure)));
     }
+    log::tell_rest();
     log::line(format_args!("ended"));
 }
 

@@ -8,7 +8,6 @@ mod disk;
 mod identify;
 mod key;
 mod keyvault;
-mod sparing;
 mod vault;
 
 use std::{fmt, os::unix::net::UnixStream, sync::Arc};
@@ -26,17 +25,14 @@ use crate::{
     leases::LeaseOver,
     log, ops,
 };
-use sparing::Sparing;
+
+pub use crate::core::refusals::Origin;
 
 /// The daemon's parts, as those who ask meet them.
 #[derive(Debug)]
 pub struct Service {
     core: Arc<Core>,
     reach: Reach,
-    /// Of those whom nobody knows.
-    strangers: Sparing,
-    /// Of requests that are none.
-    misasked: Sparing,
 }
 
 /// How the daemon is reached by others than its socket.
@@ -67,7 +63,7 @@ impl Service {
     /// A service of these parts.
     #[must_use]
     pub fn new(core: Arc<Core>, reach: Reach) -> Self {
-        Self { core, reach, strangers: Sparing::default(), misasked: Sparing::default() }
+        Self { core, reach }
     }
 
     /// The parts.
@@ -210,22 +206,20 @@ impl Service {
         let result = permit.and_then(operation);
         match &result {
             Ok(_) => log::line(format_args!("{caller} {} {subject}: {done}", O::NAME)),
-            Err(failure) => {
-                let why = log::chain(failure);
-                log::line(format_args!("{caller} {} {subject}: {why}", O::NAME));
-                self.record_failure::<O>(caller, &subject, failure)?;
-            }
+            Err(failure) => self.record_failure::<O>(caller, &subject, failure)?,
         }
         result
     }
 
-    /// A refusal that cannot be recorded becomes a fault. A fault itself is recorded if that is still possible.
+    /// The first refusal of a kind is written down, in the log and in the audit log; others of its minute are counted.
+    /// One that cannot be recorded becomes a fault. A fault itself is recorded if that is still possible.
     fn record_failure<O: Op>(
         &self,
         caller: &Caller,
         subject: &str,
         failure: &Failure,
     ) -> Result<(), Fault> {
+        let why = log::chain(failure);
         let (outcome, detail) = match failure {
             Failure::Refused(refused) => (outcome_of(refused.code()), refused.to_string()),
             Failure::Fault(_) => ("fault", String::new()),
@@ -233,6 +227,17 @@ impl Service {
         // What was refused takes nothing away: it may not use up what is kept for that.
         let entry = auth::entry::<O>(caller, subject).class(Class::Use);
         let entry = entry.outcome(outcome).detail(detail);
+        let is_first = self.core.refusals.admits(&entry, None, "");
+        let event = format_args!("{caller} {} {subject}: {why}", O::NAME);
+        match failure {
+            Failure::Refused(_) if is_first => log::line(event),
+            Failure::Refused(_) => {}
+            // Of another kind if it has another cause.
+            Failure::Fault(_) => log::provoked(caller, &why, event),
+        }
+        if !is_first {
+            return Ok(());
+        }
         match (self.core.store.record(entry), failure) {
             (Err(Failure::Fault(fault)), Failure::Refused(_)) => Err(fault),
             // On a full disk or beside a broken log nothing is recorded; the refusal stands, and nothing was done.
@@ -248,7 +253,7 @@ fn told(failure: Failure) -> Refusal {
         Failure::Fault(_) => Refusal {
             code: RefusalCode::Internal,
             message: "keyd could not do this because of a fault of its own: its log says which"
-                .to_owned(),
+                .into(),
         },
     }
 }

@@ -26,6 +26,9 @@ pub enum StateDirError {
         /// What the system said.
         source: io::Error,
     },
+    /// Something else has the name.
+    #[error("the state directory {0} is no directory: name another --state-dir")]
+    NoDirectory(PathBuf),
     /// Others may look in.
     #[error(
         "the state directory {path} has mode {mode:04o}, so others may look in: 'chmod 700' it"
@@ -114,6 +117,9 @@ impl StateDir {
 
     fn claim(path: &Path) -> Result<Self, StateDirError> {
         let about = fs::metadata(path).map_err(system(path))?;
+        if !about.is_dir() {
+            return Err(StateDirError::NoDirectory(path.to_owned()));
+        }
         let mode = about.mode() & 0o7777;
         if mode & 0o077 != 0 {
             let path = path.to_owned();

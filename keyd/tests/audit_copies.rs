@@ -181,7 +181,7 @@ fn an_old_state_directory_goes_on_from_its_copy_when_that_is_accepted() {
     let mut previous = "0".repeat(64);
     for (line, seq) in fs::read_to_string(&copy).unwrap().lines().zip(1..) {
         let record: AuditRecord = serde_json::from_str(line).unwrap();
-        assert_eq!((record.seq, &record.previous), (seq, &previous));
+        assert_eq!((record.seq, record.previous.as_str()), (seq, previous.as_str()));
         let hash = <sha2::Sha256 as sha2::Digest>::digest(line.as_bytes());
         previous = hash.iter().map(|byte| format!("{byte:02x}")).collect();
     }

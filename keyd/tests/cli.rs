@@ -447,7 +447,7 @@ fn failures_say_what_to_do_and_end_with_their_code() {
         ("des create d --key nope", 1, "no key 'nope'"),
         ("des create d --key platform/platform", 1, "keyd key create"),
         ("des create s --key k", 1, "choose another name"),
-        ("des create d --key k --lease 1ms", 1, "1000 ms to 3600000 ms"),
+        ("des create d --key k --lease 1ms", 1, "a lease of 1ms is out of range: choose 1s to 1h"),
         ("des create d --key k --lease soon", 2, "write it as 30s"),
         ("des create d --key k --encryption platform-key", 2, "customer-key"),
         ("des create d --key k --grace 8d", 1, "choose at most"),

@@ -51,7 +51,7 @@ fn outcomes(keyd: &Keyd, operation: &str) -> (Vec<String>, Vec<String>) {
     let said = log.lines().filter(|line| line.contains(&format!(" {operation} ")));
     let said = said.filter_map(|line| Some(line.rsplit_once(": ")?.1.to_owned())).collect();
     let audit = keyd.audit().into_iter().filter(|row| row.operation == operation);
-    (said, audit.map(|row| row.outcome).collect())
+    (said, audit.map(|row| row.outcome.to_string()).collect())
 }
 
 #[test]

@@ -166,10 +166,10 @@ fn requests_that_are_none_are_refused_in_the_services_shape_and_written_down() {
         let message = answer.json()["error"]["message"].as_str().unwrap().to_owned();
         assert!(!message.contains('\n') && message.len() > 10, "{what}: {message}");
     }
-    let refused =
-        vaults.keyd.audit().into_iter().filter(|one| one.outcome == "refused: bad request");
-    let refused = refused.count();
-    assert!(refused >= 25 && refused <= cases.len() + 5, "{refused} of {}", cases.len());
+    // One row for each thing that was wrong.
+    let rows = vaults.keyd.audit();
+    let rows = rows.iter().filter(|one| one.outcome == "refused: bad request").count();
+    assert!(rows >= 10 && rows <= cases.len(), "{rows} of {}", cases.len());
     vaults.keyd.verify();
 }
 

@@ -169,7 +169,10 @@ fn a_policy_is_enough_in_its_vault_and_nowhere_else() {
         assert!(elsewhere.contains("in vault 'other'"), "{command}: {elsewhere}");
     }
     let record = keyd.audited("key-purge", "ok");
-    assert_eq!((record.who, record.subject), (format!("uid:{NOBODY}"), "bank/k".to_owned()));
+    assert_eq!(
+        (record.who.to_string(), record.subject.as_str()),
+        (format!("uid:{NOBODY}"), "bank/k")
+    );
 }
 
 /// Nobody can destroy alone what disks depend on; the code says that it is not done yet.

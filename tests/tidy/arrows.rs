@@ -25,8 +25,8 @@ const LAYERS: [&[&str]; 11] = [
 ];
 
 /// What every module may know. `error` in its turn knows each source of an error.
-const TOOLS: [&str; 8] =
-    ["error", "limits", "clock", "log", "lock", "files", "harden", "base64_bytes"];
+const TOOLS: [&str; 9] =
+    ["amounts", "error", "limits", "clock", "log", "lock", "files", "harden", "base64_bytes"];
 
 /// Further in, and still none of its business.
 const BARRED: [(&str, &[&str]); 7] = [

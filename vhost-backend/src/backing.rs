@@ -27,6 +27,7 @@ use thiserror::Error;
 use crate::{
     config::Cache,
     disk::{engine::Kind, way::Way},
+    log,
     request::Abilities,
 };
 
@@ -164,7 +165,7 @@ impl Backing {
         let header = header
             .map_err(|source| BackingError::Header { path: path.display().to_string(), source })?;
         if let Some(fault) = header.stock_fault() {
-            eprintln!("vhost-backend: WARNING: {}: {fault}; {BREAK_GLASS}", path.display());
+            log::line(format_args!("WARNING: {}: {fault}; {BREAK_GLASS}", path.display()));
         }
         let (first, not_direct) = open_data(&image, header.sector_size().bytes(), cache)?;
         let direct = cache != Some(Cache::Buffered) && not_direct.is_none();
@@ -255,7 +256,7 @@ impl Backing {
     fn mend(&mut self) -> Result<(), HeaderError> {
         if self.header.repair(&self.image)? != Recovery::Clean {
             let path = self.image.path().display();
-            eprintln!("vhost-backend: header of {path}: {}", self.header.recovery());
+            log::line(format_args!("header of {path}: {}", self.header.recovery()));
         }
         let stated = self.header.stated_size();
         // What stock tools refuse is not written anew; the record tells the length all the same.

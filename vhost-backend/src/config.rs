@@ -48,7 +48,13 @@ pub struct Args {
     ///
     /// If the daemon is away at the start, the front end is served and its requests wait. So do they if the disk's key
     /// is away and its set is one that parks; in any other set the start is refused then.
-    #[arg(long, value_name = "PATH", env = "KEYD_SOCKET", default_value = "/run/keyd/keyd.sock")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "KEYD_SOCKET",
+        hide_env_values = true,
+        default_value = "/run/keyd/keyd.sock"
+    )]
     keyd: PathBuf,
 
     /// Most virtqueues that the front end may use: as many as it likes, up to 64, unless this says fewer.

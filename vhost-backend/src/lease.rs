@@ -40,6 +40,7 @@ use thiserror::Error;
 use crate::{
     backing::Backing,
     limits::{ATTACH_TIME, RECONNECT_TIME},
+    log,
     mailbox::{Mailbox, Slot},
     queue::{Shared, command::Command, handle::QueueHandle},
 };
@@ -223,6 +224,7 @@ impl Keeper {
                 Err(error) => self.lose(error),
             }
             self.tend();
+            log::tell();
         }
     }
 
@@ -299,7 +301,7 @@ impl Keeper {
             }
             Ok((Event::Reclaimed, None)) => Err(ClientError::UnexpectedReply.into()),
             Ok((Event::StillRevoked(refusal), _)) => {
-                eprintln!("vhost-backend: the key is not back yet: {}", refusal.message);
+                log::line(format_args!("the key is not back yet: {}", refusal.message));
                 Ok(())
             }
             Ok((Event::Grown { size }, _)) => {
@@ -340,7 +342,7 @@ impl Keeper {
         if self.lease.take().is_some()
             || self.trouble.is_none_or(|before| before.what != trouble.what)
         {
-            eprintln!("vhost-backend: {}: {error}; trying again", trouble.what);
+            log::line(format_args!("{}: {error}; trying again", trouble.what));
             let state = if self.holds_key() { "serves" } else { "halted" };
             self.manager.status(&format!("{state}; {}: {error}", trouble.what));
         }
@@ -388,7 +390,7 @@ impl Keeper {
         self.go_by(dek)?;
         (self.retry_pause, self.patience) = (RECONNECT_TIME.0, ATTACH_TIME.0);
         if let Some(trouble) = self.trouble.take() {
-            eprintln!("vhost-backend: {}", trouble.end());
+            log::line(trouble.end());
             if self.holds_key() {
                 self.manager.status(SERVES);
             }
@@ -429,13 +431,13 @@ impl Keeper {
         let sector_size = SectorSize::from_bytes(record.geometry.sector_size)
             .ok_or(LeaseError::RecordChanged(record.id))?;
         let key = Arc::new(XtsCipher::new(dek, sector_size)?);
-        eprintln!(
-            "vhost-backend: running: disk {} on {} version {}, cipher {}",
+        log::line(format_args!(
+            "running: disk {} on {} version {}, cipher {}",
             record.id,
             record.key,
             record.key_version,
             key.path()
-        );
+        ));
         self.key = Arc::downgrade(&key);
         (self.had_key, self.refusal) = (true, None);
         self.manager.status(SERVES);

@@ -22,6 +22,7 @@ pub mod inflight;
 pub mod inherit;
 pub mod lease;
 pub mod limits;
+pub mod log;
 pub mod mailbox;
 pub mod memory;
 mod patience;

@@ -127,6 +127,16 @@ pub const FILES_AT_START: u64 = 48;
 /// Memory regions of a guest (what the vhost-user crates allow in one message).
 pub const MEMORY_REGIONS_MAX: usize = 32;
 
+/// Longest line of the log, bytes: an error and its causes, with paths in it.
+pub const LOG_LINE_MAX: usize = 1024;
+
+/// Lines of one kind that a guest or a front end can have written one by one; more are counted, and their number is
+/// told each minute.
+pub const PROVOKED_LINES_MAX: u32 = 10;
+
+/// Kinds of such lines: more than there are.
+pub const PROVOKED_KINDS_MAX: usize = 32;
+
 /// Between attempts to accept a front end for which there is no descriptor; less than a second.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

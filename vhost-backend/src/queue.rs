@@ -38,6 +38,7 @@ use crate::{
     disk::{Disk, Event, Operation, Wait, buffer::Pool},
     flight::Flight,
     lease::Duty,
+    log,
     mailbox::Slot,
     memory::{cut, is_blank},
     request::Abilities,
@@ -333,7 +334,11 @@ impl<D: Disk> Queue<D> {
             Ok(value) => Some(value),
             Err(error) => {
                 self.broken = true;
-                self.say(&format!("stopped: {error}; the guest must reset the device"));
+                let number = self.parts.number;
+                log::provoked(
+                    "a queue has stopped",
+                    format_args!("queue {number}: {error}; the guest must reset the device"),
+                );
                 None
             }
         }
@@ -391,6 +396,6 @@ impl<D: Disk> Queue<D> {
     }
 
     fn say(&self, what: &str) {
-        eprintln!("vhost-backend: queue {}: {what}", self.parts.number);
+        log::line(format_args!("queue {}: {what}", self.parts.number));
     }
 }

@@ -25,6 +25,7 @@ use crate::{
         threads::Threads,
         uring::Uring,
     },
+    log,
     queue::{
         Parts, Queue, Shared,
         command::Command,
@@ -192,7 +193,7 @@ impl Queues {
     fn say_once(&self, number: u16, what: &str) {
         let mut said = lock(&self.said);
         if !said.iter().any(|before| before == what) {
-            eprintln!("vhost-backend: queue {number}: {what}");
+            log::line(format_args!("queue {number}: {what}"));
             said.push(what.to_owned());
         }
     }
@@ -218,7 +219,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn run(number: u16, queue: Queue<Engine>) {
     if let Err(error) = queue.run() {
         // A disk with a dead queue looks alive and is not: the supervisor must see it.
-        eprintln!("vhost-backend: queue {number}: waiting for its disk failed: {error}; ending");
+        log::line(format_args!("queue {number}: waiting for its disk failed: {error}; ending"));
         std::process::exit(1);
     }
 }

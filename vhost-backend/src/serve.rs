@@ -24,6 +24,7 @@ use crate::{
     inherit::inherited,
     lease::{Beginning, Duty, Keeper, LeaseError, Refusal, Source, Surveyor},
     limits::{FILES_AT_START, QUEUES_MAX, TAKE_OVER_PAUSE, TAKE_OVER_TIME, files_wanted},
+    log,
     mailbox::{Mailbox, mailbox},
     memory::cut,
     queue::{Shared, command::Command},
@@ -103,8 +104,8 @@ fn run(
     let description = backing.description(kind);
     let calls: Vec<Call> = allowed(engine).into_iter().chain(queues.call()).collect();
     sandbox.give_up_calls(&filter(&calls))?;
-    eprintln!("vhost-backend: sandbox: {sandbox}");
-    eprintln!("vhost-backend: serving {description}");
+    log::line(format_args!("sandbox: {sandbox}"));
+    log::line(format_args!("serving {description}"));
     manager.ready().context("telling the service manager")?;
 
     let device = Device::new(backing.abilities(config.discard), count);
@@ -216,7 +217,7 @@ fn ring_maker(wish: EngineWish, way: Way, queues: u16) -> Result<Option<RingMake
         Ok(maker) => Ok(Some(maker)),
         Err(error) if wish == EngineWish::IoUring => Err(error).context("--engine io_uring"),
         Err(error) => {
-            eprintln!("vhost-backend: {error}; using {} instead, which is slower", Kind::Threads);
+            log::line(format_args!("{error}; using {} instead, which is slower", Kind::Threads));
             Ok(None)
         }
     }

@@ -5,7 +5,7 @@ mod door;
 mod message;
 
 use std::{
-    fs, io, mem,
+    fmt, fs, io, mem,
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
@@ -26,7 +26,7 @@ use rustix::{
 use thiserror::Error;
 use vhost::vhost_user::{BackendReqHandler, Error as VhostError};
 
-use crate::{limits::ACCEPT_PAUSE, mailbox::Mailbox, session::Session};
+use crate::{limits::ACCEPT_PAUSE, log, mailbox::Mailbox, session::Session};
 use back_channel::BackChannel;
 use door::Door;
 use message::{Heard, wait_for_message};
@@ -152,8 +152,11 @@ fn accept(
             // for as long as they are.
             Err(error) => {
                 if !mem::replace(&mut is_short, true) {
-                    eprintln!(
-                        "vhost-backend: accepting a front end: {error}; it waits until that is better: raise the limit of open files (LimitNOFILE=)"
+                    log::provoked(
+                        "accepting a front end",
+                        format_args!(
+                            "{error}; it waits until that is better: raise the limit of open files (LimitNOFILE=)"
+                        ),
                     );
                 }
                 if is_stopped_within(ACCEPT_PAUSE, &watch.stop)? {
@@ -179,7 +182,7 @@ fn serve_connection(
     let watched = match stream.try_clone() {
         Ok(watched) => watched,
         Err(error) => {
-            eprintln!("vhost-backend: front end refused: {error}; it may connect again");
+            refused(&error);
             return Ok(());
         }
     };
@@ -201,7 +204,7 @@ fn serve_connection(
             }
             Ok(Heard::Stop) => break Ok(()),
             Ok(Heard::Unfinished) => {
-                eprintln!("vhost-backend: front end refused: {UNFINISHED}; it may connect again");
+                refused(&UNFINISHED);
                 break Ok(());
             }
             Err(error) => break Err(error),
@@ -209,7 +212,7 @@ fn serve_connection(
         let back_channel = BackChannel::offered(&watched);
         if let Err(error) = handler.handle_request() {
             if !matches!(error, VhostError::Disconnected) {
-                eprintln!("vhost-backend: front end refused: {error}; it may connect again");
+                refused(&error);
             }
             break Ok(());
         }
@@ -238,6 +241,11 @@ enum Woken {
     Ready,
     /// Somebody is at the door.
     Knock,
+}
+
+/// The front end may connect again, and again: it is not told each time.
+fn refused(why: &dyn fmt::Display) {
+    log::provoked("front end refused", format_args!("{why}; it may connect again"));
 }
 
 /// Lets some time pass. Whether a stop was asked for.

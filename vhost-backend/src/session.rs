@@ -36,6 +36,7 @@ use crate::{
     inflight::{Geometry, Region},
     lease::Duty,
     limits::{MEMORY_REGIONS_MAX, STOP_TIME},
+    log,
     mailbox::Slot,
     memory::{Memory, cut},
     patience::Patience,
@@ -104,12 +105,13 @@ impl Session {
     pub fn end(&mut self) {
         match self.stop_all() {
             Ok(()) => cut::forget(),
-            Err(error) => eprintln!("vhost-backend: stopping a ring: {error}"),
+            Err(error) => log::provoked("stopping a ring", error),
         }
         self.rings.iter_mut().for_each(Ring::forget);
         if self.inflight.is_some() && self.memory.is_empty() {
-            eprintln!(
-                "vhost-backend: the front end left when it was to hand over the guest's memory: if its VM hangs, that memory is not shared: its memory backend needs share=on"
+            log::provoked(
+                "the front end left when it was to hand over the guest's memory",
+                "if its VM hangs, that memory is not shared: its memory backend needs share=on",
             );
         }
         self.memory = Memory::default();
@@ -132,13 +134,13 @@ impl Session {
         match &self.back_channel {
             Some(channel) => {
                 if let Err(error) = channel.config_changed() {
-                    eprintln!(
-                        "vhost-backend: telling the front end of the disk's new size: {error}"
-                    );
+                    log::line(format_args!(
+                        "telling the front end of the disk's new size: {error}"
+                    ));
                 }
             }
-            None if self.rings.iter().any(Ring::is_running) => eprintln!(
-                "vhost-backend: this front end cannot be told of the disk's new size (Cloud Hypervisor cannot): its guest sees it when the VM is started anew"
+            None if self.rings.iter().any(Ring::is_running) => log::line(
+                "this front end cannot be told of the disk's new size (Cloud Hypervisor cannot): its guest sees it when the VM is started anew",
             ),
             None => {}
         }

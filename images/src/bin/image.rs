@@ -17,11 +17,11 @@ use images::{
     size,
 };
 use indicatif::{ProgressBar, ProgressStyle};
-use keyd_client::DesName;
+use keyd_client::{DesName, Page, terminal};
 
 const EXAMPLES: &str = "\
 Examples:
-  image create web.img --size 10G                   a disk on the platform's key
+  image create web.img --size 10G                   a disk on the platform's key; 'image create web.img 10G' is the same
   image create db.img --size 1T --des prod          a disk on the key of the DES 'prod'
   image create /dev/vg/db --des prod --dense        a whole volume, every sector written
   image resize db.img --size 2T                     longer, while its VM runs
@@ -34,7 +34,13 @@ Exit status: 0 done, 1 refused or failed (one line on standard error says what t
 #[command(name = "image", version, after_help = EXAMPLES)]
 struct Cli {
     /// Socket of the key daemon.
-    #[arg(long, global = true, env = "KEYD_SOCKET", default_value = "/run/keyd/keyd.sock")]
+    #[arg(
+        long,
+        global = true,
+        env = "KEYD_SOCKET",
+        hide_env_values = true,
+        default_value = "/run/keyd/keyd.sock"
+    )]
     socket: PathBuf,
     #[command(subcommand)]
     verb: Verb,
@@ -57,8 +63,11 @@ enum Verb {
 struct Create {
     /// A file that does not exist yet, or a block device.
     path: PathBuf,
+    /// The size may also stand here, as qemu-img has it.
+    #[arg(value_name = "SIZE", value_parser = size::parse, conflicts_with = "size")]
+    size_here: Option<u64>,
     /// Bytes a guest sees: a number, with K, M, G, T or P for binary units. A block device defaults to all that fits.
-    #[arg(long, value_parser = size::parse)]
+    #[arg(long, value_parser = size::parse, allow_hyphen_values = true)]
     size: Option<u64>,
     /// Disk encryption set; the platform's if none.
     #[arg(long, value_name = "NAME")]
@@ -79,8 +88,11 @@ struct Create {
 struct ResizeArgs {
     /// The image.
     path: PathBuf,
+    /// The size may also stand here, as qemu-img has it.
+    #[arg(value_name = "SIZE", value_parser = size::parse, conflicts_with = "size")]
+    size_here: Option<u64>,
     /// Bytes the guest is to see, as with 'create'. A block device defaults to all that fits.
-    #[arg(long, value_parser = size::parse)]
+    #[arg(long, value_parser = size::parse, allow_hyphen_values = true)]
     size: Option<u64>,
     /// For scripts: the daemon's record, and who holds the disk.
     #[arg(long)]
@@ -97,7 +109,10 @@ struct InfoArgs {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli: Cli = match terminal::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(ended) => return ended,
+    };
     // Before a disk's key is there.
     let done = harden().map_err(Into::into).and_then(|()| match &cli.verb {
         Verb::Create(args) => run_create(&cli, args),
@@ -107,7 +122,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("image: {error}");
+            terminal::note(format_args!("image: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -118,46 +133,43 @@ type Done = Result<(), Box<dyn std::error::Error>>;
 fn run_create(cli: &Cli, args: &Create) -> Done {
     let options = Options {
         path: args.path.clone(),
-        size: args.size,
+        size: args.size.or(args.size_here),
         des: args.des.clone(),
         sector_size: args.sector_size,
         dense: args.dense,
         force: args.force,
     };
     let record = create(&cli.socket, &options, &mut progress("filled"))?;
-    println!("{}", record.id);
+    terminal::print(&record.id.to_string().into())?;
     if args.sector_size == SectorSize::B4096 {
-        eprintln!(
-            "image: SeaBIOS, QEMU's default firmware, cannot boot from a disk of 4096-byte blocks: boot its VM by UEFI, by -kernel, or from another disk"
+        terminal::note(
+            "image: SeaBIOS, QEMU's default firmware, cannot boot from a disk of 4096-byte blocks: boot its VM by UEFI, by -kernel, or from another disk",
         );
     }
     Ok(())
 }
 
 fn run_resize(cli: &Cli, args: &ResizeArgs) -> Done {
-    let status = resize(&args.path, args.size, &cli.socket, &mut progress("zeroed"))?;
+    let status =
+        resize(&args.path, args.size.or(args.size_here), &cli.socket, &mut progress("zeroed"))?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
-        return Ok(());
+        return Ok(terminal::print(&Page::json(&status)?)?);
     }
-    println!("disk {} has {} now", status.record.id, size::show(status.record.geometry.size));
-    for holder in &status.holders {
-        println!(
+    let size = size::show(status.record.geometry.size);
+    let page = Page::default().line(format_args!("disk {} has {size} now", status.record.id));
+    let page = status.holders.iter().fold(page, |page, holder| {
+        page.line(format_args!(
             "process {} serves it: a guest of QEMU sees the new size at once, one of Cloud Hypervisor when its VM is started anew",
             holder.pid
-        );
-    }
-    Ok(())
+        ))
+    });
+    Ok(terminal::print(&page)?)
 }
 
 fn run_info(cli: &Cli, args: &InfoArgs) -> Done {
     let info = Info::read(&args.path, &cli.socket)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&info)?);
-    } else {
-        print!("{info}");
-    }
-    Ok(())
+    let page = if args.json { Page::json(&info)? } else { info.page() };
+    Ok(terminal::print(&page)?)
 }
 
 fn sector_size(text: &str) -> Result<SectorSize, &'static str> {
@@ -180,7 +192,8 @@ fn progress(what: &'static str) -> impl FnMut(u64, u64) {
             bar.set_position(done);
         } else if done == total || last.elapsed() > EVERY {
             last = Instant::now();
-            eprintln!("{what} {} of {}", size::show(done), size::show(total));
+            let (done, total) = (size::show(done), size::show(total));
+            terminal::note(format_args!("{what} {done} of {total}"));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use keyd_client::{
-    ClientError, DiskId,
+    ClientError, DiskId, Printable,
     lease::{BootTime, Lease},
     message::{DiskRecord, Event, FenceReport, Reaction, UnixMillis},
 };
@@ -41,7 +41,7 @@ pub enum FillError {
         /// The disk.
         disk: DiskId,
         /// By the daemon's account.
-        reason: String,
+        reason: Printable,
     },
     /// The lease could not be kept.
     #[error(

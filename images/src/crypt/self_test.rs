@@ -4,6 +4,7 @@
 //! were wrong there would write disks that nothing else can read, so it is tried before it is trusted. It takes less
 //! than a millisecond, once.
 
+use keyd_client::terminal;
 use std::sync::OnceLock;
 
 use keyd_client::{
@@ -35,7 +36,9 @@ pub(super) fn passes(path: CipherPath) -> bool {
     *verdict.get_or_init(|| {
         let passed = SectorSize::ALL.iter().all(|&unit| agrees(path, unit).unwrap_or(false));
         if !passed {
-            eprintln!("the cipher path {path} failed its self-test on this CPU and is not used");
+            terminal::note(format_args!(
+                "the cipher path {path} failed its self-test on this CPU and is not used"
+            ));
         }
         passed
     })

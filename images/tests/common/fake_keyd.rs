@@ -71,7 +71,7 @@ impl FakeKeyd {
 }
 
 fn refused(message: &str) -> Reply {
-    Reply::Refused(Refusal { code: RefusalCode::Conflict, message: message.to_owned() })
+    Reply::Refused(Refusal { code: RefusalCode::Conflict, message: message.into() })
 }
 
 fn serve(mut stream: UnixStream, state: &Mutex<State>, manner: Manner) {
@@ -166,7 +166,11 @@ fn lease(
     wire::send(&mut stream, &Reply::Attached(Box::new(attached)), Some(&dek(&key)))?;
     if manner == Manner::RevokesAtOnce {
         let reason = "disabled".to_owned();
-        wire::send(&mut stream, &Event::Revoked { reason, on_revoke: Reaction::Park }, None)?;
+        wire::send(
+            &mut stream,
+            &Event::Revoked { reason: reason.into(), on_revoke: Reaction::Park },
+            None,
+        )?;
     }
     loop {
         match wire::receive::<HolderMessage>(&mut stream)?.0 {

@@ -11,6 +11,9 @@ pub mod lease;
 pub mod limits;
 pub mod message;
 pub mod permission;
+pub mod printable;
+pub mod tally;
+pub mod terminal;
 pub mod timed;
 pub mod utc;
 pub mod wire;
@@ -21,3 +24,4 @@ pub use ids::{
     AppName, DesName, DiskId, Fingerprint, KeyId, KeyName, KeyVersion, LeaseId, Principal, Scope,
     TokenId, VaultName,
 };
+pub use printable::{Page, Printable};

@@ -10,6 +10,9 @@ pub const BODY_LEN_MAX: usize = 1 << 20;
 /// of the daemon together may make it allocate depends on this.
 pub const REQUEST_LEN_MAX: usize = 4096;
 
+/// Longest word of a command line that is quoted in an error, bytes: a path of some length, a few lines on a terminal.
+pub const QUOTED_LEN_MAX: usize = 256;
+
 /// Disks in one reply of a list; the client asks for the next page with the last id it saw.
 pub const DISKS_PER_PAGE: usize = 512;
 

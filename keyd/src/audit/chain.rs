@@ -3,10 +3,12 @@
 use std::fmt::Write;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use keyd_client::message::{AuditRecord, UnixMillis};
+use keyd_client::{
+    message::{AuditRecord, UnixMillis},
+    printable,
+};
 
 use super::{Entry, Head};
-use crate::limits::AUDIT_DETAIL_MAX;
 
 /// SHA-256 of a line without its end, hexadecimal.
 #[must_use]
@@ -38,13 +40,13 @@ pub fn link(
         seq: head.seq + 1,
         time,
         who: entry.who,
-        operation: entry.operation.to_owned(),
+        operation: entry.operation.into(),
         subject: entry.subject,
         outcome: entry.outcome,
-        detail: shorten(entry.detail),
-        previous: head.hash.clone(),
+        detail: entry.detail,
+        previous: head.hash.as_str().into(),
     };
-    let mut line = serde_json::to_vec(&record)?;
+    let mut line = printable::to_line(&record)?;
     let hash = hash(&line);
     line.push(b'\n');
     let len = head.len + line.len() as u64;
@@ -52,18 +54,10 @@ pub fn link(
     Ok((line, next))
 }
 
-fn shorten(mut detail: String) -> String {
-    let end = (0..=AUDIT_DETAIL_MAX.min(detail.len()))
-        .rev()
-        .find(|&end| detail.is_char_boundary(end))
-        .unwrap_or(0);
-    detail.truncate(end);
-    detail
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::AUDIT_ROW_LEN_MAX;
 
     #[test]
     fn the_hash_is_sha256() {
@@ -75,10 +69,17 @@ mod tests {
     }
 
     #[test]
-    fn a_detail_is_cut_between_characters() {
-        let long = "ä".repeat(AUDIT_DETAIL_MAX);
-        let short = shorten(format!("x{long}"));
-        assert!(short.len() <= AUDIT_DETAIL_MAX && short.len() > AUDIT_DETAIL_MAX - 3);
+    fn a_row_is_one_line_that_no_terminal_obeys_and_of_limited_length() {
+        let foreign =
+            format!("x\n{{\"seq\":9}}\r\x1b[1A\u{9b}2K\u{202e}\u{2028}{}", "\\\"".repeat(5000));
+        let entry = Entry::new(&foreign, "x", &foreign).outcome(&foreign).detail(&foreign);
+        let (line, _) = link(&Head::default(), 5, entry).unwrap();
+        let text = std::str::from_utf8(&line).unwrap();
+        assert_eq!(text.matches('\n').count(), 1);
+        assert!(!text.trim_end().chars().any(printable::is_hidden), "{text}");
+        assert!(line.len() < AUDIT_ROW_LEN_MAX, "{}", line.len());
+        let record: AuditRecord = serde_json::from_slice(&line).unwrap();
+        assert!(record.subject.starts_with(r#"x\n{"seq":9}\r\u{1b}[1A"#), "{}", record.subject);
     }
 
     #[test]

@@ -1,6 +1,11 @@
-//! What a row says before it has a number and a time.
+//! What a row says before it has a number and a time. What others said in it is printable and short from here on: a
+//! row is one line in every viewer, and nobody makes rows that are long.
 
 use std::fmt;
+
+use keyd_client::Printable;
+
+use crate::limits::{AUDIT_DETAIL_MAX, AUDIT_OUTCOME_MAX, AUDIT_SUBJECT_MAX, AUDIT_WHO_MAX};
 
 /// A decision or a use, to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -8,15 +13,15 @@ pub struct Entry {
     /// When it may be recorded at all.
     pub class: Class,
     /// Who: a principal, or `keyd` itself.
-    pub who: String,
+    pub who: Printable,
     /// What: a verb such as `key-disable`.
     pub operation: &'static str,
     /// On what: a name or an id.
-    pub subject: String,
+    pub subject: Printable,
     /// `ok`, or the reason of the refusal.
-    pub outcome: String,
+    pub outcome: Printable,
     /// More. Never a secret.
-    pub detail: String,
+    pub detail: Printable,
 }
 
 /// What an operation needs of the disk and of the log before it.
@@ -42,11 +47,11 @@ impl Entry {
     ) -> Self {
         Self {
             class: Class::Use,
-            who: who.to_string(),
+            who: Printable::cut(who, AUDIT_WHO_MAX),
             operation,
-            subject: subject.to_string(),
-            outcome: "ok".to_owned(),
-            detail: String::new(),
+            subject: Printable::cut(subject, AUDIT_SUBJECT_MAX),
+            outcome: "ok".into(),
+            detail: Printable::default(),
         }
     }
 
@@ -65,15 +70,15 @@ impl Entry {
 
     /// The same with another outcome.
     #[must_use]
-    pub fn outcome(mut self, outcome: impl Into<String>) -> Self {
-        self.outcome = outcome.into();
+    pub fn outcome(mut self, outcome: impl fmt::Display) -> Self {
+        self.outcome = Printable::cut(outcome, AUDIT_OUTCOME_MAX);
         self
     }
 
     /// The same with a detail.
     #[must_use]
-    pub fn detail(mut self, detail: impl Into<String>) -> Self {
-        self.detail = detail.into();
+    pub fn detail(mut self, detail: impl fmt::Display) -> Self {
+        self.detail = Printable::cut(detail, AUDIT_DETAIL_MAX);
         self
     }
 }

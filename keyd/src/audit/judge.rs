@@ -52,5 +52,5 @@ pub fn beginning(segments: &Segments, segment: Segment, head: &Head) -> io::Resu
     };
     let line = lines.read()?;
     let record = line.as_deref().and_then(lines::parse).map(|(record, _)| record);
-    Ok(record.map(|record| Begin { seq: segment.first, previous: record.previous }))
+    Ok(record.map(|record| Begin { seq: segment.first, previous: record.previous.to_string() }))
 }

@@ -66,6 +66,7 @@ pub struct Args {
         long,
         global = true,
         env = "KEYD_SOCKET",
+        hide_env_values = true,
         default_value = "/run/keyd/keyd.sock",
         value_name = "PATH"
     )]

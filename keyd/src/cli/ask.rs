@@ -1,11 +1,12 @@
 //! Asking the daemon, and printing what it says.
 
-use std::{io::Write, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use keyd_client::{
-    Client, ClientError, Dek,
+    Client, ClientError, Dek, Page,
     limits::REPLY_TIMEOUT,
     message::{Reply, Request},
+    terminal,
 };
 use serde::Serialize;
 
@@ -50,25 +51,18 @@ impl Ask {
         }
     }
 
-    /// Prints a value as JSON, or as the text that `text` makes of it.
-    pub(super) fn print<T: Serialize + ?Sized>(
+    /// Prints a value as JSON, or as the lines that `text` makes of it.
+    pub(super) fn print<T: Serialize + ?Sized, P: Into<Page>>(
         &self,
         value: &T,
-        text: impl FnOnce(&T) -> String,
+        text: impl FnOnce(&T) -> P,
     ) -> Result<Exit, Error> {
-        let mut out = if self.json { serde_json::to_string_pretty(value)? } else { text(value) };
-        if !out.is_empty() && !out.ends_with('\n') {
-            out.push('\n');
-        }
-        match std::io::stdout().write_all(out.as_bytes()) {
-            // The reader of a pipe has seen enough.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Exit::Done),
-            written => Ok(written.map(|()| Exit::Done)?),
-        }
+        let page = if self.json { Page::json(value)? } else { text(value).into() };
+        Ok(terminal::print(&page).map(|()| Exit::Done)?)
     }
 
-    /// Prints a reply's content, without the name of its kind, or a text.
-    pub(super) fn print_reply(&self, reply: &Reply, text: String) -> Result<Exit, Error> {
+    /// Prints a reply's content, without the name of its kind, or lines.
+    pub(super) fn print_reply(&self, reply: &Reply, text: impl Into<Page>) -> Result<Exit, Error> {
         let body = match serde_json::to_value(reply)? {
             serde_json::Value::Object(mut fields) => fields.remove("body").unwrap_or_default(),
             other => other,

@@ -2,7 +2,10 @@
 
 use std::path::absolute;
 
-use keyd_client::message::{AuditRecord, AuditRequest, Reply};
+use keyd_client::{
+    Page,
+    message::{AuditRecord, AuditRequest, Reply},
+};
 
 use super::{
     Error, Exit,
@@ -31,34 +34,38 @@ pub(super) fn run(ask: &Ask, verb: Audit) -> Result<Exit, Error> {
     }
 }
 
-fn told(reply: &Reply) -> Option<String> {
+fn told(reply: &Reply) -> Option<Page> {
+    let page = Page::default();
     match reply {
-        Reply::AuditWhole { first, records, head } => Some(format!(
+        Reply::AuditWhole { first, records, head } => Some(page.line(format_args!(
             "the audit log is whole: {records} records from row {first} on, head {head}"
-        )),
+        ))),
         Reply::AuditArchived { files, first } => {
-            Some(format!("{files} files moved; the audit log begins with row {first} now"))
+            Some(page.line(format_args!(
+                "{files} files moved; the audit log begins with row {first} now"
+            )))
         }
-        Reply::AuditReanchored { accepted, first, sealed, sha256 } => Some(format!(
-            "accepted: {accepted}\nthe audit log begins with row {first} now\n\
-             {sealed} files are no part of it any more, SHA-256 {sha256}"
-        )),
+        Reply::AuditReanchored { accepted, first, sealed, sha256 } => Some(
+            page.line(format_args!("accepted: {accepted}"))
+                .line(format_args!("the audit log begins with row {first} now"))
+                .line(format_args!("{sealed} files are no part of it any more, SHA-256 {sha256}")),
+        ),
         _ => None,
     }
 }
 
-fn tail(records: &[AuditRecord]) -> String {
+fn tail(records: &[AuditRecord]) -> Page {
     let rows: Vec<_> = records
         .iter()
         .map(|record| {
             [
                 record.seq.to_string(),
                 clock::text(record.time),
-                record.who.clone(),
-                record.operation.clone(),
-                record.subject.clone(),
-                record.outcome.clone(),
-                record.detail.clone(),
+                record.who.to_string(),
+                record.operation.to_string(),
+                record.subject.to_string(),
+                record.outcome.to_string(),
+                record.detail.to_string(),
             ]
         })
         .collect();

@@ -1,6 +1,9 @@
 //! `keyd ca`.
 
-use keyd_client::message::{Reply, Request};
+use keyd_client::{
+    Page,
+    message::{Reply, Request},
+};
 
 use super::{
     Error, Exit,
@@ -18,5 +21,5 @@ pub(super) fn run(ask: &Ask, verb: CaVerb) -> Result<Exit, Error> {
             _ => return Err(unexpected()),
         },
     };
-    ask.print(&serde_json::json!({ "certificate": certificate }), |_| certificate.clone())
+    ask.print(&serde_json::json!({ "certificate": certificate }), |_| Page::of_lines(&certificate))
 }

@@ -1,6 +1,9 @@
 //! `keyd clock`.
 
-use keyd_client::message::{ClockRequest, ClockStatus, Reply};
+use keyd_client::{
+    Page,
+    message::{ClockRequest, ClockStatus, Reply},
+};
 
 use super::{
     Error, Exit,
@@ -21,7 +24,7 @@ pub(super) fn run(ask: &Ask, verb: ClockVerb) -> Result<Exit, Error> {
     }
 }
 
-fn text(status: &ClockStatus) -> String {
+fn text(status: &ClockStatus) -> Page {
     list(&[
         ("clock", clock::text(status.clock)),
         ("keyd's time", clock::text(status.now)),

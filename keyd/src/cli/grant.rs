@@ -1,7 +1,7 @@
 //! `keyd grant`.
 
 use keyd_client::{
-    Principal, Scope,
+    Page, Principal, Scope,
     message::{GrantRequest, GrantSource, GrantStatus, Reply},
     permission::Permission,
 };
@@ -25,28 +25,29 @@ pub(super) fn run(ask: &Ask, grant: args::Grant) -> Result<Exit, Error> {
     }
 }
 
-fn after(who: &Principal, reply: &Reply) -> String {
+fn after(who: &Principal, reply: &Reply) -> Page {
+    let mut page = Page::default();
     let Reply::Granted { grants, more, future } = reply else {
-        return String::new();
+        return page;
     };
-    let mut text = match grants.as_slice() {
-        [] => format!("{who} may nothing now\n"),
-        grants => grants.iter().map(|grant| format!("{who} may {}\n", may(grant))).collect(),
-    };
+    if grants.is_empty() {
+        page = page.line(format_args!("{who} may nothing now"));
+    }
+    for grant in grants {
+        page = page.line(format_args!("{who} may {}", may(grant)));
+    }
     if *more {
-        text += "and more: 'keyd grant --list' shows all\n";
+        page = page.line("and more: 'keyd grant --list' shows all");
     }
     if *future {
-        text += &yet_to_be(who);
+        page = page.line(yet_to_be(who));
     }
-    text
+    page
 }
 
 /// What is said of a principal that does not exist, wherever something was granted to it.
 pub(super) fn yet_to_be(who: &Principal) -> String {
-    format!(
-        "WARNING: {who} does not exist. Whoever is made under that name has these permissions.\n"
-    )
+    format!("WARNING: {who} does not exist. Whoever is made under that name has these permissions.")
 }
 
 /// `attach,create-disk for the disks of set prod-disks`.
@@ -89,7 +90,7 @@ fn list(ask: &Ask) -> Result<Exit, Error> {
 }
 
 /// Grants under a heading.
-pub(super) fn text(grants: &[GrantStatus]) -> String {
+pub(super) fn text(grants: &[GrantStatus]) -> Page {
     let row = |grant: &GrantStatus| {
         let source = match grant.source {
             GrantSource::Owner => "owner of the state directory",

@@ -2,50 +2,58 @@
 
 use std::env;
 
-use keyd_client::message::{Affected, Impact, KeyBackups, When};
+use keyd_client::{
+    Page,
+    message::{Affected, Impact, KeyBackups, When},
+};
 
 use super::table::{name, table};
 use crate::{clock, ops::impact::summary};
 
-pub(super) fn text(impact: &Impact) -> String {
+pub(super) fn text(impact: &Impact) -> Page {
     let Impact { verb, subject, lost_for_ever, .. } = impact;
     let hit = summary(impact);
-    let backups = impact.backups.map_or_else(String::new, backups);
+    let backups = impact.backups.map_or_else(Page::default, backups);
     if hit.is_empty() {
-        return format!("{verb} {subject} would hit nothing: it needs no --force\n{backups}");
+        let nothing = format!("{verb} {subject} would hit nothing: it needs no --force");
+        return Page::from(nothing).and(backups);
     }
     let ever = match lost_for_ever {
         0 => "All of it could be read again as soon as the key is back.".to_owned(),
         1 => "1 of them could never be read again.".to_owned(),
         count => format!("{count} of them could never be read again."),
     };
-    let more = if impact.more { "(there are more)\n" } else { "" };
     let given = env::args_os().skip(1).map(|arg| arg.to_string_lossy().into_owned());
     let command = with_token(given, &impact.token);
-    format!(
-        "{verb} {subject} would hit {hit}.\n{ever}\n{backups}\n{}{more}\n\
-        Nothing was done. To do it, as long as it would hit exactly this:\n  keyd {command}\n",
-        rows(&impact.listed)
-    )
+    let listed = rows(&impact.listed);
+    Page::default()
+        .line(format_args!("{verb} {subject} would hit {hit}."))
+        .line(ever)
+        .and(backups)
+        .line("")
+        .and(if impact.more { listed.line("(there are more)") } else { listed })
+        .line("")
+        .line("Nothing was done. To do it, as long as it would hit exactly this:")
+        .line(format_args!("  keyd {command}"))
 }
 
 /// From where a purged key could come back.
-fn backups(backups: KeyBackups) -> String {
+fn backups(backups: KeyBackups) -> Page {
     let own = backups.own.map(|at| {
         let at = clock::text(at);
-        format!("Its vault's 'backup' took the key out, last at {at}: two principals with 'restore' can bring it back.\n")
+        format!("Its vault's 'backup' took the key out, last at {at}: two principals with 'restore' can bring it back.")
     });
     let whole = backups.whole.map(|at| {
         let at = clock::text(at);
-        format!("It is in keyd's own backups to {at}: who restores one of those has it again.\n")
+        format!("It is in keyd's own backups to {at}: who restores one of those has it again.")
     });
     match (own, whole) {
-        (None, None) => "It was never backed up: it cannot come back.\n".to_owned(),
-        (own, whole) => own.into_iter().chain(whole).collect(),
+        (None, None) => Page::from("It was never backed up: it cannot come back."),
+        (own, whole) => own.into_iter().chain(whole).fold(Page::default(), Page::line),
     }
 }
 
-fn rows(listed: &[Affected]) -> String {
+fn rows(listed: &[Affected]) -> Page {
     let row = |affected: &Affected| {
         let processes: Vec<String> = affected.processes.iter().map(u32::to_string).collect();
         [

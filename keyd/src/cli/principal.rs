@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use keyd_client::{
-    Fingerprint,
+    Fingerprint, Page,
     message::{AppRequest, AppStatus, Reply, Request, TokenRequest, TokenStatus},
 };
 
@@ -65,7 +65,9 @@ pub(super) fn identity(ask: &Ask, verb: IdentityVerb) -> Result<Exit, Error> {
     match &reply {
         Reply::NewIdentity { endpoint, secret } => {
             let header = secret.expose();
-            let text = format!("IDENTITY_ENDPOINT={endpoint}\nIDENTITY_HEADER={header}");
+            let text = Page::default()
+                .line(format_args!("IDENTITY_ENDPOINT={endpoint}"))
+                .line(format_args!("IDENTITY_HEADER={header}"));
             ask.print_reply(&reply, text)
         }
         Reply::Done => ask.print(&serde_json::json!({ "removed": true }), |_| "removed".to_owned()),
@@ -83,7 +85,7 @@ fn fingerprints(given: OwnCertificates) -> Result<BTreeSet<Fingerprint>, Error> 
     Ok(all)
 }
 
-fn one(app: &AppStatus) -> String {
+fn one(app: &AppStatus) -> Page {
     let prints: Vec<String> = app.certificates.iter().map(ToString::to_string).collect();
     list(&[
         ("name", app.name.to_string()),
@@ -95,7 +97,7 @@ fn one(app: &AppStatus) -> String {
     ])
 }
 
-fn all(apps: &[AppStatus]) -> String {
+fn all(apps: &[AppStatus]) -> Page {
     let row = |app: &AppStatus| {
         [
             app.name.to_string(),
@@ -109,7 +111,7 @@ fn all(apps: &[AppStatus]) -> String {
     table(["NAME", "TOKENS", "CERTIFICATES", "IDENTITY", "CREATED"], &rows)
 }
 
-fn all_tokens(tokens: &[TokenStatus]) -> String {
+fn all_tokens(tokens: &[TokenStatus]) -> Page {
     let row = |token: &TokenStatus| {
         [
             token.id.to_string(),

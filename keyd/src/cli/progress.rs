@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use keyd_client::{
     Client, ClientError,
     message::{Reply, Request},
+    terminal,
 };
 
 use super::ask::Ask;
@@ -93,7 +94,7 @@ impl Shown {
                 bar.set_position(step.done);
             }
             Self::Lines(before) if *before != Some(step) => {
-                eprintln!("{} of {} disks wrapped anew", step.done, step.all);
+                terminal::note(format_args!("{} of {} disks wrapped anew", step.done, step.all));
                 *before = Some(step);
             }
             Self::Lines(_) | Self::Nothing => {}

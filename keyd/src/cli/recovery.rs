@@ -3,7 +3,7 @@
 use std::{fs::File, io::Read, path::Path, path::absolute, sync::Arc};
 
 use keyd_client::{
-    Principal,
+    Page, Principal,
     message::{BackedUp, Reply, Request, StateChecked},
 };
 
@@ -49,16 +49,17 @@ pub(super) fn backup(ask: &Ask, options: Backup) -> Result<Exit, Error> {
     ask.print(&done, told)
 }
 
-fn told(done: &BackedUp) -> String {
+fn told(done: &BackedUp) -> Page {
     let BackedUp { file, audit_seq, audit_hash, keys, disks, in_tokens, .. } = done;
-    let mut text = format!(
-        "{}: {keys} keys, {disks} disks; the audit log to row {audit_seq}, {audit_hash}\n",
+    let page = Page::default().line(format_args!(
+        "{}: {keys} keys, {disks} disks; the audit log to row {audit_seq}, {audit_hash}",
         file.display()
-    );
-    for (token, versions) in in_tokens {
-        text += &format!("not in it: {versions} key versions that are in the token '{token}'\n");
-    }
-    text
+    ));
+    in_tokens.iter().fold(page, |page, (token, versions)| {
+        page.line(format_args!(
+            "not in it: {versions} key versions that are in the token '{token}'"
+        ))
+    })
 }
 
 fn offline(
@@ -95,27 +96,26 @@ pub(super) fn check(ask: &Ask, options: &Check) -> Result<Exit, Error> {
     Ok(if checked.damaged.is_empty() { Exit::Done } else { Exit::Warned })
 }
 
-fn found(checked: &StateChecked) -> String {
-    let mut text = String::new();
-    let lines = |what: &str, names: &[String]| -> String {
-        names.iter().map(|name| format!("{what}: {name}\n")).collect()
+fn found(checked: &StateChecked) -> Page {
+    let lines = |page: Page, what: &str, names: &[String]| {
+        names.iter().fold(page, |page, name| page.line(format_args!("{what}: {name}")))
     };
-    text += &lines("given up", &checked.given_up);
-    text += &lines("damaged", &checked.damaged);
+    let page = lines(Page::default(), "given up", &checked.given_up);
+    let mut page = lines(page, "damaged", &checked.damaged);
     if checked.more > 0 {
-        text += &format!("damaged: {} more\n", checked.more);
+        page = page.line(format_args!("damaged: {} more", checked.more));
     }
-    text += &format!("{} records were checked", checked.rows);
+    let mut text = format!("{} records were checked", checked.rows);
     if let (Some(opened), Some(left_out)) = (checked.deks_opened, checked.deks_left_out) {
         text += &format!(
             ", {opened} disks' keys opened; {left_out} were left out, as their key cannot be used now"
         );
     }
     text += match checked.damaged.is_empty() {
-        true => ": all is as it was written\n",
-        false => "; 'keyd restore' brings back from a backup what is damaged\n",
+        true => ": all is as it was written",
+        false => "; 'keyd restore' brings back from a backup what is damaged",
     };
-    text
+    page.line(text)
 }
 
 pub(super) fn upgrade(ask: &Ask, options: Upgrade) -> Result<Exit, Error> {
@@ -144,16 +144,18 @@ pub(super) fn restore(ask: &Ask, options: Restore) -> Result<Exit, Error> {
     })?;
     ask.print(&restored.manifest, |manifest| {
         let Manifest { created, audit_seq, audit_hash, keys, disks, in_tokens, .. } = manifest;
-        let mut text = format!(
-            "{}: {keys} keys, {disks} disks, as of {}\n\
-             the audit log to row {audit_seq}, {audit_hash}: compare with what 'keyd backup' told\n",
-            options.state_dir.display(),
-            clock::text(*created)
-        );
-        for (token, versions) in in_tokens {
-            text += &format!("{versions} key versions need the token '{token}'\n");
-        }
-        text
+        let page = Page::default()
+            .line(format_args!(
+                "{}: {keys} keys, {disks} disks, as of {}",
+                options.state_dir.display(),
+                clock::text(*created)
+            ))
+            .line(format_args!(
+                "the audit log to row {audit_seq}, {audit_hash}: compare with what 'keyd backup' told"
+            ));
+        in_tokens.iter().fold(page, |page, (token, versions)| {
+            page.line(format_args!("{versions} key versions need the token '{token}'"))
+        })
     })
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use keyd_client::{
+    Page,
     limits::REPLY_TIMEOUT,
     message::{FenceReport, HolderAnswer, LeftBehind, Phase, Reply, Request, Revocation},
 };
@@ -22,15 +23,15 @@ pub(super) fn run(
     wait_ms: u64,
     done: String,
 ) -> Result<Exit, Error> {
-    run_and_tell(ask, request, wait_ms, |_| done)
+    run_and_tell(ask, request, wait_ms, |_| (Page::default(), done))
 }
 
-/// The same for what is told by what came of it.
+/// The same for what is told by what came of it, with warnings in front.
 pub(super) fn run_and_tell(
     ask: &Ask,
     request: impl Into<Request>,
     wait_ms: u64,
-    done: impl FnOnce(&Reply) -> String,
+    done: impl FnOnce(&Reply) -> (Page, String),
 ) -> Result<Exit, Error> {
     let patience = REPLY_TIMEOUT + Duration::from_millis(wait_ms);
     let reply = progress::waiting(ask, wait_ms > 0, || ask.call_within(request, patience))?;
@@ -42,12 +43,15 @@ pub(super) fn run_and_tell(
         }
         Reply::KeyChanged { revocation, granted, .. }
         | Reply::PolicyChanged { revocation, granted, .. } => {
-            let text = format!("{}; {}", done(&reply), followed(revocation, *granted));
-            ask.print_reply(&reply, text)?;
+            let (warnings, done) = done(&reply);
+            ask.print_reply(&reply, warnings.and(followed(&done, revocation, *granted)))?;
             let proved = wait_ms == 0 || revocation.confirmed();
             Ok(if proved { Exit::Done } else { Exit::NotConfirmed })
         }
-        Reply::Done => ask.print(&serde_json::json!({}), |_| done(&reply)),
+        Reply::Done => ask.print(&serde_json::json!({}), |_| {
+            let (warnings, done) = done(&reply);
+            warnings.line(done)
+        }),
         _ => Err(unexpected()),
     }
 }
@@ -58,24 +62,23 @@ fn asked(lost_for_ever: u64) -> String {
     )
 }
 
-/// `holders told: 2`, and a table of what is known of each.
-fn followed(revocation: &Revocation, granted: u32) -> String {
-    let mut text = format!("holders told: {}", revocation.told + granted);
+/// `done; holders told: 2`, and a table of what is known of each.
+fn followed(done: &str, revocation: &Revocation, granted: u32) -> Page {
+    let mut text = format!("{done}; holders told: {}", revocation.told + granted);
     if revocation.spared > 0 {
         text += &format!(", spared by their set's terms: {}", revocation.spared);
     }
-    for LeftBehind { set, disks } in &revocation.left {
-        text += &format!(
-            "\nset {set} was being rotated away from it: {disks} disks are left under it and have lost their key; 'keyd des show {set}' says how to finish"
-        );
+    let page = revocation.left.iter().fold(Page::from(text), |page, LeftBehind { set, disks }| {
+        page.line(format_args!(
+            "set {set} was being rotated away from it: {disks} disks are left under it and have lost their key; 'keyd des show {set}' says how to finish"
+        ))
+    });
+    if revocation.holders.is_empty() {
+        return page;
     }
-    if !revocation.holders.is_empty() {
-        let rows: Vec<_> = revocation.holders.iter().map(row).collect();
-        let heading = ["DISK", "PROCESS", "USER", "STATE", "LAST I/O", "KEY WIPED", "ANSWER"];
-        text += "\n\n";
-        text += &table(heading, &rows);
-    }
-    text
+    let rows: Vec<_> = revocation.holders.iter().map(row).collect();
+    let heading = ["DISK", "PROCESS", "USER", "STATE", "LAST I/O", "KEY WIPED", "ANSWER"];
+    page.line("").and(table(heading, &rows))
 }
 
 fn row(holder: &HolderAnswer) -> [String; 7] {

@@ -1,13 +1,16 @@
 //! `keyd status`.
 
-use keyd_client::message::{AuditStatus, BackupStatus, DaemonStatus, Reply, Request, StoreStatus};
+use keyd_client::{
+    Page,
+    message::{AuditStatus, BackupStatus, DaemonStatus, Reply, Request, StoreStatus},
+};
 
 use super::{
     Error, Exit,
     ask::{Ask, unexpected},
-    table::{bytes, list},
+    table::list,
 };
-use crate::clock;
+use crate::{amounts::bytes, clock};
 
 pub(super) fn run(ask: &Ask) -> Result<Exit, Error> {
     let Reply::Status(status) = ask.call(Request::Status)? else {
@@ -17,7 +20,7 @@ pub(super) fn run(ask: &Ask) -> Result<Exit, Error> {
     Ok(if status.warnings.is_empty() { Exit::Done } else { Exit::Warned })
 }
 
-fn text(status: &DaemonStatus) -> String {
+fn text(status: &DaemonStatus) -> Page {
     let about = list(&[
         ("version", status.version.clone()),
         ("process", status.pid.to_string()),
@@ -32,10 +35,9 @@ fn text(status: &DaemonStatus) -> String {
         ("reserved", reserved(&status.audit)),
         ("warnings", status.warnings.len().to_string()),
     ]);
-    let warnings: Vec<String> =
-        status.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-    let notes = status.notes.iter().map(|note| format!("note: {note}\n"));
-    about + &warnings.concat() + &notes.collect::<String>()
+    let warnings = status.warnings.iter();
+    let page = warnings.fold(about, |page, warning| page.line(format_args!("warning: {warning}")));
+    status.notes.iter().fold(page, |page, note| page.line(format_args!("note: {note}")))
 }
 
 fn store(store: &StoreStatus) -> String {
@@ -56,7 +58,7 @@ fn audit(audit: &AuditStatus) -> String {
 fn reserved(audit: &AuditStatus) -> String {
     match (audit.ballast, audit.log_ahead) {
         (Some(ballast), Some(ahead)) => {
-            format!("{} of ballast, {} KiB of the audit log", bytes(ballast), ahead >> 10)
+            format!("{} of ballast, {} of the audit log", bytes(ballast), bytes(ahead))
         }
         _ => "nothing: this file system cannot".to_owned(),
     }

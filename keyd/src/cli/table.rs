@@ -1,46 +1,49 @@
 //! Columns, the same on a terminal and in a pipe.
 
+use keyd_client::{Page, Printable};
+
 /// Rows under a heading, in columns two spaces apart.
-pub(super) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> String {
-    let heading = heading.map(str::to_owned);
-    let all = || std::iter::once(&heading).chain(rows);
+pub(super) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> Page {
+    let rows = rows.iter().map(|row| row.each_ref().map(|text| cell(text)));
+    let all: Vec<_> = std::iter::once(heading.map(str::to_owned)).chain(rows).collect();
     let mut widths = [0; N];
-    for row in all() {
+    for row in &all {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
         }
     }
-    let mut text = String::new();
-    for row in all() {
+    all.iter().fold(Page::default(), |page, row| {
         let cells: Vec<String> =
             row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        text.push_str(cells.join("  ").trim_end());
-        text.push('\n');
+        page.line(cells.join("  ").trim_end())
+    })
+}
+
+/// A text that stays in its column: two spaces end one.
+fn cell(text: &str) -> String {
+    let mut cell = String::new();
+    for c in Printable::new(text).chars() {
+        match c == ' ' && (cell.is_empty() || cell.ends_with(' ')) {
+            true => cell.extend(c.escape_unicode()),
+            false => cell.push(c),
+        }
     }
-    text
+    cell
 }
 
 /// Names and values, one a line.
-pub(super) fn list(rows: &[(&str, String)]) -> String {
+pub(super) fn list(rows: &[(&str, String)]) -> Page {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    let line = |(name, value): &(&str, String)| format!("{name:width$}  {value}\n");
-    rows.iter().map(line).collect()
+    let line = |page: Page, (name, value): &(&str, String)| {
+        page.line(format_args!("{name:width$}  {value}"))
+    };
+    rows.iter().fold(Page::default(), line)
 }
 
 /// Names that are granted, or `nothing`.
 pub(super) fn names<'n, T: ToString + 'n>(granted: impl IntoIterator<Item = &'n T>) -> String {
     let names: Vec<String> = granted.into_iter().map(ToString::to_string).collect();
     if names.is_empty() { "nothing".to_owned() } else { names.join(",") }
-}
-
-/// Milliseconds as options have them: in the largest unit in which they are whole.
-pub(super) fn span(millis: u64) -> String {
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
-    match units.iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit)) {
-        Some((unit, name)) => format!("{}{name}", millis / unit),
-        None if millis == 0 => "0s".to_owned(),
-        None => format!("{millis}ms"),
-    }
 }
 
 /// `yes` or `no`.
@@ -56,16 +59,6 @@ pub(super) fn name(value: &impl serde::Serialize) -> String {
     }
 }
 
-/// Bytes with a binary unit, if they are whole in it.
-pub(super) fn bytes(count: u64) -> String {
-    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let fitting = units.iter().find(|(shift, _)| count > 0 && count.is_multiple_of(1 << shift));
-    match fitting {
-        Some((shift, unit)) => format!("{} {unit}", count >> shift),
-        None => format!("{count} B"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,29 +66,16 @@ mod tests {
     #[test]
     fn columns_line_up_and_lines_do_not_trail() {
         let rows = [["a".to_owned(), "x".to_owned()], ["long".to_owned(), String::new()]];
-        assert_eq!(table(["N", "VALUE"], &rows), "N     VALUE\na     x\nlong\n");
+        assert_eq!(table(["N", "VALUE"], &rows).as_str(), "N     VALUE\na     x\nlong\n");
     }
 
     #[test]
-    fn times_have_the_largest_whole_unit() {
-        for (millis, text) in [
-            (0, "0s"),
-            (500, "500ms"),
-            (30_000, "30s"),
-            (90_000, "90s"),
-            (300_000, "5m"),
-            (7_200_000, "2h"),
-            (604_800_000, "7d"),
-        ] {
-            assert_eq!(span(millis), text);
-        }
-    }
-
-    #[test]
-    fn bytes_have_the_largest_whole_unit() {
-        assert_eq!(bytes(10 << 30), "10 GiB");
-        assert_eq!(bytes(1536 << 20), "1536 MiB");
-        assert_eq!(bytes(512), "512 B");
-        assert_eq!(bytes(0), "0 B");
+    fn no_text_makes_a_row_or_a_column() {
+        let rows =
+            [["a\nok  1".to_owned(), " x".to_owned()], ["b".to_owned(), "y\u{9b}".to_owned()]];
+        let shown = "N              VALUE\na\\nok \\u{20}1  \\u{20}x\nb              y\\u{9b}\n";
+        assert_eq!(table(["N", "VALUE"], &rows).as_str(), shown);
+        let rows = [("name", "a\nstate  enabled".to_owned()), ("state", "lost".to_owned())];
+        assert_eq!(list(&rows).as_str(), "name   a\\nstate  enabled\nstate  lost\n");
     }
 }

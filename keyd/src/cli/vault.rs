@@ -1,7 +1,7 @@
 //! `keyd vault`.
 
 use keyd_client::{
-    Principal,
+    Page, Principal,
     message::{Reply, VaultRequest, VaultStatus},
 };
 
@@ -48,13 +48,16 @@ pub(super) fn run(ask: &Ask, verb: args::Vault) -> Result<Exit, Error> {
 }
 
 /// What a principal may after a change.
-fn permitted(who: &Principal, reply: &Reply) -> String {
+fn permitted(who: &Principal, reply: &Reply) -> (Page, String) {
     let Reply::PolicyChanged { vault, future, .. } = reply else {
-        return String::new();
+        return (Page::default(), String::new());
     };
     let may = vault.policies.get(who).map_or_else(|| names::<String>([]), names);
-    let warning = if *future { grant::yet_to_be(who) } else { String::new() };
-    format!("{warning}{who} may {may} in vault {}", vault.name)
+    let warnings = match *future {
+        true => Page::from(grant::yet_to_be(who)),
+        false => Page::default(),
+    };
+    (warnings, format!("{who} may {may} in vault {}", vault.name))
 }
 
 fn one(ask: &Ask, request: VaultRequest) -> Result<Exit, Error> {
@@ -64,7 +67,7 @@ fn one(ask: &Ask, request: VaultRequest) -> Result<Exit, Error> {
     }
 }
 
-fn text(vault: &VaultStatus) -> String {
+fn text(vault: &VaultStatus) -> Page {
     let about = list(&[
         ("name", vault.name.to_string()),
         ("keys", vault.keys.to_string()),
@@ -77,10 +80,10 @@ fn text(vault: &VaultStatus) -> String {
     }
     let rows: Vec<_> =
         vault.policies.iter().map(|(who, may)| [who.to_string(), names(may)]).collect();
-    format!("{about}\n{}", table(["PRINCIPAL", "PERMISSIONS"], &rows))
+    about.line("").and(table(["PRINCIPAL", "PERMISSIONS"], &rows))
 }
 
-fn all(vaults: &[VaultStatus]) -> String {
+fn all(vaults: &[VaultStatus]) -> Page {
     let row = |vault: &VaultStatus| {
         [
             vault.name.to_string(),

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::{NotFollowed, Time};
 use crate::{
+    amounts::bytes,
     files::Loss,
     kek::{ImportError, KekError},
     limits::{
@@ -253,7 +254,7 @@ pub enum Refused {
         "a disk of {size} bytes is not 1 or more whole sectors of {sector_size}: round the size up"
     )]
     DiskSize { size: u64, sector_size: u32 },
-    #[error("a disk has at most {DISK_SIZE_MAX} bytes, not {0}")]
+    #[error("a disk has at most {max}, not {0} bytes: choose a smaller size", max = bytes(DISK_SIZE_MAX))]
     DiskTooLarge(u64),
     #[error(
         "disk {id} has {has} bytes: a disk is never made smaller, as what its guest keeps at the end would be lost"
@@ -356,7 +357,7 @@ impl Refused {
     /// The refusal as the wire tells it.
     #[must_use]
     pub fn told(&self) -> Refusal {
-        Refusal { code: self.code(), message: self.to_string() }
+        Refusal { code: self.code(), message: self.to_string().into() }
     }
 
     /// Its stable code.

@@ -2,18 +2,15 @@
 
 use std::fmt;
 
+use crate::amounts::span;
+
 /// Milliseconds, written as `keyd`'s options write a time: in the largest unit that says it whole.
 #[derive(Debug, Clone, Copy)]
 pub struct Time(pub u64);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms")];
-        let whole = units.iter().find(|(millis, _)| self.0 > 0 && self.0.is_multiple_of(*millis));
-        match whole {
-            Some((millis, unit)) => write!(f, "{}{unit}", self.0 / millis),
-            None => f.write_str("0s"),
-        }
+        f.write_str(&span(self.0))
     }
 }
 

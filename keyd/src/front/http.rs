@@ -37,7 +37,7 @@ use crate::{
     auth::Caller,
     limits::{HTTP_THREADS, HTTP_WORKERS, THREAD_STACK_LEN},
     log,
-    service::Service,
+    service::{Origin, Service},
     tls::Names,
 };
 use doors::Doors;
@@ -63,6 +63,16 @@ impl Peer {
         match self {
             Self::Local(_) => "http",
             Self::Remote { .. } => "https",
+        }
+    }
+}
+
+impl Peer {
+    /// From where it asks.
+    fn origin(&self) -> Origin {
+        match self {
+            Self::Local(caller) => Origin::local(caller),
+            Self::Remote { address, .. } => Origin::remote(address, address.ip()),
         }
     }
 }
@@ -171,7 +181,11 @@ impl Adopter {
                 .and_then(|()| tokio::net::UnixStream::from_std(stream));
             match adopted {
                 Ok(stream) => connection::local(shared, caller, beginning, stream).await,
-                Err(error) => log::line(format_args!("a connection was closed: {error}")),
+                Err(error) => log::provoked(
+                    "socket",
+                    "a connection was closed",
+                    format_args!("a connection was closed: {error}"),
+                ),
             }
         });
     }

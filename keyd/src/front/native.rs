@@ -88,22 +88,34 @@ fn accept(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
         // Out of descriptors, or the peer is gone again: the next one may fare better.
         Err(error) => {
-            log::line(format_args!("accept: {error}"));
+            log::provoked("socket", "accept", format_args!("accept: {error}"));
             return thread::sleep(std::time::Duration::from_millis(10));
         }
     };
     let Some(place) = Place::take(open) else {
-        return log::line(format_args!("a connection was closed: {CONNECTIONS_MAX} are open"));
+        return log::provoked(
+            "socket",
+            "too many connections",
+            format_args!("a connection was closed: {CONNECTIONS_MAX} are open"),
+        );
     };
     let (service, http) = (service.clone(), http.clone());
     let started = thread::Builder::new().stack_size(THREAD_STACK_LEN).spawn(move || {
         if let Err(error) = connection(&service, &http, stream, place) {
-            log::line(format_args!("a connection was closed: {}", log::chain(&error)));
+            closed(&error);
         }
     });
     if let Err(error) = started {
-        log::line(format_args!("no thread for a connection: {error}"));
+        log::provoked("socket", "no thread", format_args!("no thread for a connection: {error}"));
     }
+}
+
+fn closed(error: &WireError) {
+    log::provoked(
+        "socket",
+        "a connection was closed",
+        format_args!("a connection was closed: {}", log::chain(error)),
+    );
 }
 
 /// One of the places for connections, given back when dropped.
@@ -177,7 +189,7 @@ fn receive(stream: &UnixStream, beginning: &[u8]) -> Result<Option<Request>, Wir
                 "keyd does not understand the request ({error}): use programs of one release"
             );
             let code = RefusalCode::BadRequest;
-            reply_with(stream, &Reply::Refused(Refusal { code, message }), None)?;
+            reply_with(stream, &Reply::Refused(Refusal { code, message: message.into() }), None)?;
             Err(WireError::Body(error))
         }
         Err(error) => Err(error),

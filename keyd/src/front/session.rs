@@ -70,7 +70,7 @@ fn listen(
             done.map_err(|failure| log::chain(&failure))
         });
     if let Err(why) = &done {
-        log::line(format_args!("lease {lease}: {why}"));
+        log::provoked(caller, "lease cut off", format_args!("lease {lease}: {why}"));
         service.core().leases.cut_off(lease);
     }
     done.is_ok()

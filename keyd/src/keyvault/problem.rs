@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use keyd_client::Printable;
 use serde_json::{Value, json};
 
 /// What kind of problem it is: the status and both codes.
@@ -113,10 +114,10 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem.
+    /// A problem. What its text quotes of a request is made printable.
     #[must_use]
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
+        Self { kind, message: Printable::from(message.into()).to_string() }
     }
 
     /// 400: most of what a parser finds.

@@ -219,7 +219,7 @@ impl Entry {
         }
         if had || (otherwise && !self.awaited && !self.released) {
             self.awaited = true;
-            let (reason, on_revoke) = (loss.reason.clone(), loss.on_revoke);
+            let (reason, on_revoke) = (loss.reason.as_str().into(), loss.on_revoke);
             self.say(&Event::Revoked { reason, on_revoke });
         }
         had

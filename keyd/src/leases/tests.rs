@@ -97,7 +97,7 @@ fn a_revocation_reaches_who_it_names_and_once() {
     assert!(heard(&mut other).is_none());
     let (event, dek) = heard(&mut peer).unwrap();
     let on_revoke = Reaction::Park;
-    assert_eq!(event, Event::Revoked { reason: "why".to_owned(), on_revoke });
+    assert_eq!(event, Event::Revoked { reason: "why".into(), on_revoke });
     assert_eq!(revoke(&leases, &peer), 0);
     assert!(dek.is_none());
     assert_eq!(leases.stage(peer.lease), Some(Stage::Revoking));
@@ -221,7 +221,7 @@ fn a_halted_holder_hears_once_of_another_reaction() {
     }
     let (event, _) = heard(&mut peer).unwrap();
     let on_revoke = Reaction::Fail;
-    assert_eq!(event, Event::Revoked { reason: "erased".to_owned(), on_revoke });
+    assert_eq!(event, Event::Revoked { reason: "erased".into(), on_revoke });
     assert!(heard(&mut peer).is_none());
     assert!(leases.is_awaited(peer.lease));
     leases.fenced(peer.lease, &FenceReport { reaction: on_revoke, ..REPORT });

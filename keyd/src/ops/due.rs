@@ -1,7 +1,7 @@
 //! What is done because its time has come, by nobody's wish of the moment. Each is found in the state, so that none is
 //! forgotten over a restart.
 
-use std::sync::atomic::Ordering;
+use std::{sync::atomic::Ordering, time::Instant};
 
 use keyd_client::{
     KeyId,
@@ -64,6 +64,26 @@ pub fn purge(core: &Core) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Writes down how many refusals had no row of their own, of each kind whose minute is over. What finds no space is
+/// counted until it does.
+///
+/// # Errors
+/// [`crate::error::Fault`].
+pub fn tell_refusals(core: &Core) -> Result<(), Failure> {
+    let mut told = Ok(());
+    for (row, counted) in core.refusals.due(Instant::now()) {
+        log::line(format_args!(
+            "{} {} {}: {}, {}",
+            row.who, row.operation, row.subject, row.outcome, row.detail
+        ));
+        if let Err(failure) = core.store.record(row) {
+            core.refusals.put_back(&counted);
+            told = if matches!(failure, Failure::Fault(_)) { Err(failure) } else { told };
+        }
+    }
+    told
 }
 
 /// Rotates keys whose policy says so (Key Vault: `KeyRotateIfDue`), and tells of ends that come near.

@@ -399,7 +399,7 @@ impl Holder<'_> {
 
     fn expect_revoked(&mut self) -> (String, Reaction) {
         match self.heard() {
-            Some((Event::Revoked { reason, on_revoke }, _)) => (reason, on_revoke),
+            Some((Event::Revoked { reason, on_revoke }, _)) => (reason.to_string(), on_revoke),
             other => panic!("{other:?}"),
         }
     }
@@ -425,7 +425,7 @@ impl Holder<'_> {
     fn expect_still_revoked(&mut self) -> String {
         self.say(&HolderMessage::Reclaim);
         match self.heard() {
-            Some((Event::StillRevoked(refusal), None)) => refusal.message,
+            Some((Event::StillRevoked(refusal), None)) => refusal.message.to_string(),
             other => panic!("{other:?}"),
         }
     }

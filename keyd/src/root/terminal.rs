@@ -11,7 +11,7 @@ use super::{RootError, passphrase::Passphrase};
 use crate::{limits::PASSPHRASE_LEN_MAX, opened::Opened};
 
 /// Asks at the process's terminal, whatever its standard streams are; nothing if it has none.
-pub(super) fn ask(prompt: &str) -> Result<Option<Passphrase>, RootError> {
+pub(super) fn ask(prompt: &'static str) -> Result<Option<Passphrase>, RootError> {
     let Ok(terminal) = OpenOptions::new().read(true).write(true).open("/dev/tty") else {
         return Ok(None);
     };

@@ -1,13 +1,11 @@
 //! Who it is that shows a token, a certificate, or an identity's secret.
 
-use std::fmt;
-
 use keyd_client::{
     AppName, Fingerprint, Principal,
     message::{OneTimeSecret, TokenStatus},
 };
 
-use super::Service;
+use super::{Origin, Service};
 use crate::{
     audit::Entry,
     auth::{Caller, Credentials},
@@ -49,7 +47,7 @@ impl Stranger {
         Problem::new(Kind::Unauthorized, text)
     }
 
-    fn entry(&self, from: &dyn fmt::Display) -> Entry {
+    fn entry(&self, from: &Origin) -> Entry {
         let (who, what) = match self {
             Self::Token => ("unknown".to_owned(), "unknown token"),
             Self::Expired(app) => (format!("app:{app}"), "expired token"),
@@ -62,7 +60,7 @@ impl Stranger {
         };
         Entry::new(who, "authenticate", "keyd")
             .outcome(format!("refused: {what}"))
-            .detail(format!("from={from}{certificate}"))
+            .detail(format_args!("from={}{certificate}", from.at))
     }
 }
 
@@ -71,11 +69,7 @@ impl Service {
     ///
     /// # Errors
     /// [`Kind::Unauthorized`].
-    pub fn identify(
-        &self,
-        credentials: &Credentials,
-        from: &dyn fmt::Display,
-    ) -> Result<Caller, Problem> {
+    pub fn identify(&self, credentials: &Credentials, from: &Origin) -> Result<Caller, Problem> {
         let found = match credentials {
             Credentials::Local(caller) => return Ok(caller.clone()),
             Credentials::Token(secret) => self.holder_of(secret),
@@ -101,8 +95,8 @@ impl Service {
         Ok(owner.ok_or(Stranger::Certificate(*certificate)))
     }
 
-    fn unknown(&self, stranger: &Stranger, from: &dyn fmt::Display) -> Problem {
-        self.strangers.record(&self.core, stranger.entry(from));
+    fn unknown(&self, stranger: &Stranger, from: &Origin) -> Problem {
+        self.note(stranger.entry(from), from, "");
         stranger.problem()
     }
 
@@ -114,7 +108,7 @@ impl Service {
         &self,
         secret: &SecretHash,
         client_id: Option<&str>,
-        from: &dyn fmt::Display,
+        from: &Origin,
     ) -> Result<(TokenStatus, OneTimeSecret), Problem> {
         let owner = self.core.store.snapshot().and_then(|view| view.app_of_secret(secret));
         let app = owner
@@ -139,11 +133,25 @@ impl Service {
     }
 
     /// A caller asked for something that is no request: written down, as what was asked for is not.
-    pub fn misasked(&self, caller: &Caller, from: &dyn fmt::Display, problem: &Problem) {
+    pub fn misasked(&self, caller: &Caller, from: &Origin, problem: &Problem) {
         let entry = Entry::new(caller, "request", "keyd")
             .outcome("refused: bad request")
-            .detail(format!("from={from} {}", problem.message));
-        self.misasked.record(&self.core, entry);
+            .detail(format_args!("from={} {}", from.at, problem.message));
+        self.note(entry, from, &problem.message);
+    }
+
+    /// Writes the first of its kind down, whoever asked; others of its minute are counted. What it tells of was refused
+    /// all the same.
+    fn note(&self, entry: Entry, from: &Origin, what: &str) {
+        if self.core.refusals.admits(&entry, Some(from), what)
+            && let Err(failure) = self.core.store.record(entry)
+        {
+            log::provoked(
+                "audit",
+                "a refusal was not written down",
+                format_args!("a refusal was not written down: {}", log::chain(&failure)),
+            );
+        }
     }
 }
 

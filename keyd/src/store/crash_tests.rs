@@ -59,7 +59,7 @@ fn both(store: &Store) -> (BTreeSet<String>, BTreeSet<String>) {
     let mut put = BTreeMap::new();
     for record in &records {
         if record.operation == "put" {
-            put.insert(record.seq, record.subject.clone());
+            put.insert(record.seq, record.subject.to_string());
         }
         if let Some(rest) = record.detail.split("not committed: seq ").nth(1) {
             let (from, to) = rest.split_once(" had").unwrap().0.split_once(" to ").unwrap();

@@ -321,7 +321,7 @@ impl Held {
 
     pub(crate) fn expect_revoked(&mut self) -> String {
         match self.hear(PATIENCE).expect("an event").0 {
-            Event::Revoked { reason, .. } => reason,
+            Event::Revoked { reason, .. } => reason.to_string(),
             other => panic!("{other:?}"),
         }
     }

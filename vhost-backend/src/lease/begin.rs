@@ -21,7 +21,7 @@ use keyd_client::{
 use rustix::io::write;
 
 use super::{Keeper, LeaseError, Source, trouble::Trouble};
-use crate::limits::ATTACH_TIME;
+use crate::{limits::ATTACH_TIME, log};
 
 /// A lease, and the key; none if it is to be waited for.
 pub type Begun = (Lease, Attached, Option<Dek>);
@@ -128,7 +128,7 @@ impl Keeper {
     }
 
     fn say(&self, line: &str) {
-        eprintln!("vhost-backend: {line}");
+        log::line(line);
         self.manager.status(line);
     }
 

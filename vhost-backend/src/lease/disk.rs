@@ -14,6 +14,7 @@ use keyd_client::{
 use super::{Keeper, LeaseError, leave::Leaving};
 use crate::{
     limits::{FENCE_TIME, TAKE_OVER_PAUSE},
+    log,
     queue::command::Command,
 };
 
@@ -113,10 +114,10 @@ impl Keeper {
             }
             return;
         }
-        eprintln!(
-            "vhost-backend: keyd says that disk {} has {size} bytes, and its image ends before: it stays at {}; use 'image resize'",
+        log::line(format_args!(
+            "keyd says that disk {} has {size} bytes, and its image ends before: it stays at {}; use 'image resize'",
             self.source.disk, self.size
-        );
+        ));
     }
 
     /// The queues take requests for all of the disk, and for no more, before the guest hears of it. `false` if one does
@@ -131,16 +132,16 @@ impl Keeper {
         let deadline = Instant::now() + time.min(FENCE_TIME);
         let left = || deadline.saturating_duration_since(Instant::now());
         if !self.queues.iter().all(|_| replies.recv_timeout(left()).is_ok()) {
-            eprintln!(
-                "vhost-backend: a queue does not answer: the guest hears of {size} bytes at its next start"
-            );
+            log::line(format_args!(
+                "a queue does not answer: the guest hears of {size} bytes at its next start"
+            ));
             return false;
         }
         self.size = size;
         if let Some(terms) = &mut self.terms {
             terms.record.geometry.size = size;
         }
-        eprintln!("vhost-backend: disk {} has {size} bytes now", self.source.disk);
+        log::line(format_args!("disk {} has {size} bytes now", self.source.disk));
         self.sizes.send(size);
         true
     }

@@ -10,6 +10,7 @@ use keyd_client::message::{FenceReport, Phase, Reaction, UnixMillis};
 use super::{Keeper, LeaseError};
 use crate::{
     limits::FENCE_TIME,
+    log,
     patience::Patience,
     queue::command::{Command, Fenced},
 };
@@ -61,7 +62,7 @@ impl Keeper {
     /// The end of the process is the last way to take a key away: better a guest without a disk than a disk without an
     /// owner. The key goes first, as a queue that hangs in the kernel keeps the process from ending.
     fn die(&self, why: &str) -> ! {
-        eprintln!("vhost-backend: {why}: ending the process, so that the key goes with it");
+        log::line(format_args!("{why}: ending the process, so that the key goes with it"));
         match self.key.upgrade() {
             Some(key) => key.end_process(1),
             None => std::process::exit(1),
@@ -86,7 +87,7 @@ impl Fence {
     /// What the disk does from now on, and why.
     pub(super) fn say(&self, phase: Phase, reason: &str) {
         let FenceReport { took_us, held, .. } = self.report();
-        eprintln!("vhost-backend: {phase}: fenced in {took_us} us, {held} requests held: {reason}");
+        log::line(format_args!("{phase}: fenced in {took_us} us, {held} requests held: {reason}"));
     }
 
     fn report(&self) -> FenceReport {

@@ -9,7 +9,7 @@ use keyd_client::{
 };
 
 use super::Keeper;
-use crate::limits::RECONNECT_TIME;
+use crate::{limits::RECONNECT_TIME, log};
 
 /// Whether the disk is on its way out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +30,9 @@ impl Keeper {
             let fence = self.take_key(Reaction::Park);
             fence.say(Phase::Released, "the VM has left");
             if !fence.disk_is_idle() {
-                eprintln!(
-                    "vhost-backend: the VM has left, and its last operations are still at the disk: it is let go when they have ended"
+                log::provoked(
+                    "the VM has left",
+                    "its last operations are still at the disk, which is let go when they have ended",
                 );
             }
             self.leave(fence.disk_is_idle());
@@ -78,18 +79,18 @@ impl Keeper {
         if !self.is_durable() {
             // Elsewhere nobody would hear of it: the next flush there ends well.
             self.leaving = Leaving::Never;
-            eprintln!(
-                "vhost-backend: what the guest was told is written may not be on the disk, so the disk is not let go: resume the VM here, where its flushes fail, or end this process to accept the loss"
+            log::line(
+                "what the guest was told is written may not be on the disk, so the disk is not let go: resume the VM here, where its flushes fail, or end this process to accept the loss",
             );
             return;
         }
         self.release();
         if let Err(error) = self.backing.unlock() {
-            eprintln!("vhost-backend: unlocking the image: {error}");
+            log::provoked("unlocking the image", error);
         }
         (self.has_disk, self.has_locks) = (false, false);
         (self.leaving, self.trouble) = (Leaving::No, None);
-        eprintln!("vhost-backend: the disk is free for the VM's next process");
+        log::provoked("the VM has left", "the disk is free for its next process");
     }
 
     /// Makes durable what was answered. A failure is one for good: the kernel may have dropped what it could not write.
@@ -99,7 +100,7 @@ impl Keeper {
             && !poisoned.load(Ordering::Relaxed)
             && let Err(error) = self.backing.data(0).sync_data()
         {
-            eprintln!("vhost-backend: making the image durable: {error}: check the disk below");
+            log::line(format_args!("making the image durable: {error}: check the disk below"));
             poisoned.store(true, Ordering::Relaxed);
         }
         self.source.read_only || !poisoned.load(Ordering::Relaxed)

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     fn refused(code: RefusalCode) -> LeaseError {
-        ClientError::Refused(Refusal { code, message: String::new() }).into()
+        ClientError::Refused(Refusal { code, message: Default::default() }).into()
     }
 
     #[test]

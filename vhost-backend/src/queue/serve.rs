@@ -13,6 +13,7 @@ use crate::{
     flight::{Flight, Settled, Step, settle},
     lease::Duty,
     limits::RANGES_MAX,
+    log,
     request::{self, Action, RANGE_LEN, Status},
 };
 
@@ -177,7 +178,9 @@ impl<D: Disk> Queue<D> {
         if !self.flights.iter().any(Flight::is_starved) {
             self.space.is_back();
             self.tell_space(false);
-            return self.say("running: nothing waits for space any more");
+            let number = self.parts.number;
+            let goes_on = format_args!("queue {number}: nothing waits for space any more");
+            return log::provoked("running", goes_on);
         }
         if self.is_poisoned() {
             return self.fail_waiting();
@@ -375,9 +378,13 @@ impl<D: Disk> Queue<D> {
     fn complete_starved(&mut self, job: Job, errno: Errno) {
         if self.space.is_gone(Instant::now()) {
             self.tell_space(true);
-            self.say(&format!(
-                "waiting for space: no space below the image: {errno}; what needs some waits, all else goes on: free some, and it goes on by itself"
-            ));
+            let number = self.parts.number;
+            log::provoked(
+                "waiting for space",
+                format_args!(
+                    "queue {number}: no space below the image: {errno}; what needs some waits, all else goes on: free some, and it goes on by itself"
+                ),
+            );
         }
         self.flights[usize::from(job.piece.flight)].starve(job.piece);
         self.reclaim(job.operation);

@@ -12,6 +12,8 @@ use std::{
 
 use rustix::{io::Errno, net::sockopt::socket_peercred};
 
+use crate::log;
+
 /// Of those that are refused one is said in this time; the others are counted. A front end may try every second.
 const QUIET: Duration = Duration::from_secs(60);
 
@@ -52,9 +54,9 @@ impl<'a> Door<'a> {
             0 => String::new(),
             count => format!(", and {count} others before it"),
         };
-        eprintln!(
-            "vhost-backend: front end refused: another one ({served}) has the disk: {other} must wait for its end{before}"
-        );
+        log::line(format_args!(
+            "front end refused: another one ({served}) has the disk: {other} must wait for its end{before}"
+        ));
         self.said = Some(Instant::now());
         Ok(())
     }

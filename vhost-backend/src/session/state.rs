@@ -5,7 +5,10 @@ use std::fs::File;
 use vhost::vhost_user::Error;
 
 use super::{Session, refused, ring::Aside};
-use crate::device_state::{StateChannel, StateError};
+use crate::{
+    device_state::{StateChannel, StateError},
+    log,
+};
 
 impl Session {
     /// Gives out the state of a device whose rings its front end has stopped for that. If the state is not to be had
@@ -20,7 +23,9 @@ impl Session {
             ring.call = call;
             match self.start(index as u32, kick) {
                 Ok(()) => self.rings[index].has_gone_on(base),
-                Err(error) => eprintln!("vhost-backend: ring {index} does not go on: {error}"),
+                Err(error) => {
+                    log::provoked("a ring does not go on", format_args!("ring {index}: {error}"));
+                }
             }
         }
         saved
@@ -46,6 +51,6 @@ impl Session {
 
 /// The `vhost` crate tells the front end that it was refused, and nobody else; the connection goes on.
 pub(super) fn say_refused(error: StateError) -> Error {
-    eprintln!("vhost-backend: the device's state is not transferred: {error}");
+    log::provoked("the device's state is not transferred", &error);
     refused(error)
 }

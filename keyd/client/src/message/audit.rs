@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::UnixMillis;
+use crate::printable::Printable;
 
 /// One audit record as it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,18 +15,18 @@ pub struct AuditRecord {
     /// When.
     pub time: UnixMillis,
     /// Who: a principal, or the daemon itself.
-    pub who: String,
+    pub who: Printable,
     /// What was asked: a verb such as `key-disable`.
-    pub operation: String,
+    pub operation: Printable,
     /// On what: a name or an id.
-    pub subject: String,
+    pub subject: Printable,
     /// `ok`, or the reason of the refusal.
-    pub outcome: String,
+    pub outcome: Printable,
     /// More, where there is more: counts, versions, times. Never a secret.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub detail: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub detail: Printable,
     /// SHA-256 of the previous record's line, hexadecimal.
-    pub previous: String,
+    pub previous: Printable,
 }
 
 /// What is asked of the audit log.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DiskRecord, Reaction, Refusal, UnixMillis};
-use crate::ids::LeaseId;
+use crate::{ids::LeaseId, printable::Printable};
 
 /// What becomes of an attach whose key is lost. Who waits does so on its connection, for [`Event::Granted`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub enum Event {
     /// Let go of the key now, then say [`HolderMessage::Fenced`].
     Revoked {
         /// Why, for the log.
-        reason: String,
+        reason: Printable,
         /// What the guest's requests get until the key is back.
         on_revoke: Reaction,
     },

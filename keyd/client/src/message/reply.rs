@@ -7,6 +7,7 @@ use super::{
     GrantStatus, Impact, KeyStatus, OneTimeSecret, Revocation, StateChecked, StoreStatus,
     TokenStatus, UnixMillis, VaultStatus,
 };
+use crate::printable::Printable;
 
 /// The answer to a [`super::Request`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,8 +204,8 @@ pub struct DaemonStatus {
 pub struct Refusal {
     /// Stable, for programs.
     pub code: RefusalCode,
-    /// One line for people: what is wrong and what to do next.
-    pub message: String,
+    /// For people: what is wrong and what to do next.
+    pub message: Printable,
 }
 
 /// Kinds of refusal.

@@ -6,7 +6,8 @@ use clap::{Args, Subcommand};
 use confine::paths::directory;
 
 use crate::{
-    limits::{AUDIT_SEGMENT_LEN, AUDIT_SEGMENT_LEN_MIN},
+    amounts::bytes,
+    limits::{AUDIT_SEGMENT_LEN, AUDIT_SEGMENT_LEN_MIN, AUDIT_TAIL_MAX},
     store::AuditKeeping,
 };
 
@@ -24,7 +25,8 @@ pub enum Audit {
     /// The newest records
     Tail {
         /// How many at most, up to 500
-        #[arg(short = 'n', default_value_t = 20)]
+        #[arg(short = 'n', default_value_t = 20,
+              value_parser = clap::value_parser!(u32).range(1..=i64::from(AUDIT_TAIL_MAX)))]
         count: u32,
     },
     /// Check that no record was changed, cut or added
@@ -83,8 +85,17 @@ pub struct KeepAudit {
     #[arg(long)]
     pub audit_copy_required: bool,
     /// Close a file of the audit log when it has this many bytes, and begin the next
-    #[arg(long, value_name = "BYTES", default_value_t = AUDIT_SEGMENT_LEN, value_parser = clap::value_parser!(u64).range(AUDIT_SEGMENT_LEN_MIN..))]
+    #[arg(long, value_name = "BYTES", default_value_t = AUDIT_SEGMENT_LEN, value_parser = segment_len)]
     pub audit_segment: u64,
+}
+
+/// A number of bytes that rows fit in.
+fn segment_len(text: &str) -> Result<u64, String> {
+    let len = text.parse().ok().filter(|len| *len >= AUDIT_SEGMENT_LEN_MIN);
+    len.ok_or_else(|| {
+        let (min, usual) = (bytes(AUDIT_SEGMENT_LEN_MIN), bytes(AUDIT_SEGMENT_LEN));
+        format!("a number of bytes, {AUDIT_SEGMENT_LEN_MIN} ({min}) at least; {usual} are usual")
+    })
 }
 
 /// Where a copy is, from `/` on. keyd goes on to write in its directory, and the sandbox lets it.

@@ -17,7 +17,7 @@ pub struct Sure {
     #[arg(long, conflicts_with = "token")]
     pub force: bool,
     /// Do it if it hits what the dry run that printed this token told
-    #[arg(long, value_name = "TOKEN")]
+    #[arg(long, value_name = "TOKEN", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub token: Option<String>,
 }
 

@@ -111,10 +111,10 @@ pub struct Terms {
     #[arg(long, value_enum, default_value = "park")]
     on_revoke: OnRevoke,
     /// How long a disk runs on without hearing from keyd, such as 30s, 500ms or 5m
-    #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "60s", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
     lease: Duration,
     /// How long after the loss of the key its disks are halted
-    #[arg(long, default_value = "0s", value_parser = duration, value_name = "TIME")]
+    #[arg(long, default_value = "0s", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
     grace: Duration,
     /// What the end of the key's validity does
     #[arg(long, value_enum, default_value = "refuse-new")]
@@ -140,10 +140,10 @@ pub struct Change {
     #[arg(long, group = "change", value_enum)]
     on_revoke: Option<OnRevoke>,
     /// How long a disk runs on without hearing from keyd
-    #[arg(long, group = "change", value_parser = duration, value_name = "TIME")]
+    #[arg(long, group = "change", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
     lease: Option<Duration>,
     /// How long after the loss of the key its disks are halted
-    #[arg(long, group = "change", value_parser = duration, value_name = "TIME")]
+    #[arg(long, group = "change", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
     grace: Option<Duration>,
     /// What the end of the key's validity does
     #[arg(long, group = "change", value_enum)]

@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, ClapArgs)]
 pub struct HttpArgs {
     /// Serve Azure Key Vault's API there over HTTPS, such as 127.0.0.1:8443; vaults are https://NAME.localhost:8443
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub listen: Option<SocketAddr>,
     /// Another name than localhost to have vaults below, such as keys.example.org; may be given several times
     #[arg(long, value_name = "NAME", requires = "listen")]
@@ -31,8 +31,14 @@ pub struct HttpArgs {
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub client_ca: Option<PathBuf>,
     /// Give tokens to managed identities there, such as 127.0.0.1:8444; for this host only
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub identity_listen: Option<SocketAddr>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("'{text}' is no address and port: write it as 127.0.0.1:8443 or [::1]:8443")
+    })
 }
 
 impl HttpArgs {

@@ -10,7 +10,7 @@ use keyd_client::{
 
 use super::{
     consent::{Sure, Wait},
-    value::{days, moment, operations, tag},
+    value::{bits, days, moment, operations, tag},
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -38,7 +38,7 @@ pub enum Key {
         /// Its name: letters, digits, hyphens; after the name of its vault and a slash, if that is not 'default'
         name: KeyId,
         /// Modulus length: 2048, 3072 or 4096
-        #[arg(long, default_value_t = 3072)]
+        #[arg(long, value_parser = bits, default_value_t = 3072)]
         bits: u32,
         /// Make its private part in the hardware security module, which it never leaves
         #[arg(long)]
@@ -133,10 +133,10 @@ pub struct Which {
 #[command(group(ArgGroup::new("change").required(true).multiple(true)))]
 pub struct Change {
     /// When it ends: RFC 3339, a time from now such as 365d, or 'never'
-    #[arg(long, group = "change", value_parser = moment, value_name = "MOMENT")]
+    #[arg(long, group = "change", value_parser = moment, allow_hyphen_values = true, value_name = "MOMENT")]
     expires: Option<UnixSeconds>,
     /// When it begins, likewise; 'never' takes the bound away
-    #[arg(long, group = "change", value_parser = moment, value_name = "MOMENT")]
+    #[arg(long, group = "change", value_parser = moment, allow_hyphen_values = true, value_name = "MOMENT")]
     not_before: Option<UnixSeconds>,
     /// What it may do: encrypt, decrypt, sign, verify, wrapKey, unwrapKey; or none
     #[arg(long, group = "change", value_parser = operations, value_name = "OP,OP")]
@@ -193,19 +193,19 @@ pub enum Policy {
 #[command(group(ArgGroup::new("times").required(true).multiple(true)))]
 pub struct Times {
     /// Rotate so long after the newest version was made: 7 at least
-    #[arg(long, group = "times", value_parser = days, value_name = "DAYS")]
+    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS")]
     rotate_after: Option<u32>,
     /// Rotate so long before the newest version expires: 7 at least
-    #[arg(long, group = "times", value_parser = days, value_name = "DAYS", conflicts_with = "rotate_after")]
+    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS", conflicts_with = "rotate_after")]
     rotate_before_expiry: Option<u32>,
     /// Tell of the end so long after the newest version was made
-    #[arg(long, group = "times", value_parser = days, value_name = "DAYS")]
+    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS")]
     notify_after: Option<u32>,
     /// Tell of the end so long before it; 30 if nothing is said
-    #[arg(long, group = "times", value_parser = days, value_name = "DAYS", conflicts_with = "notify_after")]
+    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS", conflicts_with = "notify_after")]
     notify_before_expiry: Option<u32>,
     /// New versions expire so long after they are made: 28 at least
-    #[arg(long, group = "times", value_parser = days, value_name = "DAYS")]
+    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS")]
     expires_after: Option<u32>,
 }
 

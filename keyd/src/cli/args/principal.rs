@@ -68,7 +68,7 @@ pub enum TokenVerb {
         /// Which
         app: AppName,
         /// How long it is good, such as 12h or 30d
-        #[arg(long, default_value = "90d", value_parser = duration, value_name = "TIME")]
+        #[arg(long, default_value = "90d", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
         expires: Duration,
         /// What it is for
         #[arg(long, default_value = "", hide_default_value = true)]

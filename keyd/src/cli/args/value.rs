@@ -5,11 +5,15 @@ use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 use keyd_client::message::{KeyOperation, UnixSeconds};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::clock;
+use crate::{
+    clock,
+    limits::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN},
+};
 
 /// A whole number and `ms`, `s`, `m`, `h` or `d`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is no time: write it as 30s, 500ms, 5m, 1h or 90d");
+    let too_long = || format!("'{text}' is longer than any time here");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
     let (number, unit) = text.split_at(digits);
     let millis: u64 = match unit {
@@ -20,8 +24,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400_000,
         _ => return Err(wrong()),
     };
-    let number: u64 = number.parse().map_err(|_| wrong())?;
-    let total = number.checked_mul(millis).ok_or_else(wrong)?;
+    if number.is_empty() {
+        return Err(wrong());
+    }
+    // Digits alone: what does not parse is too large.
+    let number: u64 = number.parse().map_err(|_| too_long())?;
+    let total = number.checked_mul(millis).ok_or_else(too_long)?;
     Ok(Duration::from_millis(total))
 }
 
@@ -34,6 +42,18 @@ pub(super) fn millis(time: Duration) -> u64 {
 pub(super) fn days(text: &str) -> Result<u32, String> {
     let number = text.strip_suffix('d').unwrap_or(text);
     number.parse().map_err(|_| format!("'{text}' is no number of days: write it as 90 or 90d"))
+}
+
+/// Days that a vault keeps what was deleted; which there can be is the daemon's to say.
+pub(super) fn retention(text: &str) -> Result<u16, String> {
+    text.strip_suffix('d').unwrap_or(text).parse().map_err(|_| {
+        format!("a vault keeps deleted keys for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days")
+    })
+}
+
+/// The length of an RSA key; which there are is the daemon's to say.
+pub(super) fn bits(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "RSA keys have 2048, 3072 or 4096 bits".to_owned())
 }
 
 /// A moment by RFC 3339, or a time from now; `never` is 0, which takes a bound away.

@@ -8,7 +8,7 @@ use keyd_client::{Principal, VaultName, permission::KeyPermission};
 use super::{
     consent::{Sure, Wait},
     edit::How,
-    value::names,
+    value::{names, retention},
 };
 use crate::{auth::grants::principal, limits::RETENTION_DAYS_MAX};
 
@@ -35,7 +35,7 @@ pub enum Vault {
         /// Its name: 3 to 24 letters, digits and hyphens
         name: VaultName,
         /// Days a deleted key can be recovered: 7 to 90, fixed for good
-        #[arg(long, value_name = "DAYS", default_value_t = RETENTION_DAYS_MAX)]
+        #[arg(long, value_name = "DAYS", value_parser = retention, default_value_t = RETENTION_DAYS_MAX)]
         retention: u16,
         /// Keep deleted keys until their time is over, whoever wants to purge them; fixed for good
         #[arg(long)]

@@ -1,13 +1,17 @@
 //! Disk encryption sets as people read them.
 
-use keyd_client::message::{DesStatus, PreviousKey, RotationError};
+use keyd_client::{
+    Page,
+    message::{DesStatus, PreviousKey, RotationError},
+};
 
 use crate::{
-    cli::table::{list, name, span, table, yes},
+    amounts::span,
+    cli::table::{list, name, table, yes},
     clock,
 };
 
-pub(super) fn one(set: &DesStatus) -> String {
+pub(super) fn one(set: &DesStatus) -> Page {
     let previous: Vec<String> = set.previous_keys.iter().map(previous).collect();
     let mut rows = vec![
         ("name", set.name.to_string()),
@@ -39,7 +43,7 @@ fn rotation_error(error: &RotationError) -> String {
     format!("{}: {} (since {since}, last tried {tried})", error.code, error.message)
 }
 
-pub(super) fn all(sets: &[DesStatus]) -> String {
+pub(super) fn all(sets: &[DesStatus]) -> Page {
     let row = |set: &DesStatus| {
         let state = match (&set.key_lost, &set.rotation_error) {
             (Some(_), _) => "key lost",

@@ -1,16 +1,20 @@
 //! Disks, snapshots and images as people read them.
 
-use keyd_client::message::{DiskState, DiskStatus, Holder, KeyRelease};
+use keyd_client::{
+    Page,
+    message::{DiskState, DiskStatus, Holder, KeyRelease},
+};
 
 use crate::{
+    amounts::bytes,
     cli::{
         grant, state,
-        table::{bytes, list, name, table, yes},
+        table::{list, name, table, yes},
     },
     clock,
 };
 
-pub(super) fn one(disk: &DiskStatus) -> String {
+pub(super) fn one(disk: &DiskStatus) -> Page {
     let DiskStatus {
         record,
         key_enabled,
@@ -45,19 +49,19 @@ pub(super) fn one(disk: &DiskStatus) -> String {
     rows.extend(
         last.as_ref().filter(|_| holders.is_empty()).map(|last| ("last process", ended(last))),
     );
-    let mut text = list(&rows);
+    let mut page = list(&rows);
     if !grants.is_empty() {
-        text += &format!("\n{}", grant::text(grants));
+        page = page.line("").and(grant::text(grants));
     }
     if *grants_more {
-        text += "(there are more: 'keyd grant --list' shows all)\n";
+        page = page.line("(there are more: 'keyd grant --list' shows all)");
     }
     if !holders.is_empty() {
         let rows: Vec<_> = holders.iter().map(holder).collect();
         let heading = ["PROCESS", "USER", "STATE", "SINCE", "ATTACHED", "LEASE", "WHY"];
-        text += &format!("\n{}", table(heading, &rows));
+        page = page.line("").and(table(heading, &rows));
     }
-    text
+    page
 }
 
 fn holder(holder: &Holder) -> [String; 7] {
@@ -88,7 +92,7 @@ fn ended(last: &DiskState) -> String {
     format!("{} since {}{why}", state::phase(last.phase), clock::text(last.since))
 }
 
-pub(super) fn all(disks: &[DiskStatus]) -> String {
+pub(super) fn all(disks: &[DiskStatus]) -> Page {
     let row = |disk: &DiskStatus| {
         let holders: Vec<String> = disk.holders.iter().map(|h| h.pid.to_string()).collect();
         let states = state::of_disk(disk);

@@ -1,7 +1,7 @@
 //! `keyd key rotation-policy`.
 
 use keyd_client::{
-    KeyId,
+    KeyId, Page,
     message::{Consent, KeyRequest, Reply, RotationPolicy},
 };
 
@@ -46,7 +46,7 @@ fn show(ask: &Ask, key: &KeyId, request: KeyRequest) -> Result<Exit, Error> {
     }
 }
 
-fn told(key: &KeyId, policy: Option<&RotationPolicy>) -> String {
+fn told(key: &KeyId, policy: Option<&RotationPolicy>) -> Page {
     match policy {
         Some(policy) => list(&[
             ("key", key.to_string()),
@@ -56,6 +56,7 @@ fn told(key: &KeyId, policy: Option<&RotationPolicy>) -> String {
         ]),
         None => {
             format!("key {key} has no rotation policy: it is rotated by 'keyd key rotate {key}'")
+                .into()
         }
     }
 }

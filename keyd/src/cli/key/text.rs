@@ -1,8 +1,11 @@
 //! Keys as people read them.
 
-use keyd_client::message::{
-    KeyBackups, KeyOperation, KeyStatus, KeyVersionStatus, RotationPolicy, Trigger, UnixMillis,
-    UnixSeconds,
+use keyd_client::{
+    Page,
+    message::{
+        KeyBackups, KeyOperation, KeyStatus, KeyVersionStatus, RotationPolicy, Trigger, UnixMillis,
+        UnixSeconds,
+    },
 };
 
 use crate::{
@@ -11,10 +14,9 @@ use crate::{
     limits::{MILLIS_PER_DAY, NOTICE_DAYS},
 };
 
-pub(super) fn one(key: &KeyStatus) -> String {
+pub(super) fn one(key: &KeyStatus) -> Page {
     let sets: Vec<&str> = key.sets.iter().map(|set| set.as_str()).collect();
-    let tags: Vec<String> =
-        key.tags.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let tags: Vec<String> = key.tags.iter().map(tag).collect();
     let about = list(&[
         ("name", key.name.to_string()),
         ("state", format!("{}{}", state(key), end(key, clock::now()))),
@@ -38,7 +40,16 @@ pub(super) fn one(key: &KeyStatus) -> String {
         "OPERATIONS",
         "CREATED",
     ];
-    format!("{about}\n{}", table(heading, &rows))
+    about.line("").and(table(heading, &rows))
+}
+
+/// `env=prod`, or with quotation marks where another tag could be read into it.
+fn tag((name, value): (&String, &String)) -> String {
+    let quoted = |text: &String| match text.contains([' ', '=', '"']) {
+        true => format!("\"{}\"", text.replace('"', "\\\"")),
+        false => text.clone(),
+    };
+    format!("{}={}", quoted(name), quoted(value))
 }
 
 /// `never`, or when it was taken out last: by itself, and with all of keyd.
@@ -132,7 +143,7 @@ fn end(key: &KeyStatus, now: UnixMillis) -> String {
     }
 }
 
-pub(super) fn all(keys: &[KeyStatus]) -> String {
+pub(super) fn all(keys: &[KeyStatus]) -> Page {
     let row = |key: &KeyStatus| {
         let newest = key.versions.first();
         let disks: u64 = key.versions.iter().map(|v| v.wrapped_deks).sum();

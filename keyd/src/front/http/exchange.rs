@@ -10,6 +10,7 @@ use hyper::{
     header::{RETRY_AFTER, WWW_AUTHENTICATE},
     http::request::Parts,
 };
+use keyd_client::Printable;
 use tokio::sync::OwnedSemaphorePermit;
 use zeroize::Zeroizing;
 
@@ -25,6 +26,7 @@ use crate::{
         self, Kind, Problem, Query, Target,
         render::{Rendered, render},
     },
+    limits::LOG_PATH_MAX,
     log,
 };
 
@@ -49,13 +51,23 @@ pub(super) async fn answer(
         Err(problem) => refuse(problem, asked.as_ref().ok()),
     };
     ids.dress(&mut response);
-    log::line(format_args!(
-        "{peer} {} {} {} {ids}",
-        head.method,
-        head.uri.path(),
-        response.status().as_u16()
-    ));
+    note(&peer, &head, response.status(), &ids);
     response
+}
+
+/// A line for each request that was done, and for the first of many that were not.
+fn note(peer: &Peer, head: &Parts, status: StatusCode, ids: &Ids) {
+    let path = Printable::cut(head.uri.path(), LOG_PATH_MAX);
+    let method = Printable::cut(&head.method, LOG_PATH_MAX);
+    let event = Printable::new(format_args!("{peer} {method} {path} {} {ids}", status.as_u16()));
+    match status.is_success() {
+        true => log::line(format_args!("{event}")),
+        false => log::provoked(
+            &peer.origin().place,
+            format_args!("HTTP status {}", status.as_u16()),
+            format_args!("{event}"),
+        ),
+    }
 }
 
 async fn exchange(
@@ -68,7 +80,7 @@ async fn exchange(
     let caller = {
         let credentials = credentials::of(peer, &head.headers).ok_or_else(no_token)?;
         let (service, peer) = (shared.service.clone(), peer.clone());
-        shared.workers.run(false, move || service.identify(&credentials, &peer)).await?
+        shared.workers.run(false, move || service.identify(&credentials, &peer.origin())).await?
     };
     let read = read(shared, head, body).await;
     let makes_key = read.as_ref().is_ok_and(|(target, ..)| target.makes_key());
@@ -78,7 +90,7 @@ async fn exchange(
             Ok((keyvault::Request::parse(target, &query, &body)?, query))
         });
         let (request, query) =
-            judged.inspect_err(|problem| service.misasked(&caller, &peer, problem))?;
+            judged.inspect_err(|problem| service.misasked(&caller, &peer.origin(), problem))?;
         let reply = service.keyvault(&caller, &asked.vault, request)?;
         Ok(render(reply, &asked.origin, &query))
     };

@@ -80,7 +80,7 @@ async fn token(shared: &Shared, peer: &Peer, asked: Asked) -> Result<Zeroizing<S
     let Asked { secret, resource, client_id } = asked;
     let made = shared
         .workers
-        .run(false, move || service.identity_token(&secret, client_id.as_deref(), &peer));
+        .run(false, move || service.identity_token(&secret, client_id.as_deref(), &peer.origin()));
     let (token, secret) = made.await?;
     let body = json!({
         "access_token": secret.expose(),

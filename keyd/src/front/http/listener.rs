@@ -29,7 +29,7 @@ where
             }
             // Out of descriptors, or the peer is gone again: the next one may fare better.
             Err(error) => {
-                log::line(format_args!("accept: {error}"));
+                log::provoked("listener", "accept", format_args!("accept: {error}"));
                 sleep(Duration::from_millis(10)).await;
             }
         }

@@ -169,7 +169,7 @@ fn a_copy_goes_on_where_it_ends_and_is_known_by_its_newest_row() {
     // Whatever lies behind it, the newest row that is one counts.
     for behind in ["", "{\"seq\":10,\"ti", "\n\n", &"x\n".repeat(100_000)] {
         let found = anchor((1..=7).map(line).collect::<String>() + behind).unwrap();
-        assert_eq!((found.seq, found.hash), (7, rows[7].previous.clone()));
+        assert_eq!((found.seq, found.hash), (7, rows[7].previous.to_string()));
     }
     let segments = {
         let current = disk.dir().open(CURRENT).unwrap().unwrap();
