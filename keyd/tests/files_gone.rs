@@ -253,7 +253,9 @@ fn chained(files: &[PathBuf]) -> u64 {
             let hash: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
             match &before {
                 None => assert_eq!(row.seq, 1),
-                Some(before) => assert_eq!((row.seq, &row.previous), (before.seq + 1, &hash)),
+                Some(before) => {
+                    assert_eq!((row.seq, row.previous.as_str()), (before.seq + 1, hash.as_str()))
+                }
             }
             (before, line_before) = (Some(row), line.to_owned());
         }
