@@ -33,6 +33,11 @@ pub enum Fault {
         "store.redb cannot be read: {0}; nothing of it was changed; put the state directory back from a copy, or make a new one of a backup with 'keyd restore'"
     )]
     Unreadable(String),
+    /// A store that was written under another root key.
+    #[error(
+        "the root key is another one than the store was written with: put back the copy that belongs with the other"
+    )]
+    OtherRoot,
     /// A store without a byte in it.
     #[error(
         "store.redb is empty, it was emptied by something else: put it back, or restore a backup by 'keyd restore' into another state directory"

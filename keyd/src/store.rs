@@ -161,6 +161,9 @@ impl Store {
         let snapshot = Snapshot::new(db.begin_read()?, seal.clone());
         let Opened { head: committed, digest } = tables::opened(&snapshot)?;
         let checked = check::snapshot(&snapshot)?;
+        if checked.is_anothers() {
+            return Err(Fault::OtherRoot);
+        }
         let (begin, recorded, kept) = meta::read(&snapshot)?;
         drop(snapshot);
         let mut writer =

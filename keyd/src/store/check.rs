@@ -32,11 +32,18 @@ pub(super) struct Checked {
     pub(super) undigested: bool,
     /// What is there.
     pub(super) rows: u64,
+    /// Rows with the tag that is theirs.
+    sound: u64,
 }
 
 impl Checked {
     pub(super) fn is_whole(&self) -> bool {
         self.damaged.is_empty() && self.unlike.is_empty() && !self.undigested
+    }
+
+    /// Whether nothing in it was written under this root key: then it is not the store that is wrong.
+    pub(super) fn is_anothers(&self) -> bool {
+        self.undigested && self.sound == 0
     }
 
     /// What is damaged, or gone, in words.
@@ -104,11 +111,12 @@ pub(super) struct Checker<'a> {
     /// With their stored and their recomputed form.
     damaged: BTreeMap<Place, [Vec<u8>; 2]>,
     rows: u64,
+    sound: u64,
 }
 
 impl<'a> Checker<'a> {
     pub(super) fn new(seal: &'a Seal) -> Self {
-        Self { seal, found: Digest::default(), damaged: BTreeMap::new(), rows: 0 }
+        Self { seal, found: Digest::default(), damaged: BTreeMap::new(), rows: 0, sound: 0 }
     }
 
     pub(super) fn take(&mut self, table: &str, key: &[u8], stored: &[u8]) {
@@ -121,12 +129,14 @@ impl<'a> Checker<'a> {
             let value = stored.get(TAG_LEN..).unwrap_or_default();
             let right = self.seal.seal(table, key, value);
             self.damaged.insert((table.to_owned(), key.to_vec()), [stored.to_vec(), right]);
+        } else {
+            self.sound += 1;
         }
     }
 
     /// Compares what was taken with what there should be.
     pub(super) fn end(self, digest: Option<&Digest>) -> Checked {
-        let mut checked = Checked { rows: self.rows, ..Checked::default() };
+        let mut checked = Checked { rows: self.rows, sound: self.sound, ..Checked::default() };
         let Some(digest) = digest else {
             checked.undigested = true;
             checked.damaged = self.damaged.into_keys().collect();
