@@ -135,8 +135,11 @@ fn a_first_start_that_was_interrupted_is_begun_again() {
     assert!(!keyd.state().join("first-start").exists());
     keyd.kill();
     let state = keyd.state();
-    for name in ["store.redb", "audit.log", "ballast"] {
-        fs::remove_file(state.join(name)).unwrap();
+    for entry in fs::read_dir(&state).unwrap() {
+        let path = entry.unwrap().path();
+        if !path.ends_with("root.key") {
+            fs::remove_file(path).unwrap();
+        }
     }
     fs::write(state.join("first-start"), "").unwrap();
     keyd.resume();
