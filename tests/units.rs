@@ -91,6 +91,17 @@ fn they_let_through_what_the_programs_need() {
     }
 }
 
+/// systemd stops units in the opposite order. (That it does so is `systemd`'s to show.)
+#[test]
+fn disks_are_there_before_what_runs_virtual_machines() {
+    let before = values(&unit("vhost-backend@.service"), "Before");
+    for later in
+        ["machine.slice", "libvirtd.service", "virtqemud.service", "libvirt-guests.service"]
+    {
+        assert!(before.iter().any(|unit| unit == later), "{later}");
+    }
+}
+
 /// The unit's command, with its program as it was built and its places in a world.
 fn command(name: &str, binary: &str, places: &[(&str, PathBuf)]) -> Command {
     let mut words = values(&unit(name), "ExecStart").into_iter();
