@@ -164,7 +164,7 @@ mod tests {
     fn only_the_oldest_of_its_own_go() {
         let dir = tempfile::tempdir().unwrap();
         let (own, other) = ((0..5).map(|n| name(n * 3_600_000)), ["keyd-mine.age", "precious"]);
-        for name in own.clone().chain(other.map(str::to_owned)) {
+        for name in own.chain(other.map(str::to_owned)) {
             fs::write(dir.path().join(name), "x").unwrap();
         }
         prune(dir.path(), 2).unwrap();

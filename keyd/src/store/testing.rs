@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyd_client::dek::page::PageError;
-use redb::{AccessGuard, ReadableTable, TableHandle};
+use redb::{ReadableTable, TableHandle};
 
 use super::{
     Options, Store, Txn, View,
@@ -57,11 +57,9 @@ pub(crate) fn make_older(store: &Store) {
     for handle in transaction.list_tables().unwrap().collect::<Vec<_>>() {
         let name = handle.name().to_owned();
         let mut table = transaction.open_table(tables::named(&name)).unwrap();
-        let row = |row: Result<(AccessGuard<'_, &[u8]>, AccessGuard<'_, &[u8]>), _>| {
-            let (key, stored) = row.unwrap();
-            (key.value().to_vec(), stored.value().to_vec())
-        };
-        let rows: Vec<_> = table.iter().unwrap().map(row).collect();
+        let rows = table.iter().unwrap().map(|row| row.unwrap());
+        let rows: Vec<_> =
+            rows.map(|(key, stored)| (key.value().to_vec(), stored.value().to_vec())).collect();
         for (key, stored) in rows {
             if !tables::is_bare(&name, &key) {
                 table.insert(&key[..], &stored[TAG_LEN..]).unwrap();

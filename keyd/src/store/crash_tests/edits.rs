@@ -28,11 +28,10 @@ fn edited(disk: &Disk, edit: impl FnOnce(&Database)) {
 fn rows(db: &Database, table: tables::Table) -> Rows {
     let transaction = db.begin_read().unwrap();
     let table = transaction.open_table(table).unwrap();
-    let row = |row: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), _>| {
-        let (key, value) = row.unwrap();
-        (key.value().to_vec(), value.value().to_vec())
-    };
-    table.iter().unwrap().map(row).collect()
+    let rows = table.iter().unwrap();
+    rows.map(|row| row.unwrap())
+        .map(|(key, value)| (key.value().to_vec(), value.value().to_vec()))
+        .collect()
 }
 
 fn put_row(db: &Database, table: tables::Table, key: &[u8], value: Option<&[u8]>) {
