@@ -152,7 +152,8 @@ fn make_token(daemon: &Daemon, lifetime_ms: u64) -> Credentials {
 }
 
 fn is_good(daemon: &Daemon, token: &Credentials) -> bool {
-    daemon.service.identify(token, &"here").is_ok()
+    let from = crate::core::refusals::Origin::remote("here", std::net::Ipv4Addr::LOCALHOST.into());
+    daemon.service.identify(token, &from).is_ok()
 }
 
 #[test]
