@@ -20,6 +20,8 @@ use keyd_client::{
 use system_tests::{process::program, world::World};
 
 const FORGED: &str = "x\nvhost-backend: fenced\r\x1b[2A\u{9b}2K\u{202e}\u{2028}\u{200b}";
+/// Of a file that is not there.
+const GONE: &str = "y\nvhost-backend: fenced\x1b[2A\u{9b}2K";
 const SHOWN: &str = r"x\nvhost-backend: fenced\r\u{1b}[2A\u{9b}2K\u{202e}\u{2028}\u{200b}";
 
 /// What was said, if nothing in it is hidden.
@@ -55,7 +57,7 @@ fn a_path_makes_no_line() {
     for (name, args) in [
         ("image", &["create", "x", "--size", FORGED][..]),
         ("vhost-backend", &["--socket-path", "s", "--blk-file", "x", "--num-queues", FORGED]),
-        ("vhost-backend", &["--socket-path", "s", "--blk-file", FORGED]),
+        ("vhost-backend", &["--socket-path", "s", "--blk-file", GONE]),
         ("vhost-backend", &["--fd", "0", "--blk-file", "x", "--keyd", FORGED]),
     ] {
         let mut command = Command::new(program(name));
