@@ -189,8 +189,8 @@ impl Guest {
         format!("{}\n{:?}", self.run(command).1, self.heard())
     }
 
-    /// Starts a command. (Of fio's, none with `--io_submit_mode=offload`: fio 3.33 then loses a wake-up at its start now
-    /// and then, one time in four on a busy machine, and does nothing for ever.)
+    /// Starts a command. (Of fio's, none with `--io_submit_mode=offload`: fio 3.33 then loses a wake-up at its start
+    /// now and then, one time in four on a busy machine, and does nothing for ever.)
     pub fn start(&mut self, command: &str) -> Running {
         let id = COMMANDS.fetch_add(1, Ordering::Relaxed);
         self.say(&format!("run {id} {command}"));

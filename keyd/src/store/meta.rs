@@ -8,8 +8,8 @@ const BEGIN: &[u8] = b"audit-begin";
 const BREAK: &[u8] = b"audit-break";
 const TIME: &[u8] = b"time";
 
-/// Both, and the time, as committed. A beginning that is damaged counts as the first row: the log does not begin there any more, so
-/// it is seen to be broken. A break stays one when its text is damaged.
+/// Both, and the time, as committed. A beginning that is damaged counts as the first row: the log does not begin there
+/// any more, so it is seen to be broken. A break stays one when its text is damaged.
 pub(super) fn read(view: &impl View) -> Result<(Begin, Option<String>, Option<Kept>), Fault> {
     let begin = match view.value(META, BEGIN) {
         Ok(Some(bytes)) => serde_json::from_slice(&bytes)?,
