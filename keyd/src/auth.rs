@@ -156,13 +156,22 @@ impl Auth {
                 let (who, set) = (who.clone(), set.clone());
                 Err(Refused::ForbiddenFor { who, set, permission }.into())
             }
+            (Needs::AnyInVault, Place::Vault(vault)) => {
+                for permission in KeyPermission::ALL {
+                    if self.has_in(who, vault, *permission, view)? {
+                        return Ok(());
+                    }
+                }
+                let (who, vault) = (who.clone(), vault.clone());
+                Err(Refused::ForbiddenIn { who, vault, permission: KeyPermission::Get }.into())
+            }
             (Needs::Disk(permission), Place::Disk(id)) => self.reaches(who, permission, *id, view),
             (Needs::Source(permission), Place::Disk(id)) => {
                 self.derives(who, permission, *id, view)
             }
             (Needs::Own(permission), Place::Disk(id)) => self.has_made(who, permission, *id, view),
             // No operation is done in a place of another kind.
-            (Needs::Vault(_), _) => forbidden(Permission::ManageKeys),
+            (Needs::Vault(_) | Needs::AnyInVault, _) => forbidden(Permission::ManageKeys),
             (
                 Needs::Set(permission)
                 | Needs::Disk(permission)

@@ -45,6 +45,8 @@ pub struct Core {
     pub backups: Option<Keeping>,
     /// What was refused lately.
     pub refusals: Refusals,
+    /// Held while an identity's token is made: of those who ask at once, all get that one.
+    pub identity_tokens: Mutex<()>,
     /// When it began.
     pub started: UnixMillis,
     /// Where its root key lies, if that is known.
@@ -70,6 +72,7 @@ impl Core {
             enforcing: Mutex::default(),
             backups: None,
             refusals: Refusals::default(),
+            identity_tokens: Mutex::default(),
             started,
             root: None,
             rewrapping: Mutex::default(),

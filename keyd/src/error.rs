@@ -11,7 +11,7 @@ use keyd_client::dek::{DekError, page::PageError};
 use thiserror::Error;
 
 pub use not_followed::{NotFollowed, Why};
-pub use refused::Refused;
+pub use refused::{PolicyFault, Refused};
 pub use time::Time;
 
 use crate::{audit::copies::CopyError, hsm::HsmError, kek::KekError, root::RootError};

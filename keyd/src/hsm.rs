@@ -4,6 +4,7 @@
 mod error;
 mod key;
 pub(crate) mod oaep;
+mod signing;
 mod token;
 
 pub use error::HsmError;

@@ -1,4 +1,5 @@
-//! Key-encryption keys (KEKs): RSA encryption after RFC 8017. The only module that uses RSA; why aws-lc-rs and not
+//! Key-encryption keys (KEKs): RSA encryption and signatures after RFC 8017. The only module that uses RSA; why
+//! aws-lc-rs and not
 //! `rsa`: RUSTSEC-2023-0071 (Marvin).
 //!
 //! A disk's DEK is wrapped with OAEP, SHA-256 and MGF1-SHA-256, no label (Key Vault: `RSA-OAEP-256`). What is wrapped
@@ -11,7 +12,9 @@ mod jwk;
 mod material;
 mod public;
 pub mod shares;
+mod signature;
 mod software;
+mod verifier;
 
 use std::fmt;
 
@@ -30,10 +33,12 @@ pub use bound::{Binding, Mismatch, Purpose};
 pub use jwk::{ImportError, ImportedKey, PrivateJwk};
 pub use material::{HsmObject, Material, Provider, SealedKey};
 pub use public::PublicKey;
+pub use signature::{DigestLen, Hashed, SignatureAlgorithm, UnknownSignatureAlgorithm};
 pub use software::PrivateDer;
 
 pub(crate) use encryptor::Encryptor;
 use software::Software;
+pub(crate) use verifier::verify;
 
 use crate::{
     error::Refused,
@@ -75,6 +80,9 @@ pub enum KekError {
     /// Decryption failed: not encrypted under this key, or in another way, or damaged (RFC 8017: "decryption error").
     #[error("what is to be unwrapped is damaged, or of another key or algorithm")]
     Unwrap,
+    /// The library gave no signature.
+    #[error("a digest could not be signed")]
+    Sign,
     /// It unwrapped, but belongs elsewhere.
     #[error("a wrapped key is another disk's: {0}")]
     Foreign(#[from] Mismatch),
@@ -130,7 +138,7 @@ impl TryFrom<u32> for KeyBits {
     }
 }
 
-/// A key that encrypts and decrypts.
+/// A key that encrypts, decrypts, signs and verifies.
 pub struct Kek {
     private: Private,
     encryptor: Encryptor,
@@ -209,6 +217,27 @@ impl Kek {
         });
         scrub_stack();
         plain
+    }
+
+    /// Signs a digest (Key Vault: sign).
+    ///
+    /// # Errors
+    /// [`KekError::Sign`], [`KekError::Hsm`].
+    pub fn sign(&self, hashed: &Hashed) -> Result<Vec<u8>, KekError> {
+        let signature = match &self.private {
+            Private::Software(key) => key.sign(hashed),
+            Private::Hsm(key) => key.sign(hashed),
+        };
+        scrub_stack();
+        signature
+    }
+
+    /// Whether a signature is this key's of a digest (Key Vault: verify). It needs the public half alone.
+    ///
+    /// # Errors
+    /// [`KekError::Load`]: the public half is none.
+    pub fn verify(&self, hashed: &Hashed, signature: &[u8]) -> Result<bool, KekError> {
+        verify(self.public(), hashed, signature)
     }
 
     /// Wraps a DEK, bound to its disk.

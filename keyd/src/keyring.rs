@@ -18,7 +18,7 @@ use crate::{
     },
     lock::lock,
     model::{key::Key, version::Version},
-    root::{RootError, RootKey},
+    root::{DERIVED_LEN, RootError, RootKey},
 };
 
 /// The opened keys, and the root key that opens them.
@@ -167,6 +167,14 @@ impl Keyring {
     /// [`Fault::Root`].
     pub fn seal_blob(&self, purpose: &str, plain: &[u8]) -> Result<Vec<u8>, Fault> {
         Ok(self.root.seal_blob(purpose, plain)?)
+    }
+
+    /// Secret bytes that only this daemon can make, and makes again.
+    ///
+    /// # Errors
+    /// [`Fault::Root`].
+    pub fn derive(&self, purpose: &str) -> Result<Zeroizing<[u8; DERIVED_LEN]>, Fault> {
+        Ok(self.root.derive(purpose)?)
     }
 
     /// Opens what [`Keyring::seal_blob`] sealed for the same purpose; nothing if it is not that.

@@ -12,7 +12,6 @@ mod body;
 pub mod crypto;
 pub mod new_key;
 pub mod origin;
-mod period;
 pub mod problem;
 pub mod query;
 pub mod render;

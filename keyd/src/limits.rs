@@ -54,7 +54,7 @@ pub const VERSION_LIFE_DAYS_MIN: u32 = 28;
 /// Shortest time from the making of a version to its rotation, and from there to its expiry, days (likewise).
 pub const ROTATION_DAYS_MIN: u32 = 7;
 /// When the coming end of a version is told, if its policy does not say, days before (likewise).
-pub const NOTICE_DAYS: u32 = 30;
+pub const NOTICE_DAYS: u16 = 30;
 
 /// Milliseconds of a day.
 pub const MILLIS_PER_DAY: u64 = 24 * 3600 * 1000;
@@ -282,13 +282,18 @@ pub const TAG_LEN_MAX: usize = 256;
 /// Longest query of a URL, bytes: a version, a number, and a token of 4/3 of the longest name.
 pub const QUERY_LEN_MAX: usize = 2048;
 
-/// Longest body of an HTTPS request, bytes: an RSA-4096 private key as JWK has about 4,500, fifteen tags of four-byte
-/// characters twice 15,360.
-pub const BODY_LEN_MAX: usize = 64 << 10;
+/// Longest body of an HTTPS request, bytes: an RSA-4096 private key as JWK has about 4,500, and the longest tags
+/// [`TAGS_JSON_LEN_MAX`].
+pub const BODY_LEN_MAX: usize = 128 << 10;
 
-/// Longest body of a restore over HTTPS, bytes: a key of
-/// [`VERSIONS_MAX`] versions, each of which has about 5 KiB (RSA-4096, sealed, in base64 twice).
-pub const RESTORE_LEN_MAX: usize = 4 << 20;
+/// The longest tags as JSON, bytes: a character outside the basic plane is escaped as two of six bytes each, as
+/// Python's json writes it.
+const TAGS_JSON_LEN_MAX: usize = TAGS_MAX * (2 * TAG_LEN_MAX * 12 + 8);
+
+/// Longest body of a restore over HTTPS, bytes: a key of [`VERSIONS_MAX`] versions, each of which has about 5 KiB
+/// (RSA-4096, sealed, in base64), and the longest tags, in which the store escapes a control character as six bytes;
+/// all of it in base64 once more.
+pub const RESTORE_LEN_MAX: usize = 36 << 20;
 
 /// Applications at once: a list of them must fit one frame.
 pub const APPS_MAX: usize = 1000;
@@ -308,8 +313,12 @@ pub const TOKEN_LIFE_MS_MAX: u64 = 3650 * MILLIS_PER_DAY;
 /// Longest label of a token, characters.
 pub const TOKEN_LABEL_LEN_MAX: usize = 64;
 
-/// Life of tokens from the identity endpoint, milliseconds: clients fetch another half way.
+/// Life of tokens from the identity endpoint, milliseconds.
 pub const IDENTITY_TOKEN_MS: u64 = 3600 * 1000;
+
+/// What a token that the identity endpoint gives out has left at least, milliseconds: with less than five minutes
+/// clients count it as expired, and would ask again with each call.
+pub const IDENTITY_TOKEN_LEFT_MS: u64 = 600 * 1000;
 
 /// Connections by HTTPS at once; more wait in the kernel's queue. A connection takes at most two buffers of
 /// [`HTTP_HEAD_LEN_MAX`], those of TLS of about 32 KiB, and a body of [`BODY_LEN_MAX`].
@@ -380,3 +389,8 @@ const _: () = assert!(
 const _: () = assert!(AUDIT_ROW_LEN_MAX <= AUDIT_LINE_MAX);
 const _: () = assert!(REWRAP_BATCH > 0);
 const _: () = assert!(AUDIT_KEPT_LEN > AUDIT_LINE_MAX as u64 && BALLAST_PIECE_LEN <= BALLAST_LEN);
+const _: () = assert!(TAGS_JSON_LEN_MAX + (8 << 10) < BODY_LEN_MAX);
+const _: () = assert!(
+    VERSIONS_MAX * ((5 << 10) + TAGS_MAX * 2 * TAG_LEN_MAX * 6) / 3 * 4 < RESTORE_LEN_MAX,
+    "what is backed up can be restored"
+);

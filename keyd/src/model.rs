@@ -1,6 +1,7 @@
 //! What is stored, and what may be done with it in which state. No input and no output here.
 
 pub mod app;
+pub mod calendar;
 pub mod des;
 pub mod disk;
 pub mod following;

@@ -69,6 +69,7 @@ pub mod vault_key_rotate;
 pub mod vault_key_use;
 pub mod vault_permit;
 pub mod vault_protect;
+pub mod vault_random;
 pub mod vault_show;
 
 #[cfg(test)]

@@ -38,6 +38,9 @@ use crate::{
 /// Bytes of the root key.
 pub const ROOT_LEN: usize = 32;
 
+/// Bytes of a secret that is derived from it: as many as HKDF's hash has.
+pub const DERIVED_LEN: usize = 32;
+
 /// Longest private key, bytes: RSA-4096 in PKCS#8 has about 2400, and the tag is added.
 const PRIVATE_LEN_MAX: usize = 4096;
 
@@ -249,6 +252,20 @@ impl RootKey {
         let len = self.open_in_place(purpose.as_bytes(), nonce, &mut place)?.ok_or_else(wrong)?;
         place.truncate(len);
         Ok(place)
+    }
+
+    /// Secret bytes that only this daemon can make, and makes again: of one purpose always the same (HKDF, RFC 5869).
+    ///
+    /// # Errors
+    /// [`RootError::Random`].
+    pub fn derive(&self, purpose: &str) -> Result<Zeroizing<[u8; DERIVED_LEN]>, RootError> {
+        let derived = Salt::new(HKDF_SHA256, &[]).extract(&self.0[..]);
+        let info = [b"keyd/derive/v1|".as_slice(), purpose.as_bytes()];
+        let mut bytes = Zeroizing::new([0; DERIVED_LEN]);
+        let key = derived.expand(&info, HKDF_SHA256).map_err(|_| RootError::Random)?;
+        key.fill(&mut bytes[..]).map_err(|_| RootError::Random)?;
+        scrub_stack();
+        Ok(bytes)
     }
 
     /// Nonce, ciphertext, tag.

@@ -8,6 +8,7 @@ mod disk;
 mod identify;
 mod key;
 mod keyvault;
+mod naming;
 mod vault;
 
 use std::{fmt, os::unix::net::UnixStream, sync::Arc};
@@ -74,7 +75,9 @@ impl Service {
 
     /// Does what a request asks, or says why not.
     pub fn answer(&self, caller: &Caller, request: Request, stream: &Arc<UnixStream>) -> Answer {
-        self.dispatch(caller, request, stream)
+        let request = self.as_written(request).map_err(Failure::from);
+        request
+            .and_then(|request| self.dispatch(caller, request, stream))
             .unwrap_or_else(|failure| Reply::Refused(told(failure)).into())
     }
 

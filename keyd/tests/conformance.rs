@@ -104,6 +104,18 @@ fn managed_identities_get_their_tokens() {
     run(&vaults, &mut command);
 }
 
+/// `az` with a home of its own, and a cloud on loopback that it logs in to.
+#[test]
+fn azure_cli_is_served() {
+    let vaults = Vaults::start();
+    let ask = AppRequest::CreateIdentity { name: "full".parse().unwrap() };
+    let Reply::NewIdentity { endpoint, secret } = vaults.keyd.ask(ask) else { panic!() };
+    let mut command = Command::new(client("az-2.91.0/bin/python"));
+    command.arg(script("az/keys.py"));
+    command.env("IDENTITY_ENDPOINT", endpoint).env("IDENTITY_HEADER", secret.expose());
+    run(&vaults, &mut command);
+}
+
 #[test]
 fn the_node_client_is_served() {
     let package = client("node/node_modules/@azure/keyvault-keys/dist/esm/index.js");

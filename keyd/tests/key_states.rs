@@ -25,7 +25,7 @@ enum State {
     Disabled,
     NotYetValid,
     Expired,
-    /// Its `key_ops` has none of the four uses.
+    /// Its `key_ops` has none of the six uses.
     WithoutUses,
     Deleted,
     Purged,
@@ -72,7 +72,7 @@ fn gone(state: State) -> Outcome {
     if state == Deleted { OK } else { NOT_FOUND }
 }
 
-/// Uses that make new ciphertexts.
+/// Uses that make new ciphertexts and signatures.
 fn protecting(state: State) -> Outcome {
     match state {
         Enabled => OK,
@@ -84,7 +84,7 @@ fn protecting(state: State) -> Outcome {
     }
 }
 
-/// Uses that open old ones: time does not matter.
+/// Uses that open old ones, and judge old signatures: time does not matter.
 fn opening(state: State) -> Outcome {
     match state {
         NotYetValid | Expired => OK,
@@ -97,7 +97,7 @@ fn always(_: State) -> Outcome {
 }
 
 #[rustfmt::skip]
-const ROWS: [Row; 20] = [
+const ROWS: [Row; 22] = [
     Row { name: "create", permission: KeyPermission::Create, method: "POST", path: "/keys/KEY/create",
           expected: |state| if state == Deleted { TAKEN } else { OK } },
     Row { name: "import", permission: KeyPermission::Import, method: "PUT", path: "/keys/KEY",
@@ -125,6 +125,10 @@ const ROWS: [Row; 20] = [
     Row { name: "encrypt", permission: KeyPermission::Encrypt, method: "POST", path: "/keys/KEY//encrypt",
           expected: protecting },
     Row { name: "decrypt", permission: KeyPermission::Decrypt, method: "POST", path: "/keys/KEY//decrypt",
+          expected: opening },
+    Row { name: "sign", permission: KeyPermission::Sign, method: "POST", path: "/keys/KEY//sign",
+          expected: protecting },
+    Row { name: "verify", permission: KeyPermission::Verify, method: "POST", path: "/keys/KEY//verify",
           expected: opening },
     Row { name: "get policy", permission: KeyPermission::GetRotationPolicy, method: "GET",
           path: "/keys/KEY/rotationpolicy", expected: alive },
@@ -183,7 +187,7 @@ impl Bench {
             Disabled => json!({ "attributes": { "enabled": false } }),
             NotYetValid => json!({ "attributes": { "nbf": 4_102_444_800u64 } }),
             Expired => json!({ "attributes": { "exp": 1_000_000_000 } }),
-            WithoutUses => json!({ "key_ops": ["sign"] }),
+            WithoutUses => json!({ "key_ops": [] }),
             Deleted | Purged => {
                 self.done("DELETE", &format!("/keys/{key}"), &Value::Null);
                 if state == Purged {
@@ -204,6 +208,10 @@ impl Bench {
             "restore" => backup.clone(),
             "wrap" | "encrypt" => used("RSA-OAEP-256", b"secret"),
             "unwrap" | "decrypt" => json!({ "alg": "RSA-OAEP-256", "value": wrapped["value"] }),
+            "sign" => used("RS256", &[7; 32]),
+            "verify" => {
+                json!({ "alg": "PS256", "digest": used("", &[7; 32])["value"], "value": "AAAA" })
+            }
             "set policy" => json!({}),
             _ => Value::Null,
         }

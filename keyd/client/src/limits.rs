@@ -6,9 +6,13 @@ use std::time::Duration;
 /// before anything is allocated.
 pub const BODY_LEN_MAX: usize = 1 << 20;
 
-/// Longest JSON body of a request or of a holder's message, bytes: an id, a name and some numbers. What all connections
-/// of the daemon together may make it allocate depends on this.
-pub const REQUEST_LEN_MAX: usize = 4096;
+/// Longest JSON body of a request or of a holder's message, bytes: fifteen tags whose names and values have 256
+/// characters, each of which JSON may write in six bytes. What all connections of the daemon together may make it
+/// allocate depends on this.
+pub const REQUEST_LEN_MAX: usize = 64 << 10;
+
+/// Longest period of a rotation policy, years: nobody plans further, and what is counted from now has a date.
+pub const PERIOD_YEARS_MAX: u32 = 1000;
 
 /// Longest word of a command line that is quoted in an error, bytes: a path of some length, a few lines on a terminal.
 pub const QUOTED_LEN_MAX: usize = 256;

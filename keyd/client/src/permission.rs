@@ -83,6 +83,10 @@ permissions! {
         UnwrapKey = "unwrapKey",
         /// Wrap.
         WrapKey = "wrapKey",
+        /// Verify a signature.
+        Verify = "verify",
+        /// Sign.
+        Sign = "sign",
         /// Destroy a deleted key before its time.
         Purge = "purge",
         /// Rotate.

@@ -20,6 +20,8 @@ pub enum Needs {
     Source(Permission),
     /// For the disk, which one has made.
     Own(Permission),
+    /// Any permission in the vault it is done in.
+    AnyInVault,
     /// Nowhere: who has a lease may always say that it let go.
     Lease,
     /// Nowhere: an identity that has shown its secret may have a token of its own.
@@ -53,6 +55,7 @@ macro_rules! operations {
     )*};
     (@class) => { Class::Use };
     (@class $class:ident) => { Class::$class };
+    (@ vault Any) => { Needs::AnyInVault };
     (@ lease Holder) => { Needs::Lease };
     (@ identity Itself) => { Needs::Identity };
     (@ daemon $permission:ident) => { Needs::Daemon(Permission::$permission) };
@@ -108,6 +111,12 @@ operations! {
     KeyEncrypt = "key-encrypt" needs vault Encrypt;
     /// Decrypt.
     KeyDecrypt = "key-decrypt" needs vault Decrypt;
+    /// Sign under a key.
+    KeySign = "key-sign" needs vault Sign;
+    /// Verify a signature.
+    KeyVerify = "key-verify" needs vault Verify;
+    /// Give random bytes.
+    VaultRandom = "random" needs vault Any;
     /// Tell when a key is rotated by itself.
     VaultKeyPolicyGet = "key-rotation-policy-get" needs vault GetRotationPolicy;
     /// Make a vault.

@@ -44,13 +44,19 @@ pub(super) fn token(ask: &Ask, verb: TokenVerb) -> Result<Exit, Error> {
             TokenRequest::Create { app, label, lifetime_ms }
         }
         TokenVerb::List { app } => TokenRequest::List { app },
-        TokenVerb::Revoke { app, id } => TokenRequest::Revoke { app, id },
+        TokenVerb::Revoke { app, id, .. } => match id {
+            Some(id) => TokenRequest::Revoke { app, id },
+            None => TokenRequest::RevokeAll { app },
+        },
     };
     let reply = ask.call(request)?;
     match &reply {
         // The token alone, for a script to take.
         Reply::NewToken { secret, .. } => ask.print_reply(&reply, secret.expose().to_owned()),
         Reply::Tokens(tokens) => ask.print(tokens, |tokens| all_tokens(tokens)),
+        Reply::TokensRevoked(count) => ask.print(&serde_json::json!({ "revoked": count }), |_| {
+            format!("tokens revoked: {count}; an identity it has can fetch another")
+        }),
         Reply::Done => ask.print(&serde_json::json!({ "revoked": true }), |_| "revoked".to_owned()),
         _ => Err(unexpected()),
     }

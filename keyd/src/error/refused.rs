@@ -133,8 +133,10 @@ pub enum Refused {
         "the value cannot be decrypted: it is damaged, or was encrypted under another key or by another algorithm"
     )]
     Undecryptable,
-    #[error("{0}")]
+    #[error("value: {0}")]
     PlaintextTooLong(KekError),
+    #[error("{0}")]
+    Unsigned(KekError),
     #[error("{0}")]
     Import(#[from] ImportError),
     #[error("key '{0}' has a version in an HSM: that is backed up with the HSM")]
@@ -221,11 +223,7 @@ pub enum Refused {
     )]
     RotationGoesOn(DesName),
     #[error("a rotation policy: {0}")]
-    RotationPolicy(&'static str),
-    #[error(
-        "a version lives at least {VERSION_LIFE_DAYS_MIN} days, and is rotated at least {ROTATION_DAYS_MIN} days after it was made and before it expires"
-    )]
-    RotationTimes,
+    RotationPolicy(PolicyFault),
     #[error(
         "disk encryption set '{0}' has {1} disks, snapshots and images: move or erase them first"
     )]
@@ -275,6 +273,10 @@ pub enum Refused {
         max = Time(LEASE_MAX.as_millis() as u64)
     )]
     LeaseLength(u64),
+    #[error(
+        "version {0} would begin (nbf, --not-before) at or after its end (exp, --expires), and could never be used: change both, or leave one out"
+    )]
+    NeverValid(KeyVersion),
     #[error("a key has at most {TAGS_MAX} tags, not {0}")]
     TooManyTags(usize),
     #[error("names of tags have 1 to {TAG_LEN_MAX} characters, values at most as many")]
@@ -353,6 +355,31 @@ pub enum Refused {
     AnswerTooLong,
 }
 
+/// What a rotation policy has against Key Vault's rules; the fields are those of its API, with their options here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum PolicyFault {
+    /// Versions that end too early.
+    #[error(
+        "expiryTime (--expires-after) is at least {VERSION_LIFE_DAYS_MIN} days, such as P{VERSION_LIFE_DAYS_MIN}D"
+    )]
+    Life,
+    /// Before what is not.
+    #[error(
+        "timeBeforeExpiry (--rotate-before-expiry, --notify-before-expiry) needs an expiry time, expiryTime (--expires-after): give one, or a time after creation"
+    )]
+    NoExpiry,
+    /// A rotation that comes too early, or too early before the end.
+    #[error(
+        "timeAfterCreate or timeBeforeExpiry of Rotate (--rotate-after, --rotate-before-expiry) is at least {ROTATION_DAYS_MIN} days, such as P{ROTATION_DAYS_MIN}D"
+    )]
+    Early,
+    /// A rotation that leaves too little on its other side.
+    #[error(
+        "timeAfterCreate or timeBeforeExpiry of Rotate (--rotate-after, --rotate-before-expiry) is at least {ROTATION_DAYS_MIN} days shorter than expiryTime (--expires-after)"
+    )]
+    Late,
+}
+
 impl Refused {
     /// The refusal as the wire tells it.
     #[must_use]
@@ -420,7 +447,6 @@ impl Refused {
                 | Self::InHsm(_)
                 | Self::KeyBackup
                 | Self::RotationPolicy(_)
-                | Self::RotationTimes
                 | Self::Derivation
                 | Self::ReadOnly(_)
                 | Self::SectorSize(_)
@@ -432,6 +458,8 @@ impl Refused {
                 | Self::DataOffset(_)
                 | Self::LeaseLength(_)
                 | Self::Grace(_)
+                | Self::NeverValid(_)
+                | Self::Unsigned(_)
                 | Self::TooManyTags(_)
                 | Self::TagLength
                 | Self::NotParked

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use cryptoki::{context::Function, error::Error as Cryptoki, error::RvError};
 use thiserror::Error;
 
-use crate::secret_file::SecretFileError;
+use crate::{kek::SignatureAlgorithm, secret_file::SecretFileError};
 
 /// Why a token does not do what it should.
 #[derive(Debug, Error)]
@@ -39,6 +39,10 @@ pub enum HsmError {
         "a key is in the token '{wanted}', and keyd uses '{used}': start it with --hsm-token {wanted}"
     )]
     OtherToken { wanted: String, used: String },
+    #[error(
+        "the token '{token}' does not sign by {how} with this key: {source}; another algorithm may do, and if the key was made before keyd signed, 'keyd key rotate' makes a version that does"
+    )]
+    CannotSign { token: String, how: SignatureAlgorithm, source: Cryptoki },
     #[error(
         "the token '{0}' made a private key that can be read out of it, and it was destroyed again: it is no HSM"
     )]
@@ -80,6 +84,25 @@ pub(super) fn is_unsupported(error: &Cryptoki) -> bool {
         Cryptoki::Pkcs11(
             ArgumentsBad | MechanismInvalid | MechanismParamInvalid,
             Function::DecryptInit
+        )
+    )
+}
+
+/// Whether a token will not sign so with a key: it does not know the way, or the key is not for it.
+pub(super) fn cannot_sign(error: &Cryptoki) -> bool {
+    use RvError::{
+        ArgumentsBad, KeyFunctionNotPermitted, KeyTypeInconsistent, MechanismInvalid,
+        MechanismParamInvalid,
+    };
+    matches!(
+        error,
+        Cryptoki::Pkcs11(
+            ArgumentsBad
+                | KeyFunctionNotPermitted
+                | KeyTypeInconsistent
+                | MechanismInvalid
+                | MechanismParamInvalid,
+            Function::SignInit
         )
     )
 }

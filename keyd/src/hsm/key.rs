@@ -22,13 +22,14 @@ use zeroize::Zeroizing;
 
 use super::{
     Hsm, HsmError,
-    error::{is_unsupported, may_be_ciphertext},
-    oaep,
+    error::{cannot_sign, is_unsupported, may_be_ciphertext},
+    oaep, signing,
     token::Lent,
 };
 use crate::{
     kek::{
-        Algorithm, Encryptor, HsmObject, KekError, KeyBits, MODULUS_LEN_MAX, PrivateJwk, PublicKey,
+        self, Algorithm, Encryptor, Hashed, HsmObject, KekError, KeyBits, MODULUS_LEN_MAX,
+        PrivateJwk, PublicKey,
     },
     lock::lock,
 };
@@ -226,6 +227,29 @@ impl HsmKey {
         matches!(opened, Ok(Ok(plain)) if plain.as_slice() == PROBE)
     }
 
+    /// Signs a digest in the token. The signature is verified before it is told: one that a faulty token gets wrong can
+    /// betray the key (Boneh, DeMillo, Lipton 1997).
+    ///
+    /// # Errors
+    /// [`KekError::Hsm`]; [`KekError::Sign`].
+    pub(crate) fn sign(&self, hashed: &Hashed) -> Result<Vec<u8>, KekError> {
+        let (mechanism, data) = signing::of(hashed);
+        let signature = self.hsm.with(|lent| match self.handle(lent)? {
+            Some(handle) => lent.session().sign(&mechanism, handle, &data).map(Some),
+            None => Ok(None),
+        });
+        let signature = match signature {
+            Err(HsmError::Token { token, source }) if cannot_sign(&source) => {
+                return Err(HsmError::CannotSign { token, how: hashed.algorithm(), source }.into());
+            }
+            signature => signature?.ok_or_else(|| no_key(&self.object))?,
+        };
+        match kek::verify(&self.public, hashed, &signature)? {
+            true => Ok(signature),
+            false => Err(KekError::Sign),
+        }
+    }
+
     /// The wrapper of PKCS#11 returns plaintext on the heap: it is wiped as soon as it is copied into a page.
     fn ask(
         &self,
@@ -313,7 +337,7 @@ fn private_template(id: Uuid, label: &str) -> Vec<Attribute> {
         Attribute::Extractable(false),
         Attribute::Decrypt(true),
         Attribute::Unwrap(false),
-        Attribute::Sign(false),
+        Attribute::Sign(true),
         Attribute::SignRecover(false),
     ]
 }

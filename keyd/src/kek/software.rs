@@ -1,18 +1,18 @@
 //! A private key that is AWS-LC's: on its heap, blinded in use, wiped when it is freed. A page of it cannot be locked
 //! from here, so a host that swaps may write it out: swap to encrypted space, or to none.
 
-use std::fmt;
+use std::{fmt, sync::OnceLock};
 
 use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
     io,
     rsa::{
-        KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey,
+        KeyPair, KeySize, OAEP_SHA1_MGF1SHA1, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey,
         Pkcs1PrivateDecryptingKey, PrivateDecryptingKey, PublicKey as ParsedKey,
     },
 };
 
-use super::{Algorithm, KekError, KeyBits, MODULUS_LEN_MAX, PublicKey};
+use super::{Algorithm, Hashed, KekError, KeyBits, MODULUS_LEN_MAX, PublicKey};
 
 /// A private key in PKCS#8 (RFC 5958), wiped when dropped. It goes to [`crate::root`] to be sealed and nowhere else.
 pub struct PrivateDer(Pkcs8V1Der<'static>);
@@ -39,6 +39,9 @@ impl PrivateDer {
 pub(super) struct Software {
     oaep: OaepPrivateDecryptingKey,
     pkcs1: Pkcs1PrivateDecryptingKey,
+    /// The same key for signing: few keys are asked for that, so it is made when one is.
+    signer: OnceLock<KeyPair>,
+    whole: PrivateDecryptingKey,
     public: PublicKey,
 }
 
@@ -63,8 +66,8 @@ impl Software {
     fn new(key: PrivateDecryptingKey) -> Result<Self, KekError> {
         let public = numbers(&key)?;
         let pkcs1 = Pkcs1PrivateDecryptingKey::new(key.clone()).map_err(|_| KekError::Load)?;
-        let oaep = OaepPrivateDecryptingKey::new(key).map_err(|_| KekError::Load)?;
-        Ok(Self { oaep, pkcs1, public })
+        let oaep = OaepPrivateDecryptingKey::new(key.clone()).map_err(|_| KekError::Load)?;
+        Ok(Self { oaep, pkcs1, signer: OnceLock::new(), whole: key, public })
     }
 
     pub(super) fn public(&self) -> &PublicKey {
@@ -85,6 +88,27 @@ impl Software {
             Algorithm::RsaOaep256 => self.oaep.decrypt(&OAEP_SHA256_MGF1SHA256, cipher, page, None),
         };
         plain.map(|plain| plain.len()).map_err(|_| KekError::Unwrap)
+    }
+}
+
+impl Software {
+    /// Signs a digest.
+    pub(super) fn sign(&self, hashed: &Hashed) -> Result<Vec<u8>, KekError> {
+        let signer = self.signer()?;
+        let mut signature = vec![0; signer.public_modulus_len()];
+        signer
+            .sign_digest(hashed.algorithm().signing(), hashed.digest(), &mut signature)
+            .map_err(|_| KekError::Sign)?;
+        Ok(signature)
+    }
+
+    fn signer(&self) -> Result<&KeyPair, KekError> {
+        if let Some(signer) = self.signer.get() {
+            return Ok(signer);
+        }
+        let der = PrivateDer::of(&self.whole)?;
+        let made = KeyPair::from_pkcs8(der.expose()).map_err(|_| KekError::Load)?;
+        Ok(self.signer.get_or_init(|| made))
     }
 }
 

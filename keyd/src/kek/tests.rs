@@ -56,6 +56,55 @@ fn another_implementation_opens_what_was_wrapped() {
     assert_eq!(plain, expected);
 }
 
+/// The `rsa` crate verifies a signature by each algorithm.
+fn verified_elsewhere(
+    key: &rsa::RsaPublicKey,
+    algorithm: SignatureAlgorithm,
+    digest: &[u8],
+    signature: &[u8],
+) -> bool {
+    use rsa::{Pkcs1v15Sign, Pss};
+    use sha2::{Sha384, Sha512};
+    let verify = |scheme| key.verify(scheme, digest, signature).is_ok();
+    let verify_pss = |scheme: Pss| key.verify(scheme, digest, signature).is_ok();
+    match algorithm {
+        SignatureAlgorithm::Rs256 => verify(Pkcs1v15Sign::new::<Sha256>()),
+        SignatureAlgorithm::Rs384 => verify(Pkcs1v15Sign::new::<Sha384>()),
+        SignatureAlgorithm::Rs512 => verify(Pkcs1v15Sign::new::<Sha512>()),
+        SignatureAlgorithm::Ps256 => verify_pss(Pss::new::<Sha256>()),
+        SignatureAlgorithm::Ps384 => verify_pss(Pss::new::<Sha384>()),
+        SignatureAlgorithm::Ps512 => verify_pss(Pss::new::<Sha512>()),
+    }
+}
+
+#[test]
+fn another_implementation_verifies_what_was_signed_and_changes_are_noticed() {
+    for bits in [KeyBits::Rsa2048, KeyBits::Rsa3072] {
+        let (kek, der) = Kek::generate(bits).unwrap();
+        let other = RsaPrivateKey::from_pkcs8_der(der.expose()).unwrap().to_public_key();
+        for algorithm in SignatureAlgorithm::ALL {
+            let digest = vec![7; algorithm.hash().output_len()];
+            let hashed = Hashed::new(algorithm, &digest).unwrap();
+            let mut signature = kek.sign(&hashed).unwrap();
+            assert!(verified_elsewhere(&other, algorithm, &digest, &signature), "{algorithm}");
+            assert!(kek.verify(&hashed, &signature).unwrap(), "{algorithm}");
+            let another = Hashed::new(algorithm, &vec![8; digest.len()]).unwrap();
+            assert!(!kek.verify(&another, &signature).unwrap(), "{algorithm}");
+            for wrong in SignatureAlgorithm::ALL.into_iter().filter(|wrong| *wrong != algorithm) {
+                let digest = vec![7; wrong.hash().output_len()];
+                let hashed = Hashed::new(wrong, &digest).unwrap();
+                assert!(!kek.verify(&hashed, &signature).unwrap(), "{algorithm} as {wrong}");
+            }
+            assert!(
+                !kek.verify(&hashed, &signature[1..]).unwrap()
+                    && !kek.verify(&hashed, b"").unwrap()
+            );
+            signature[9] ^= 1;
+            assert!(!kek.verify(&hashed, &signature).unwrap(), "{algorithm}");
+        }
+    }
+}
+
 /// And the other way round: what it wraps is unwrapped here.
 #[test]
 fn what_another_implementation_wrapped_is_opened() {

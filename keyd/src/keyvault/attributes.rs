@@ -1,7 +1,12 @@
 //! What a request can set on a key's version beside its material.
 
+use std::fmt;
+
 use keyd_client::message::{KeyChange, KeyOperation, UnixSeconds};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Unexpected, Visitor},
+};
 
 use super::{
     Problem,
@@ -14,8 +19,8 @@ const TIME_MAX: UnixSeconds = 253_402_300_799;
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Wire {
     enabled: Option<bool>,
-    nbf: Option<u64>,
-    exp: Option<u64>,
+    nbf: Option<Moment>,
+    exp: Option<Moment>,
     exportable: Option<bool>,
 }
 
@@ -29,14 +34,15 @@ pub(super) fn judge(
     tags: Option<Tags>,
 ) -> Result<KeyChange, Problem> {
     let Wire { enabled, nbf, exp, exportable } = attributes.unwrap_or_default();
+    let (nbf, exp) = (nbf.map(|Moment(time)| time), exp.map(|Moment(time)| time));
     if exportable == Some(true) {
         return Err(Problem::bad(
             "no key here is exportable: leave attributes.exportable and release_policy out",
         ));
     }
-    if [nbf, exp].iter().flatten().any(|time| *time > TIME_MAX) || exp == Some(0) {
+    if exp == Some(0) {
         return Err(Problem::bad(
-            "attributes.nbf and attributes.exp are whole seconds since 1970-01-01 UTC",
+            "attributes.exp is later than 1970-01-01: the key would have ended",
         ));
     }
     if nbf.zip(exp).is_some_and(|(nbf, exp)| nbf >= exp) {
@@ -54,7 +60,32 @@ pub(super) fn judge(
     })
 }
 
-/// `key_ops` (RFC 7517, section 4.3). What a key may sign is kept and told, though nothing here signs.
+/// A moment of a request: a NumericDate (RFC 7519) that every client can show.
+#[derive(Debug)]
+struct Moment(UnixSeconds);
+
+impl<'de> Deserialize<'de> for Moment {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Moment;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "whole seconds since 1970-01-01 UTC, at most {TIME_MAX}")
+            }
+
+            fn visit_u64<E: Error>(self, seconds: u64) -> Result<Moment, E> {
+                match seconds {
+                    0..=TIME_MAX => Ok(Moment(seconds)),
+                    _ => Err(E::invalid_value(Unexpected::Unsigned(seconds), &self)),
+                }
+            }
+        }
+        from.deserialize_u64(Number)
+    }
+}
+
+/// `key_ops` (RFC 7517, section 4.3).
 fn operation(name: &str) -> Result<KeyOperation, Problem> {
     let found = KeyOperation::ALL.into_iter().find(|operation| operation.name() == name);
     found.ok_or_else(|| {

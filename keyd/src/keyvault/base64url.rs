@@ -5,9 +5,12 @@ use std::fmt;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, Visitor},
+    de::{Error, Unexpected, Visitor},
 };
 use zeroize::Zeroizing;
+
+/// What a text of bytes must be.
+const FORM: &str = "base64url without padding (RFC 7515)";
 
 /// Bytes of a request. They may be a plaintext or a part of a private key: not printed, and wiped when dropped.
 #[derive(PartialEq, Eq)]
@@ -20,7 +23,7 @@ impl Octets {
     /// None says what is wrong beyond that it is: the text may be secret.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let decoded = BASE64_URL_SAFE_NO_PAD.decode(text).map(Zeroizing::new);
-        decoded.map(Self).map_err(|_| "not base64url without padding (RFC 7515)")
+        decoded.map(Self).map_err(|_| FORM)
     }
 
     /// The bytes.
@@ -33,6 +36,12 @@ impl Octets {
     #[must_use]
     pub fn into_inner(self) -> Zeroizing<Vec<u8>> {
         self.0
+    }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Octets {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
     }
 }
 
@@ -50,11 +59,12 @@ impl<'de> Deserialize<'de> for Octets {
             type Value = Octets;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("base64url")
+                f.write_str(FORM)
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<Octets, E> {
-                Octets::parse(text).map_err(E::custom)
+                Octets::parse(text)
+                    .map_err(|_| E::invalid_value(Unexpected::Other("a text"), &self))
             }
         }
         from.deserialize_str(Text)

@@ -1,10 +1,11 @@
-//! wrapkey, unwrapkey, encrypt, decrypt: an algorithm and a value.
+//! What uses a key: wrapkey, unwrapkey, encrypt and decrypt have an algorithm and a value, sign a digest, verify a
+//! signature beside it.
 
 use keyd_client::message::KeyOperation;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::{Octets, Problem, body};
-use crate::kek::{Algorithm, MODULUS_LEN_MAX};
+use crate::kek::{Algorithm, Hashed, MODULUS_LEN_MAX};
 
 /// What is done with a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,14 +71,76 @@ impl Ask {
             return Err(Problem::bad("iv, aad and tag are for symmetric keys: leave them out"));
         }
         let value = wire.value;
-        if value.as_bytes().len() > MODULUS_LEN_MAX {
-            return Err(Problem::bad(format!(
-                "value has {} bytes, more than any RSA key here takes",
-                value.as_bytes().len()
-            )));
-        }
+        no_longer_than_a_key(&value)?;
         Ok(Self { algorithm, value })
     }
+}
+
+fn no_longer_than_a_key(value: &Octets) -> Result<(), Problem> {
+    match value.as_bytes().len() {
+        len if len > MODULUS_LEN_MAX => {
+            Err(Problem::bad(format!("value has {len} bytes, more than any RSA key here takes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[derive(Deserialize)]
+struct WireSign {
+    alg: String,
+    value: Octets,
+}
+
+/// Judges the body of a request to sign.
+///
+/// # Errors
+/// [`super::Kind::BadParameter`].
+pub(super) fn sign(text: &[u8]) -> Result<Hashed, Problem> {
+    let WireSign { alg, value } = body::parse(text)?;
+    hashed(&alg, "value", &value)
+}
+
+#[derive(Deserialize)]
+struct WireVerify {
+    alg: String,
+    digest: Octets,
+    value: Octets,
+}
+
+/// Judges the body of a request to verify: what was signed, and the signature.
+///
+/// # Errors
+/// [`super::Kind::BadParameter`].
+pub(super) fn verify(text: &[u8]) -> Result<(Hashed, Octets), Problem> {
+    let WireVerify { alg, digest, value } = body::parse(text)?;
+    no_longer_than_a_key(&value)?;
+    Ok((hashed(&alg, "digest", &digest)?, value))
+}
+
+fn hashed(alg: &str, field: &str, digest: &Octets) -> Result<Hashed, Problem> {
+    let algorithm = alg
+        .parse()
+        .map_err(|error: crate::kek::UnknownSignatureAlgorithm| Problem::bad(error.to_string()))?;
+    Hashed::new(algorithm, digest.as_bytes())
+        .map_err(|error| Problem::bad(format!("{field}: {error}")))
+}
+
+/// Most random bytes at once (Managed HSM's own limit).
+const RANDOM_MAX: u8 = 128;
+
+#[derive(Deserialize)]
+struct WireRandom {
+    count: u64,
+}
+
+/// How many random bytes are asked for.
+///
+/// # Errors
+/// [`super::Kind::BadParameter`].
+pub(super) fn random(text: &[u8]) -> Result<u8, Problem> {
+    let WireRandom { count } = body::parse(text)?;
+    let known = u8::try_from(count).ok().filter(|count| (1..=RANDOM_MAX).contains(count));
+    known.ok_or_else(|| Problem::bad(format!("count is 1 to {RANDOM_MAX} bytes, not {count}")))
 }
 
 #[cfg(test)]
@@ -92,6 +155,32 @@ mod tests {
     fn a_request_of_the_sdks_is_read() {
         let ask = judge(r#"{"alg":"RSA-OAEP-256","value":"Zm9v","iv":null,"k":1}"#).unwrap();
         assert_eq!((ask.algorithm, ask.value.as_bytes()), (Algorithm::RsaOaep256, &b"foo"[..]));
+    }
+
+    #[test]
+    fn what_is_signed_is_a_digest_of_its_algorithms_length() {
+        // 32 bytes.
+        let digest = "A".repeat(43);
+        let signed = sign(format!(r#"{{"alg":"PS256","value":"{digest}"}}"#).as_bytes()).unwrap();
+        assert_eq!(signed.algorithm().name(), "PS256");
+        let body = format!(r#"{{"alg":"RS256","digest":"{digest}","value":"Zm9v"}}"#);
+        let (_, signature) = verify(body.as_bytes()).unwrap();
+        assert_eq!(signature.as_bytes(), b"foo");
+        let refused = |body: String| sign(body.as_bytes()).unwrap_err().message;
+        let long = refused(format!(r#"{{"alg":"RS512","value":"{digest}"}}"#));
+        assert_eq!(long, "value: RS512 signs a digest of 64 bytes, not of 32");
+        assert!(refused(format!(r#"{{"alg":"ES256","value":"{digest}"}}"#)).contains("RS256"));
+        assert!(verify(format!(r#"{{"alg":"RS256","value":"{digest}"}}"#).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn random_bytes_are_1_to_128() {
+        for (count, asked) in
+            [("1", Some(1)), ("128", Some(128)), ("0", None), ("129", None), ("-1", None)]
+        {
+            let body = format!(r#"{{"count":{count}}}"#);
+            assert_eq!(random(body.as_bytes()).ok(), asked, "{count}");
+        }
     }
 
     #[test]

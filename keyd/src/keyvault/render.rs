@@ -36,8 +36,11 @@ pub fn render(reply: Reply, origin: &Origin, query: &Query) -> Rendered {
     let value = match reply {
         Reply::Done => return Rendered { status: 204, body: Zeroizing::default() },
         Reply::Plaintext(name, version, plain) => {
-            let body = operation_result(&origin.kid(&name, version), plain.expose());
-            return Rendered { status: 200, body };
+            let head = format!("{{\"kid\":{},\"value\":\"", json!(origin.kid(&name, version)));
+            return Rendered { status: 200, body: secret_value(&head, plain.expose()) };
+        }
+        Reply::Random(bytes) => {
+            return Rendered { status: 200, body: secret_value("{\"value\":\"", bytes.as_bytes()) };
         }
         Reply::Key(key) => bundle(&key, origin),
         Reply::Keys(listed) => {
@@ -53,9 +56,10 @@ pub fn render(reply: Reply, origin: &Origin, query: &Query) -> Rendered {
             let next = |last: &KeyView| origin.next_page(&path, query, &last.version);
             list(&listed, origin, |key| origin.kid(&key.name, key.version), next)
         }
-        Reply::Ciphertext(name, version, cipher) => {
-            json!({ "kid": origin.kid(&name, version), "value": base64url::encode(&cipher) })
+        Reply::Ciphertext(name, version, made) | Reply::Signature(name, version, made) => {
+            json!({ "kid": origin.kid(&name, version), "value": base64url::encode(&made) })
         }
+        Reply::Verified(is_one) => json!({ "value": is_one }),
         Reply::Backup(blob) => json!({ "value": base64url::encode(&blob) }),
         Reply::RotationPolicy(view) => {
             let id = origin.rotation_policy(&view.name);
@@ -65,12 +69,13 @@ pub fn render(reply: Reply, origin: &Origin, query: &Query) -> Rendered {
     Rendered { status: 200, body: Zeroizing::new(value.to_string()) }
 }
 
-/// Written by hand into a string of its final length: a plaintext is in no buffer that grew.
-fn operation_result(kid: &str, plain: &[u8]) -> Zeroizing<String> {
-    let (head, tail) = (format!("{{\"kid\":{},\"value\":\"", json!(kid)), "\"}");
+/// An object whose last value is a secret. Written by hand into a string of its final length: a plaintext is in no
+/// buffer that grew.
+fn secret_value(head: &str, plain: &[u8]) -> Zeroizing<String> {
+    let tail = "\"}";
     let len = head.len() + base64url::encoded_len(plain) + tail.len();
     let mut body = Zeroizing::new(String::with_capacity(len));
-    body.push_str(&head);
+    body.push_str(head);
     base64url::append(plain, &mut body);
     body.push_str(tail);
     body
@@ -255,8 +260,23 @@ mod tests {
         let answer = rendered(Reply::Plaintext(name, version, plain.unwrap()));
         assert_eq!(answer["value"], "Zm9v");
         assert_eq!(answer["kid"], origin().kid(&view().name, version));
-        let odd: Value = serde_json::from_str(&operation_result("a\"b", b"")).unwrap();
-        assert_eq!(odd, json!({ "kid": "a\"b", "value": "" }));
+        let origin = Origin { authority: "a\"b".to_owned(), ..origin() };
+        let plain = Plaintext::fill_with::<crate::kek::KekError>(|_| Ok(0)).unwrap();
+        let reply = Reply::Plaintext(view().name, version, plain);
+        let query = Query::parse("api-version=7.4").unwrap();
+        let odd: Value = serde_json::from_str(&render(reply, &origin, &query).body).unwrap();
+        assert_eq!(odd["value"], "");
+        assert_eq!(odd["kid"], origin.kid(&view().name, version));
+    }
+
+    #[test]
+    fn signatures_judgements_and_random_bytes_have_their_shapes() {
+        let (name, version) = (view().name, view().version);
+        let signed = rendered(Reply::Signature(name.clone(), version, b"foo".to_vec()));
+        assert_eq!(signed, json!({ "kid": origin().kid(&name, version), "value": "Zm9v" }));
+        assert_eq!(rendered(Reply::Verified(false)), json!({ "value": false }));
+        let random = rendered(Reply::Random(Zeroizing::new(vec![0xfb, 0xff]).into()));
+        assert_eq!(random, json!({ "value": "-_8" }));
     }
 
     #[test]
@@ -264,7 +284,7 @@ mod tests {
         let policy = RotationPolicy {
             rotate: None,
             notify: None,
-            expires_after_days: None,
+            expires_after: None,
             created: 1999,
             updated: 2000,
         };

@@ -7,7 +7,7 @@ use keyd_client::{
     message::{KeyOperation, RotationPolicy, UnixSeconds},
 };
 
-use super::tags::Tags;
+use super::{Octets, tags::Tags};
 use crate::kek::{Plaintext, Provider, PublicKey};
 
 /// A version of a key as others may see it. What the API calls KeyBundle, KeyItem and their deleted forms are parts of
@@ -94,6 +94,12 @@ pub enum Reply {
     Ciphertext(KeyName, KeyVersion, Vec<u8>),
     /// What was unwrapped or decrypted.
     Plaintext(KeyName, KeyVersion, Plaintext),
+    /// A signature.
+    Signature(KeyName, KeyVersion, Vec<u8>),
+    /// Whether a signature is one.
+    Verified(bool),
+    /// Random bytes, which may become somebody's secret.
+    Random(Octets),
     /// A key's backup: sealed.
     Backup(Vec<u8>),
     /// A rotation policy.

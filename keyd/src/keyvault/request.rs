@@ -11,6 +11,7 @@ use super::{
     new_key::{self, Create, Import},
     rotation,
 };
+use crate::kek::Hashed;
 
 /// Which part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub enum Request {
     Backup { name: KeyName },
     Restore { blob: Octets },
     Use { key: KeyRef, usage: Use, ask: crypto::Ask },
+    Sign { key: KeyRef, hashed: Hashed },
+    Verify { key: KeyRef, hashed: Hashed, signature: Octets },
+    Random { count: u8 },
     GetRotationPolicy { name: KeyName },
     SetRotationPolicy { name: KeyName, policy: RotationPolicy },
 }
@@ -71,6 +75,12 @@ impl Request {
             Target::Backup(name) => Self::Backup { name },
             Target::Restore => Self::Restore { blob: body::parse::<Restore>(body)?.value },
             Target::Use(key, usage) => Self::Use { key, usage, ask: crypto::Ask::parse(body)? },
+            Target::Sign(key) => Self::Sign { key, hashed: crypto::sign(body)? },
+            Target::Verify(key) => {
+                let (hashed, signature) = crypto::verify(body)?;
+                Self::Verify { key, hashed, signature }
+            }
+            Target::Random => Self::Random { count: crypto::random(body)? },
             Target::GetRotationPolicy(name) => Self::GetRotationPolicy { name },
             Target::SetRotationPolicy(name) => {
                 let policy = body::parse::<rotation::Wire>(body)?.judge()?;

@@ -1,13 +1,13 @@
 //! Rotation policies on the wire. Their rules are with [`crate::ops::key_rotation_policy`], for whoever sets one.
 
-use keyd_client::message::{RotationPolicy, Trigger};
+use keyd_client::{
+    Period,
+    message::{RotationPolicy, Trigger},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{
-    Problem,
-    period::{self, Period},
-};
+use super::Problem;
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -52,24 +52,29 @@ impl Wire {
             let place = match action.action.r#type.to_ascii_lowercase().as_str() {
                 "rotate" => &mut rotate,
                 "notify" => &mut notify,
-                _ => return Err(Problem::bad("a lifetime action's type is Rotate or Notify")),
+                _ => {
+                    return Err(Problem::bad("lifetimeActions: action.type is Rotate or Notify"));
+                }
             };
             if place.replace(action.trigger.judge()?).is_some() {
-                return Err(Problem::bad("a policy has at most one Rotate and one Notify action"));
+                return Err(Problem::bad(
+                    "lifetimeActions: a policy has at most one Rotate and one Notify action",
+                ));
             }
         }
-        let expiry = self.attributes.and_then(|attributes| attributes.expiry_time);
-        let expires_after_days = expiry.map(|Period(days)| days);
-        Ok(RotationPolicy { rotate, notify, expires_after_days, created: 0, updated: 0 })
+        let expires_after = self.attributes.and_then(|attributes| attributes.expiry_time);
+        Ok(RotationPolicy { rotate, notify, expires_after, created: 0, updated: 0 })
     }
 }
 
 impl WireTrigger {
     fn judge(self) -> Result<Trigger, Problem> {
         match (self.time_after_create, self.time_before_expiry) {
-            (Some(Period(days)), None) => Ok(Trigger::AfterCreate(days)),
-            (None, Some(Period(days))) => Ok(Trigger::BeforeExpiry(days)),
-            _ => Err(Problem::bad("a trigger has one of timeAfterCreate and timeBeforeExpiry")),
+            (Some(period), None) => Ok(Trigger::AfterCreate(period)),
+            (None, Some(period)) => Ok(Trigger::BeforeExpiry(period)),
+            _ => Err(Problem::bad(
+                "lifetimeActions: trigger has one of timeAfterCreate and timeBeforeExpiry",
+            )),
         }
     }
 }
@@ -85,7 +90,7 @@ pub(super) fn json(policy: &RotationPolicy, id: &str) -> Value {
         "id": id,
         "lifetimeActions": actions,
         "attributes": {
-            "expiryTime": policy.expires_after_days.map(period::text),
+            "expiryTime": policy.expires_after,
             "created": policy.created / 1000,
             "updated": policy.updated / 1000,
         },
@@ -94,8 +99,8 @@ pub(super) fn json(policy: &RotationPolicy, id: &str) -> Value {
 
 fn trigger(when: Trigger) -> Value {
     match when {
-        Trigger::AfterCreate(days) => json!({ "timeAfterCreate": period::text(days) }),
-        Trigger::BeforeExpiry(days) => json!({ "timeBeforeExpiry": period::text(days) }),
+        Trigger::AfterCreate(period) => json!({ "timeAfterCreate": period }),
+        Trigger::BeforeExpiry(period) => json!({ "timeBeforeExpiry": period }),
     }
 }
 
@@ -118,9 +123,9 @@ mod tests {
         });
         let policy = judge(&body).unwrap();
         let expected = RotationPolicy {
-            rotate: Some(Trigger::AfterCreate(540)),
-            notify: Some(Trigger::BeforeExpiry(30)),
-            expires_after_days: Some(730),
+            rotate: Some(Trigger::AfterCreate("P18M".parse().unwrap())),
+            notify: Some(Trigger::BeforeExpiry(Period::days(30))),
+            expires_after: Some("P2Y".parse().unwrap()),
             created: 0,
             updated: 0,
         };
@@ -128,10 +133,10 @@ mod tests {
         let answered = json!({
             "id": "u",
             "lifetimeActions": [
-                { "trigger": { "timeAfterCreate": "P540D" }, "action": { "type": "Rotate" } },
+                { "trigger": { "timeAfterCreate": "P18M" }, "action": { "type": "Rotate" } },
                 { "trigger": { "timeBeforeExpiry": "P30D" }, "action": { "type": "Notify" } },
             ],
-            "attributes": { "expiryTime": "P730D", "created": 0, "updated": 0 },
+            "attributes": { "expiryTime": "P2Y", "created": 0, "updated": 0 },
         });
         assert_eq!(json(&policy, "u"), answered);
     }

@@ -15,7 +15,7 @@ pub type Tags = BTreeMap<String, String>;
 pub(super) fn judge(tags: Tags) -> Result<Tags, Problem> {
     match check_tags(&tags) {
         Ok(()) => Ok(tags),
-        Err(refused) => Err(Problem::bad(refused.to_string())),
+        Err(refused) => Err(Problem::bad(format!("tags: {refused}"))),
     }
 }
 

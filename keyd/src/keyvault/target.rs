@@ -45,44 +45,77 @@ pub enum Target {
     Backup(KeyName),
     Restore,
     Use(KeyRef, Use),
+    Sign(KeyRef),
+    Verify(KeyRef),
+    Random,
     GetRotationPolicy(KeyName),
     SetRotationPolicy(KeyName),
 }
 
 impl Target {
-    /// Finds the operation. Empty segments do not count: clients send `/keys/k/` for the newest version, and
-    /// `/keys/k//wrapkey`. Nothing in a path needs percent-encoding, so nothing is decoded.
+    /// Finds the operation. Words count in any case, as for the service. Empty segments do not count: clients send
+    /// `/keys/k/` for the newest version, and `/keys/k//wrapkey`. Nothing in a path needs percent-encoding, so nothing
+    /// is decoded.
     ///
     /// # Errors
     /// [`super::Kind::BadParameter`]: a name that cannot be one, or no operation of this API.
     pub fn parse(method: &str, path: &str) -> Result<Self, Problem> {
         let segments: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-        let newest = |key| Ok(KeyRef { name: name(key)?, version: None });
-        Ok(match (method, segments.as_slice()) {
-            ("GET", ["keys"]) => Self::List,
-            ("GET", ["deletedkeys"]) => Self::ListDeleted,
-            ("POST", ["keys", "restore"]) => Self::Restore,
-            ("POST", ["keys", key, "create"]) => Self::Create(name(key)?),
-            ("PUT", ["keys", key]) => Self::Import(name(key)?),
-            ("DELETE", ["keys", key]) => Self::Delete(name(key)?),
-            ("GET", ["keys", key, "versions"]) => Self::Versions(name(key)?),
-            ("POST", ["keys", key, "rotate"]) => Self::Rotate(name(key)?),
-            ("POST", ["keys", key, "backup"]) => Self::Backup(name(key)?),
-            ("GET", ["keys", key, "rotationpolicy"]) => Self::GetRotationPolicy(name(key)?),
-            ("PUT", ["keys", key, "rotationpolicy"]) => Self::SetRotationPolicy(name(key)?),
-            ("GET", ["keys", key]) => Self::Get(newest(key)?),
-            ("GET", ["keys", key, version]) => Self::Get(key_ref(key, version)?),
-            ("PATCH", ["keys", key]) => Self::Update(newest(key)?),
-            ("PATCH", ["keys", key, version]) => Self::Update(key_ref(key, version)?),
-            ("POST", ["keys", key, verb]) => Self::Use(newest(key)?, usage(verb)?),
-            ("POST", ["keys", key, version, verb]) => {
-                Self::Use(key_ref(key, version)?, usage(verb)?)
+        let words: Vec<String> = segments.iter().map(|part| part.to_ascii_lowercase()).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match (method, words.as_slice()) {
+            ("GET", ["keys"]) => Ok(Self::List),
+            ("GET", ["deletedkeys"]) => Ok(Self::ListDeleted),
+            ("POST", ["keys", "restore"]) => Ok(Self::Restore),
+            ("POST", ["rng"]) => Ok(Self::Random),
+            (_, ["keys", _, verbs @ ..]) => {
+                Self::of_key(method, segments[1], &segments[2..], verbs)
             }
-            ("GET", ["deletedkeys", key]) => Self::GetDeleted(name(key)?),
-            ("POST", ["deletedkeys", key, "recover"]) => Self::Recover(name(key)?),
-            ("DELETE", ["deletedkeys", key]) => Self::Purge(name(key)?),
+            (_, ["deletedkeys", _, verbs @ ..]) => Self::of_deleted(method, segments[1], verbs),
+            _ => Err(no_such_operation()),
+        }
+    }
+
+    /// An operation on a key. `rest` is the path behind its name as it was sent, `words` the same in lower case.
+    fn of_key(method: &str, key: &str, rest: &[&str], words: &[&str]) -> Result<Self, Problem> {
+        let newest = || Ok(KeyRef { name: name(key)?, version: None });
+        Ok(match (method, words) {
+            ("POST", ["create"]) => Self::Create(name(key)?),
+            ("PUT", []) => Self::Import(name(key)?),
+            ("DELETE", []) => Self::Delete(name(key)?),
+            ("GET", ["versions"]) => Self::Versions(name(key)?),
+            ("POST", ["rotate"]) => Self::Rotate(name(key)?),
+            ("POST", ["backup"]) => Self::Backup(name(key)?),
+            ("GET", ["rotationpolicy"]) => Self::GetRotationPolicy(name(key)?),
+            ("PUT", ["rotationpolicy"]) => Self::SetRotationPolicy(name(key)?),
+            ("GET", []) => Self::Get(newest()?),
+            ("GET", [_]) => Self::Get(key_ref(key, rest[0])?),
+            ("PATCH", []) => Self::Update(newest()?),
+            ("PATCH", [_]) => Self::Update(key_ref(key, rest[0])?),
+            ("POST", [verb]) => Self::using(newest()?, verb)?,
+            ("POST", [_, verb]) => Self::using(key_ref(key, rest[0])?, verb)?,
             _ => return Err(no_such_operation()),
         })
+    }
+
+    fn of_deleted(method: &str, key: &str, words: &[&str]) -> Result<Self, Problem> {
+        Ok(match (method, words) {
+            ("GET", []) => Self::GetDeleted(name(key)?),
+            ("POST", ["recover"]) => Self::Recover(name(key)?),
+            ("DELETE", []) => Self::Purge(name(key)?),
+            _ => return Err(no_such_operation()),
+        })
+    }
+
+    fn using(key: KeyRef, verb: &str) -> Result<Self, Problem> {
+        match verb {
+            "sign" => Ok(Self::Sign(key)),
+            "verify" => Ok(Self::Verify(key)),
+            "release" => {
+                Err(Problem::bad("keys here are not released: they are used where they are"))
+            }
+            _ => Use::of(verb).map(|usage| Self::Use(key, usage)).ok_or_else(no_such_operation),
+        }
     }
 
     /// Whether an RSA key is made, which takes its time.
@@ -115,15 +148,6 @@ fn key_ref(key: &str, version: &str) -> Result<KeyRef, Problem> {
     Ok(KeyRef { name: name(key)?, version: Some(version) })
 }
 
-fn usage(verb: &str) -> Result<Use, Problem> {
-    Use::of(verb).ok_or_else(|| match verb {
-        "sign" | "verify" | "release" => Problem::bad(format!(
-            "keys here wrap, unwrap, encrypt and decrypt: {verb} is not among their operations"
-        )),
-        _ => no_such_operation(),
-    })
-}
-
 fn no_such_operation() -> Problem {
     Problem::bad(
         "this method and path name no operation on keys: they are those of Azure Key Vault's REST API for keys",
@@ -147,6 +171,7 @@ mod tests {
         let name = || "k".parse().unwrap();
         let versioned = format!("/keys/k/{VERSION}");
         let used = format!("/keys/k/{VERSION}/unwrapkey");
+        let signed = format!("/keys/k/{VERSION}/verify");
         let rows = [
             ("POST", "/keys/k/create", Target::Create(name())),
             ("PUT", "/keys/k", Target::Import(name())),
@@ -167,6 +192,9 @@ mod tests {
             ("POST", &used, Target::Use(key(Some(VERSION)), Use::Unwrap)),
             ("POST", "/keys/k/encrypt", Target::Use(key(None), Use::Encrypt)),
             ("POST", "/keys/k/decrypt", Target::Use(key(None), Use::Decrypt)),
+            ("POST", "/keys/k/sign", Target::Sign(key(None))),
+            ("POST", &signed, Target::Verify(key(Some(VERSION)))),
+            ("POST", "/rng", Target::Random),
             ("GET", "/keys/k/rotationpolicy", Target::GetRotationPolicy(name())),
             ("PUT", "/keys/k/rotationpolicy", Target::SetRotationPolicy(name())),
         ];
@@ -185,6 +213,30 @@ mod tests {
     }
 
     #[test]
+    fn words_count_in_any_case_and_names_stay_as_they_are() {
+        let upper = VERSION.to_uppercase();
+        let name = || "Prod".parse().unwrap();
+        let newest = || KeyRef { name: name(), version: None };
+        let versioned = || KeyRef { name: name(), version: Some(VERSION.parse().unwrap()) };
+        for (method, path, target) in [
+            ("GET", "/Keys", Target::List),
+            ("GET", "/DeletedKeys/Prod", Target::GetDeleted(name())),
+            ("POST", "/KEYS/Prod/Create", Target::Create(name())),
+            ("PUT", "/keys/Prod/rotationPolicy", Target::SetRotationPolicy(name())),
+            ("POST", "/keys/Prod/wrapKey", Target::Use(newest(), Use::Wrap)),
+            (
+                "POST",
+                &format!("/keys/Prod/{upper}/UNWRAPKEY"),
+                Target::Use(versioned(), Use::Unwrap),
+            ),
+            ("GET", &format!("/keys/Prod/{upper}"), Target::Get(versioned())),
+            ("POST", "/Keys/Restore", Target::Restore),
+        ] {
+            assert_eq!(Target::parse(method, path), Ok(target), "{method} {path}");
+        }
+    }
+
+    #[test]
     fn tricks_and_foreign_operations_are_refused() {
         for (method, path) in [
             ("GET", "/"),
@@ -196,12 +248,11 @@ mod tests {
             ("GET", "/keys/ключ"),
             ("GET", "/keys/k/current"),
             ("GET", "/keys/k/0123456789ABCDEF0123456789ABCDEG"),
-            ("POST", "/keys/k/sign"),
             ("POST", "/keys/k/v/verify"),
-            ("POST", "/rng"),
+            ("POST", "/keys/k/release"),
+            ("GET", "/rng"),
             ("HEAD", "/keys"),
             ("get", "/keys"),
-            ("GET", "/Keys"),
             ("DELETE", "/keys/k/0123456789abcdef0123456789abcdef"),
         ] {
             let problem = Target::parse(method, path).unwrap_err();

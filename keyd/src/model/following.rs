@@ -4,6 +4,7 @@
 use keyd_client::message::{UnixMillis, UnixSeconds};
 
 use super::{
+    calendar,
     des::Des,
     key::Key,
     right::{Use, right},
@@ -61,8 +62,8 @@ fn too_short(key: &Key, present: &Version, version: &Version, now: UnixMillis) -
 /// The end that the key's rotation policy gives to each version, which has weeks to be rotated in, is no surprise: with
 /// a first version that never ends no set could follow its key under such a policy.
 fn is_policys(key: &Key, version: &Version, end: UnixSeconds) -> bool {
-    let days = key.rotation_policy.as_ref().and_then(|policy| policy.expires_after_days);
-    days.is_some_and(|days| end >= (version.created + u64::from(days) * MILLIS_PER_DAY) / 1000)
+    let life = key.rotation_policy.as_ref().and_then(|policy| policy.expires_after);
+    life.is_some_and(|life| end >= calendar::after(version.created, life) / 1000)
 }
 
 #[cfg(test)]

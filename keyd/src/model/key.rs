@@ -159,7 +159,8 @@ impl Key {
     /// Changes attributes of one version, or of all.
     ///
     /// # Errors
-    /// [`Refused::KeyDeleted`], [`Refused::NoVersion`], and those of [`check_tags`].
+    /// [`Refused::KeyDeleted`], [`Refused::NoVersion`], and those of [`check_tags`] and
+    /// [`Version::keeps_a_time`].
     pub fn change(
         &mut self,
         version: Option<KeyVersion>,
@@ -171,8 +172,9 @@ impl Key {
             self.version(version)?;
         }
         change.tags.as_ref().map_or(Ok(()), check_tags)?;
-        let concerned = |v: &&mut Version| version.is_none_or(|only| only == v.version);
-        self.versions.iter_mut().filter(concerned).for_each(|v| v.change(change, now));
+        let concerned = |v: &Version| version.is_none_or(|only| only == v.version);
+        self.versions.iter().filter(|v| concerned(v)).try_for_each(|v| v.keeps_a_time(change))?;
+        self.versions.iter_mut().filter(|v| concerned(v)).for_each(|v| v.change(change, now));
         Ok(())
     }
 

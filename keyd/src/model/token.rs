@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::error::Fault;
 
-/// Random bytes of a secret: not to be guessed.
-const SECRET_LEN: usize = 32;
+/// Bytes of a secret: not to be guessed.
+pub const SECRET_LEN: usize = 32;
 
 /// What a secret begins with, so that programs which look for leaked secrets find it.
 const PREFIX: &str = "keyd_";
@@ -79,10 +79,16 @@ impl fmt::Debug for SecretHash {
 pub fn make_secret() -> Result<OneTimeSecret, Fault> {
     let mut bytes = Zeroizing::new([0; SECRET_LEN]);
     rand::fill(&mut bytes[..]).map_err(|_| Fault::Random)?;
+    Ok(secret_of(&bytes))
+}
+
+/// The secret that has these bytes.
+#[must_use]
+pub fn secret_of(bytes: &Zeroizing<[u8; SECRET_LEN]>) -> OneTimeSecret {
     let mut text = String::with_capacity(PREFIX.len() + SECRET_LEN * 4 / 3 + 1);
     text.push_str(PREFIX);
     BASE64_URL_SAFE_NO_PAD.encode_string(&bytes[..], &mut text);
-    Ok(OneTimeSecret::from(text))
+    OneTimeSecret::from(text)
 }
 
 /// A token as it is stored, under its hash.

@@ -140,6 +140,21 @@ impl Version {
         }
     }
 
+    /// Whether it would still have a time in which it can be used. A change of something else is not kept back by
+    /// bounds that were set before: a key can always be switched off.
+    ///
+    /// # Errors
+    /// [`Refused::NeverValid`].
+    pub fn keeps_a_time(&self, change: &KeyChange) -> Result<(), Refused> {
+        let mut changed = self.clone();
+        changed.change(change, 0);
+        let moved = (changed.not_before, changed.expires) != (self.not_before, self.expires);
+        match changed.not_before.zip(changed.expires) {
+            Some((from, until)) if moved && from >= until => Err(Refused::NeverValid(self.version)),
+            _ => Ok(()),
+        }
+    }
+
     /// Changes attributes; what is missing stays.
     pub fn change(&mut self, change: &KeyChange, now: UnixMillis) {
         let moment = |seconds: UnixSeconds| (seconds != 0).then_some(seconds);

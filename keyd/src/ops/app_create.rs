@@ -10,7 +10,7 @@ use crate::{
     error::{Failure, Refused},
     limits::APPS_MAX,
     model::app::App,
-    store::Apps,
+    store::{Apps, Spelling},
 };
 
 /// Makes one with these client certificates.
@@ -27,6 +27,9 @@ pub fn run(
     core.commit(&permit, |txn| {
         if txn.find_app(name)?.is_some() {
             return Err(Refused::AppExists(name.clone()).into());
+        }
+        if let Some(twin) = txn.twin_of_app(name)? {
+            return Err(Refused::AppExists(twin).into());
         }
         if txn.apps()?.len() >= APPS_MAX {
             return Err(Refused::TooManyApps.into());

@@ -12,7 +12,7 @@ use crate::{
     core::Core,
     error::{Failure, Refused},
     limits::DAMAGE_TOLD_MAX,
-    store::View,
+    store::{Spelling, View},
 };
 
 /// Counts, and a warning for everything that is not as it should be.
@@ -41,6 +41,7 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
     warnings.extend(audit_warnings(&audit));
     warnings.extend(disks::warnings(core, &view, now)?);
     warnings.extend(keys::warnings(&view, now)?);
+    warnings.extend(twin_warnings(&view)?);
     Ok(DaemonStatus {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -112,4 +113,15 @@ fn audit_warnings(audit: &AuditStatus) -> Vec<String> {
     };
     warnings.extend(failing.map(told));
     warnings
+}
+
+/// Of stores that were made when names of other case were other names.
+fn twin_warnings(view: &impl View) -> Result<Vec<String>, Failure> {
+    let told = |(what, names): (&str, Vec<String>)| {
+        format!(
+            "the {what} {} differ in case only, and clients of Key Vault take them for one: each is found under just this name; move what uses all but one of them elsewhere, and delete those",
+            names.join(", ")
+        )
+    };
+    Ok(view.twins()?.into_iter().map(told).collect())
 }

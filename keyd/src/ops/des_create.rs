@@ -13,7 +13,7 @@ use crate::{
         key::Key,
         right::{IDENTITY_NEEDS, Use, right},
     },
-    store::{Txn, View},
+    store::{Spelling, Txn, View},
 };
 
 /// The key that a set is to be on.
@@ -41,6 +41,9 @@ pub fn run(
     core.commit(&permit, |txn| {
         if txn.find_set(name)?.is_some() {
             return Err(Refused::SetExists(name.clone()).into());
+        }
+        if let Some(twin) = txn.twin_of_set(name)? {
+            return Err(Refused::SetExists(twin).into());
         }
         if txn.sets()?.len() >= SETS_MAX {
             return Err(Refused::TooManySets.into());

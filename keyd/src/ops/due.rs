@@ -4,7 +4,7 @@
 use std::{sync::atomic::Ordering, time::Instant};
 
 use keyd_client::{
-    KeyId,
+    KeyId, Period,
     message::{OnExpiry, Trigger, UnixMillis},
 };
 
@@ -14,9 +14,9 @@ use crate::{
     clock,
     core::Core,
     error::Failure,
-    limits::{CHECK_INTERVAL_MS, MILLIS_PER_DAY, NOTICE_DAYS, ROTATION_RETRY_MS},
+    limits::{CHECK_INTERVAL_MS, NOTICE_DAYS, ROTATION_RETRY_MS},
     log,
-    model::{des::Des, key::Key, version::Version},
+    model::{calendar, des::Des, key::Key, version::Version},
     store::{Txn, View},
 };
 
@@ -126,16 +126,16 @@ fn rotation_due(key: &Key, now: UnixMillis) -> bool {
 /// An end is told once, a month before if no policy says otherwise.
 fn notice_due(key: &Key, now: UnixMillis) -> bool {
     let notify = key.rotation_policy.as_ref().and_then(|policy| policy.notify);
-    let trigger = notify.unwrap_or(Trigger::BeforeExpiry(NOTICE_DAYS));
+    let trigger = notify.unwrap_or(Trigger::BeforeExpiry(Period::days(NOTICE_DAYS)));
     !key.newest().end_told && reached(trigger, key.newest(), now)
 }
 
 fn reached(trigger: Trigger, version: &Version, now: UnixMillis) -> bool {
     match trigger {
-        Trigger::AfterCreate(days) => now >= version.created + u64::from(days) * MILLIS_PER_DAY,
-        Trigger::BeforeExpiry(days) => version.expires.is_some_and(|expires| {
-            now + u64::from(days) * MILLIS_PER_DAY >= expires.saturating_mul(1000)
-        }),
+        Trigger::AfterCreate(period) => now >= calendar::after(version.created, period),
+        Trigger::BeforeExpiry(period) => version
+            .expires
+            .is_some_and(|expires| now >= calendar::before(expires.saturating_mul(1000), period)),
     }
 }
 

@@ -15,8 +15,8 @@ use crate::{
     clock,
     core::Core,
     error::{Failure, Refused},
-    limits::MILLIS_PER_DAY,
     model::{
+        calendar,
         des::Des,
         disk::Disk,
         key::Key,
@@ -204,8 +204,8 @@ fn end(set: &Des, key: &Key, version: &Version, now: UnixMillis) -> Option<UnixM
     let own = version.expires.map(|seconds| seconds.saturating_mul(1000));
     let policy = key.rotation_policy.as_ref().filter(|policy| policy.rotate.is_none());
     let follows = set.auto_rotate && set.key == key.id;
-    let days = policy.filter(|_| follows).and_then(|policy| policy.expires_after_days);
-    let next = days.map(|days| now.saturating_add(u64::from(days) * MILLIS_PER_DAY));
+    let life = policy.filter(|_| follows).and_then(|policy| policy.expires_after);
+    let next = life.map(|life| calendar::after(now, life));
     own.into_iter().chain(next).min()
 }
 

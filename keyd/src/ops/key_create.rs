@@ -10,7 +10,7 @@ use crate::{
     kek::{KeyBits, Provider},
     limits::KEYS_MAX,
     model::key::Key,
-    store::View,
+    store::{Spelling, View},
 };
 
 /// Makes a key with its first version, enabled, for every operation.
@@ -38,7 +38,8 @@ pub fn run(
     })
 }
 
-/// Whether a key of this name can be made. A deleted key's name stays taken until it is purged.
+/// Whether a key of this name can be made: in no case of its letters there is one. A deleted key's name stays taken
+/// until it is purged.
 ///
 /// # Errors
 /// [`Refused::NoVault`], [`Refused::KeyDeleted`], [`Refused::KeyExists`], [`Refused::TooManyKeys`].
@@ -47,6 +48,10 @@ pub fn creatable(view: &impl View, id: &KeyId) -> Result<(), Failure> {
     if let Some(key) = view.find_key(id)? {
         key.alive()?;
         return Err(Refused::KeyExists(id.clone()).into());
+    }
+    if let Some(twin) = view.twin_of_key(id)? {
+        view.key(&twin)?.alive()?;
+        return Err(Refused::KeyExists(twin).into());
     }
     if view.count_keys(&id.vault)? >= KEYS_MAX as u64 {
         return Err(Refused::TooManyKeys(id.vault.clone()).into());

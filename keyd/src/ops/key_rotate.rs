@@ -1,9 +1,6 @@
 //! Rotates a key: a new version, and every DEK under the sets that follow the key wrapped anew.
 
-use keyd_client::{
-    DesName, KeyId,
-    message::{Reply, UnixMillis},
-};
+use keyd_client::{DesName, KeyId, message::Reply};
 
 use super::{
     des_follow, rewrap,
@@ -15,8 +12,7 @@ use crate::{
     core::Core,
     error::Failure,
     kek::KeyBits,
-    limits::MILLIS_PER_DAY,
-    model::{key::Key, version::Version},
+    model::{calendar, key::Key, version::Version},
     store::{Txn, View},
 };
 
@@ -84,12 +80,7 @@ fn successor(key: &Key, made: &Version) -> Version {
     let mut version = made.clone();
     version.operations.clone_from(&key.newest().operations);
     version.tags.clone_from(&key.newest().tags);
-    let days = key.rotation_policy.as_ref().and_then(|policy| policy.expires_after_days);
-    version.expires = days.map(|days| expiry(made.created, days));
+    let life = key.rotation_policy.as_ref().and_then(|policy| policy.expires_after);
+    version.expires = life.map(|life| calendar::after(made.created, life) / 1000);
     version
-}
-
-/// So many days after, in seconds.
-fn expiry(created: UnixMillis, days: u32) -> u64 {
-    (created + u64::from(days) * MILLIS_PER_DAY) / 1000
 }

@@ -12,8 +12,9 @@ use super::{
 use crate::{
     auth::{Permit, op},
     core::Core,
-    error::{Failure, Refused},
+    error::{Failure, PolicyFault, Refused},
     limits::{ROTATION_DAYS_MIN, VERSION_LIFE_DAYS_MIN},
+    model::calendar,
     store::View,
 };
 
@@ -40,10 +41,7 @@ pub fn set(
             policy.clone().map(|policy| RotationPolicy { created, updated: now, ..policy });
         txn.put_key(&key)?;
         Ok(match &policy {
-            Some(policy) => format!(
-                "rotate={:?} notify={:?} expires-after-days={:?}",
-                policy.rotate, policy.notify, policy.expires_after_days
-            ),
+            Some(policy) => told(policy),
             None => "none".to_owned(),
         })
     })?;
@@ -54,36 +52,45 @@ pub fn set(
     }
 }
 
-/// Judges a policy by Key Vault's rules.
+/// The policy in an audit record.
+fn told(policy: &RotationPolicy) -> String {
+    let trigger = |name: &str, trigger: Option<Trigger>| {
+        Some(match trigger? {
+            Trigger::AfterCreate(period) => format!("{name}-after={period}"),
+            Trigger::BeforeExpiry(period) => format!("{name}-before-expiry={period}"),
+        })
+    };
+    let parts = [
+        trigger("rotate", policy.rotate),
+        trigger("notify", policy.notify),
+        policy.expires_after.map(|life| format!("expires-after={life}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// Judges a policy by Key Vault's rules. Months have no one length: what must be so at least is so wherever they begin.
 ///
 /// # Errors
-/// [`Refused::RotationTimes`], [`Refused::RotationPolicy`].
+/// [`Refused::RotationPolicy`].
 pub fn check(policy: &RotationPolicy) -> Result<(), Refused> {
-    let life = policy.expires_after_days;
+    let life = policy.expires_after.map(|life| calendar::days(life).0);
     if life.is_some_and(|days| days < VERSION_LIFE_DAYS_MIN) {
-        return Err(Refused::RotationTimes);
+        return Err(Refused::RotationPolicy(PolicyFault::Life));
     }
     for trigger in [policy.rotate, policy.notify].into_iter().flatten() {
         if matches!(trigger, Trigger::BeforeExpiry(_)) && life.is_none() {
-            return Err(Refused::RotationPolicy(
-                "a time before expiry needs an expiry time: give one, or a time after creation",
-            ));
+            return Err(Refused::RotationPolicy(PolicyFault::NoExpiry));
         }
     }
-    match (policy.rotate, life) {
-        (Some(Trigger::AfterCreate(days)), _) if days < ROTATION_DAYS_MIN => {
-            Err(Refused::RotationTimes)
-        }
-        (Some(Trigger::AfterCreate(days)), Some(life))
-            if days.saturating_add(ROTATION_DAYS_MIN) > life =>
-        {
-            Err(Refused::RotationTimes)
-        }
-        (Some(Trigger::BeforeExpiry(days)), Some(life))
-            if days < ROTATION_DAYS_MIN || days.saturating_add(ROTATION_DAYS_MIN) > life =>
-        {
-            Err(Refused::RotationTimes)
-        }
-        _ => Ok(()),
+    let Some(Trigger::AfterCreate(period) | Trigger::BeforeExpiry(period)) = policy.rotate else {
+        return Ok(());
+    };
+    let (fewest, most) = calendar::days(period);
+    if fewest < ROTATION_DAYS_MIN {
+        return Err(Refused::RotationPolicy(PolicyFault::Early));
     }
+    if life.is_some_and(|life| most + ROTATION_DAYS_MIN > life) {
+        return Err(Refused::RotationPolicy(PolicyFault::Late));
+    }
+    Ok(())
 }

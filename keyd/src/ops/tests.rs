@@ -8,6 +8,7 @@ mod consent;
 mod follow;
 mod later;
 mod losses;
+mod naming;
 mod permits;
 mod reach;
 mod reactions;

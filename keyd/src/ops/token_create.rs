@@ -11,9 +11,10 @@ use crate::{
     core::Core,
     error::{Failure, Refused},
     limits::{
-        IDENTITY_TOKEN_MS, TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN,
-        TOKENS_PER_APP_MAX,
+        IDENTITY_TOKEN_LEFT_MS, IDENTITY_TOKEN_MS, TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX,
+        TOKEN_LIFE_MS_MIN, TOKENS_PER_APP_MAX,
     },
+    lock::lock,
     model::token::{self, SecretHash, Token},
     store::{Apps, Txn},
 };
@@ -35,7 +36,7 @@ pub fn run(
     if label.chars().count() > TOKEN_LABEL_LEN_MAX || label.chars().any(char::is_control) {
         return Err(Refused::TokenLabel.into());
     }
-    let (token, secret) = make(core, app, label, lifetime_ms)?;
+    let (token, secret) = (token(core, app, label, lifetime_ms), token::make_secret()?);
     core.commit(&permit, |txn| {
         add(core, txn, &token, &secret)?;
         let until = clock::text(token.expires).replace(' ', "T");
@@ -45,7 +46,11 @@ pub fn run(
     Ok((token.status(), secret))
 }
 
-/// Makes one for the identity that asks for itself.
+/// What a token of the identity endpoint is labelled.
+const OF_IDENTITY: &str = "identity";
+
+/// The token of the identity that asks for itself: the one it has until that is near its end, then another. Programs
+/// ask anew with every start, and each would make one.
 ///
 /// # Errors
 /// [`Refused::NoApp`], [`Refused::TooManyTokens`].
@@ -54,7 +59,16 @@ pub fn for_identity(
     permit: Permit<op::IdentityToken>,
     app: &AppName,
 ) -> Result<(TokenStatus, OneTimeSecret), Failure> {
-    let (token, secret) = make(core, app, "identity", IDENTITY_TOKEN_MS)?;
+    if let Some(kept) = kept(core, app)? {
+        return Ok(kept);
+    }
+    // One at a time: of those who ask at once the first makes it for all.
+    let _one = lock(&core.identity_tokens);
+    if let Some(kept) = kept(core, app)? {
+        return Ok(kept);
+    }
+    let token = token(core, app, OF_IDENTITY, IDENTITY_TOKEN_MS);
+    let secret = derived(core, token.id)?;
     core.commit(&permit, |txn| {
         add(core, txn, &token, &secret)?;
         Ok(((), permit.entry(app).detail(format!("token={}", token.id))))
@@ -62,21 +76,35 @@ pub fn for_identity(
     Ok((token.status(), secret))
 }
 
-fn make(
-    core: &Core,
-    app: &AppName,
-    label: &str,
-    lifetime_ms: u64,
-) -> Result<(Token, OneTimeSecret), Failure> {
+/// An identity's token that has time left, and its secret. That is nowhere kept: it is derived anew from the root key,
+/// and known again by its hash.
+fn kept(core: &Core, app: &AppName) -> Result<Option<(TokenStatus, OneTimeSecret)>, Failure> {
+    let until = core.now() + IDENTITY_TOKEN_LEFT_MS;
+    for (hash, token) in core.store.snapshot()?.tokens_of(app)? {
+        if token.label == OF_IDENTITY && token.good(until) {
+            let secret = derived(core, token.id)?;
+            if SecretHash::of(secret.expose()) == hash {
+                return Ok(Some((token.status(), secret)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn derived(core: &Core, id: TokenId) -> Result<OneTimeSecret, Failure> {
+    let bytes = core.keyring.derive(&format!("identity-token|{id}"))?;
+    Ok(token::secret_of(&bytes))
+}
+
+fn token(core: &Core, app: &AppName, label: &str, lifetime_ms: u64) -> Token {
     let created = core.now();
-    let token = Token {
+    Token {
         id: TokenId::random(),
         app: app.clone(),
         label: label.to_owned(),
         created,
         expires: created.saturating_add(lifetime_ms),
-    };
-    Ok((token, token::make_secret()?))
+    }
 }
 
 /// Expired tokens make room, once their time is over for sure.

@@ -27,3 +27,19 @@ pub fn run(
         Ok(((), permit.entry(app).class(Class::Withdrawal).detail(format!("token={id}"))))
     })
 }
+
+/// Forgets all of an application's; tells how many. Its identity and its certificates stay.
+///
+/// # Errors
+/// [`Refused::NoApp`].
+pub fn all(core: &Core, permit: Permit<op::TokenRevoke>, app: &AppName) -> Result<u64, Failure> {
+    core.commit(&permit, |txn| {
+        txn.app(app)?;
+        let tokens = txn.tokens_of(app)?;
+        for (hash, token) in &tokens {
+            txn.remove_token(hash, token)?;
+        }
+        let detail = format!("tokens={}", tokens.len());
+        Ok((tokens.len() as u64, permit.entry(app).class(Class::Withdrawal).detail(detail)))
+    })
+}

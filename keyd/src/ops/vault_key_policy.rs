@@ -32,7 +32,7 @@ pub fn told(state: &impl View, id: &KeyId) -> Result<PolicyView, Failure> {
     let none = RotationPolicy {
         rotate: None,
         notify: None,
-        expires_after_days: None,
+        expires_after: None,
         created: first,
         updated: first,
     };

@@ -1,13 +1,16 @@
-//! wrapkey, unwrapkey, encrypt and decrypt (rows 15 to 18). Each use is written down before its result leaves, in a
-//! transaction that still sees the key usable.
+//! wrapkey, unwrapkey, encrypt, decrypt, sign and verify (rows 15 to 20). Each use is written down before its result
+//! leaves, in a transaction that still sees the key usable.
+
+use std::fmt;
 
 use keyd_client::{KeyId, KeyVersion, message::KeyOperation};
 
 use crate::{
-    auth::{Op, Permit},
+    auth::{Op, Permit, op},
     core::Core,
     error::{Failure, Refused},
-    kek::{Kek, KekError, Plaintext},
+    hsm::HsmError,
+    kek::{Hashed, Kek, KekError, Plaintext},
     keyvault::crypto::Ask,
     store::View,
 };
@@ -33,7 +36,8 @@ pub fn encrypt<O: Op>(
     with: With<'_>,
     ask: &Ask,
 ) -> Result<(KeyVersion, Vec<u8>), Failure> {
-    used(core, &permit, with, ask, |kek| kek.encrypt(ask.algorithm, ask.value.as_bytes()))
+    let alg = ask.algorithm;
+    used(core, &permit, with, alg, |kek| kek.encrypt(alg, ask.value.as_bytes()))
 }
 
 /// Decrypts, or unwraps. Whatever is wrong with the ciphertext, the answer is the same.
@@ -46,14 +50,43 @@ pub fn decrypt<O: Op>(
     with: With<'_>,
     ask: &Ask,
 ) -> Result<(KeyVersion, Plaintext), Failure> {
-    used(core, &permit, with, ask, |kek| kek.decrypt(ask.algorithm, ask.value.as_bytes()))
+    let alg = ask.algorithm;
+    used(core, &permit, with, alg, |kek| kek.decrypt(alg, ask.value.as_bytes()))
+}
+
+/// Signs.
+///
+/// # Errors
+/// [`Refused::Unsigned`], and those of [`crate::model::key::Key::usable`].
+pub fn sign(
+    core: &Core,
+    permit: Permit<op::KeySign>,
+    with: With<'_>,
+    hashed: &Hashed,
+) -> Result<(KeyVersion, Vec<u8>), Failure> {
+    used(core, &permit, with, hashed.algorithm(), |kek| kek.sign(hashed))
+}
+
+/// Whether a signature is the key's, of a digest.
+///
+/// # Errors
+/// Those of [`crate::model::key::Key::usable`].
+pub fn verify(
+    core: &Core,
+    permit: Permit<op::KeyVerify>,
+    with: With<'_>,
+    (hashed, signature): (&Hashed, &[u8]),
+) -> Result<bool, Failure> {
+    let verified =
+        used(core, &permit, with, hashed.algorithm(), |kek| kek.verify(hashed, signature));
+    Ok(verified?.1)
 }
 
 fn used<O: Op, T>(
     core: &Core,
     permit: &Permit<O>,
     with: With<'_>,
-    ask: &Ask,
+    alg: impl fmt::Display,
     work: impl FnOnce(&Kek) -> Result<T, KekError>,
 ) -> Result<(KeyVersion, T), Failure> {
     let key = core.store.snapshot()?.key(with.key)?;
@@ -64,7 +97,7 @@ fn used<O: Op, T>(
     let result = work(&kek).map_err(refusal)?;
     core.commit(permit, |txn| {
         txn.key(with.key)?.usable(number, with.operation, core.now())?;
-        let detail = format!("version={number} alg={}", ask.algorithm);
+        let detail = format!("version={number} alg={alg}");
         Ok(((), permit.entry(with.key).detail(detail)))
     })?;
     Ok((number, result))
@@ -75,6 +108,7 @@ fn refusal(error: KekError) -> Failure {
     match error {
         KekError::Unwrap => Refused::Undecryptable.into(),
         KekError::TooLong { .. } => Refused::PlaintextTooLong(error).into(),
+        KekError::Hsm(HsmError::CannotSign { .. }) => Refused::Unsigned(error).into(),
         error => error.into(),
     }
 }

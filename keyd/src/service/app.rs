@@ -68,6 +68,11 @@ impl Service {
                     self.act(by, None, &app, |permit| ops::token_list::run(core, permit, &app))?;
                 Ok(Reply::Tokens(tokens))
             }
+            TokenRequest::RevokeAll { app } => {
+                let count =
+                    self.act(by, None, &app, |permit| ops::token_revoke::all(core, permit, &app))?;
+                Ok(Reply::TokensRevoked(count))
+            }
             TokenRequest::Revoke { app, id } => {
                 self.act(by, None, &app, |permit| ops::token_revoke::run(core, permit, &app, id))?;
                 Ok(Reply::Done)

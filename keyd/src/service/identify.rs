@@ -114,7 +114,7 @@ impl Service {
         let app = owner
             .map_err(|error| fault(&error))?
             .ok_or_else(|| self.unknown(&Stranger::Identity, from))?;
-        if client_id.is_some_and(|id| id != app.as_str()) {
+        if client_id.is_some_and(|id| !id.eq_ignore_ascii_case(app.as_str())) {
             return Err(Problem::bad(
                 "client_id is not the identity whose IDENTITY_HEADER this is",
             ));

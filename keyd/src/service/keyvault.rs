@@ -12,7 +12,7 @@ use crate::{
     auth::{Caller, Op, Permit},
     error::{Failure, Refused},
     keyvault::{Problem, Reply, Request},
-    store::View,
+    store::{Spelling, View},
 };
 
 impl Service {
@@ -34,27 +34,39 @@ impl Service {
         if vault.is_platform() {
             return Err(Refused::NoVault(vault.clone()).into());
         }
-        let id = |name| KeyId::new(vault.clone(), name);
+        // A name counts in any case of its letters: what is there is meant.
+        let id = |name| -> Result<KeyId, Failure> {
+            let asked = KeyId::new(vault.clone(), name);
+            Ok(self.core().store.snapshot()?.key_as_written(&asked)?)
+        };
         match request {
-            Request::Create { name, key } => self.create(by, &id(name), &key),
-            Request::Import { name, key } => self.import(by, &id(name), *key),
-            Request::Rotate { name } => self.rotate(by, &id(name)),
-            Request::Get { key } => self.get(by, &id(key.name), key.version),
-            Request::Update { key, change } => self.update(by, &id(key.name), key.version, &change),
+            Request::Create { name, key } => self.create(by, &id(name)?, &key),
+            Request::Import { name, key } => self.import(by, &id(name)?, *key),
+            Request::Rotate { name } => self.rotate(by, &id(name)?),
+            Request::Get { key } => self.get(by, &id(key.name)?, key.version),
+            Request::Update { key, change } => {
+                self.update(by, &id(key.name)?, key.version, &change)
+            }
             Request::List { page } => self.list(by, vault, &page),
-            Request::Versions { name, page } => self.versions(by, &id(name), &page),
-            Request::Delete { name } => self.delete(by, &id(name)),
+            Request::Versions { name, page } => self.versions(by, &id(name)?, &page),
+            Request::Delete { name } => self.delete(by, &id(name)?),
             Request::ListDeleted { page } => self.list_deleted(by, vault, &page),
-            Request::GetDeleted { name } => self.get_deleted(by, &id(name)),
-            Request::Recover { name } => self.recover(by, &id(name)),
-            Request::Purge { name } => self.purge(by, &id(name)),
-            Request::Backup { name } => self.backup(by, &id(name)),
+            Request::GetDeleted { name } => self.get_deleted(by, &id(name)?),
+            Request::Recover { name } => self.recover(by, &id(name)?),
+            Request::Purge { name } => self.purge(by, &id(name)?),
+            Request::Backup { name } => self.backup(by, &id(name)?),
             Request::Restore { blob } => self.restore(by, vault, &blob),
             Request::Use { key, usage, ask } => {
-                self.usage(by, &id(key.name), key.version, usage, &ask)
+                self.usage(by, &id(key.name)?, key.version, usage, &ask)
             }
-            Request::GetRotationPolicy { name } => self.get_policy(by, &id(name)),
-            Request::SetRotationPolicy { name, policy } => self.set_policy(by, &id(name), policy),
+            Request::Sign { key, hashed } => self.sign(by, &id(key.name)?, key.version, &hashed),
+            Request::Verify { key, hashed, signature } => {
+                let signed = (&hashed, signature.as_bytes());
+                self.verify(by, &id(key.name)?, key.version, signed)
+            }
+            Request::Random { count } => self.random(by, vault, count),
+            Request::GetRotationPolicy { name } => self.get_policy(by, &id(name)?),
+            Request::SetRotationPolicy { name, policy } => self.set_policy(by, &id(name)?, policy),
         }
     }
 

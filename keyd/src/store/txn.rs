@@ -180,4 +180,8 @@ impl View for Txn<'_> {
     fn count(&self, table: Table, prefix: &[u8]) -> Result<u64, Fault> {
         view::count(&self.transaction.open_table(table)?, prefix)
     }
+
+    fn row_keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+        super::spelling::row_keys(&self.transaction.open_table(table)?, prefix)
+    }
 }

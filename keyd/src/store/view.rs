@@ -372,6 +372,12 @@ pub trait View {
     /// # Errors
     /// [`Fault`].
     fn count(&self, table: Table, prefix: &[u8]) -> Result<u64, Fault>;
+
+    /// The keys of rows that have a prefix, in order.
+    ///
+    /// # Errors
+    /// [`Fault`].
+    fn row_keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Fault>;
 }
 
 /// The state at one moment.
@@ -411,6 +417,10 @@ impl View for Snapshot {
 
     fn count(&self, table: Table, prefix: &[u8]) -> Result<u64, Fault> {
         count(&self.transaction.open_table(table)?, prefix)
+    }
+
+    fn row_keys(&self, table: Table, prefix: &[u8]) -> Result<Vec<Vec<u8>>, Fault> {
+        super::spelling::row_keys(&self.transaction.open_table(table)?, prefix)
     }
 }
 

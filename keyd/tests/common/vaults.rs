@@ -11,7 +11,7 @@ use keyd_client::{
 use super::Keyd;
 
 /// Applications, and what they may in every vault but the default one.
-const APPS: [(&str, &[KeyPermission]); 5] = [
+const APPS: [(&str, &[KeyPermission]); 6] = [
     ("full", KeyPermission::ALL),
     ("reader", &[KeyPermission::Get, KeyPermission::List]),
     (
@@ -25,6 +25,7 @@ const APPS: [(&str, &[KeyPermission]); 5] = [
     ),
     // The other one of the two that it takes to bring back what was purged.
     ("second", &[KeyPermission::Restore]),
+    ("signer", &[KeyPermission::Sign, KeyPermission::Verify]),
     ("nobody", &[]),
 ];
 

@@ -131,6 +131,11 @@ pub enum TokenRequest {
         /// Which.
         app: AppName,
     },
+    /// Let all of an application's be good no more.
+    RevokeAll {
+        /// Whose.
+        app: AppName,
+    },
     /// Let one be good no more.
     Revoke {
         /// Whose.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{Consent, UnixMillis};
-use crate::ids::{DesName, KeyId, KeyName, KeyVersion, VaultName};
+use crate::{
+    ids::{DesName, KeyId, KeyName, KeyVersion, VaultName},
+    period::Period,
+};
 
 /// Seconds since 1970-01-01 UTC: Key Vault counts attributes in them (RFC 7519, NumericDate).
 pub type UnixSeconds = u64;
@@ -76,22 +79,22 @@ pub struct RotationPolicy {
     pub rotate: Option<Trigger>,
     /// Tell so long before a version expires or after it was made.
     pub notify: Option<Trigger>,
-    /// New versions expire so long after they are made, days.
-    pub expires_after_days: Option<u32>,
+    /// New versions expire so long after they are made.
+    pub expires_after: Option<Period>,
     /// When it was made.
     pub created: UnixMillis,
     /// When it was last changed.
     pub updated: UnixMillis,
 }
 
-/// A moment in the life of a key version.
+/// A moment in the life of a key version, counted by the calendar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Trigger {
-    /// So many days after it was made.
-    AfterCreate(u32),
-    /// So many days before it expires.
-    BeforeExpiry(u32),
+    /// So long after it was made.
+    AfterCreate(Period),
+    /// So long before it expires.
+    BeforeExpiry(Period),
 }
 
 /// When a key was taken out of the daemon, as far as is known: from there it can come back.

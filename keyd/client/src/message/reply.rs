@@ -96,6 +96,8 @@ pub enum Reply {
     },
     /// Tokens.
     Tokens(Vec<TokenStatus>),
+    /// So many tokens are good no more.
+    TokensRevoked(u64),
     /// A new identity.
     NewIdentity {
         /// Where its tokens are: `IDENTITY_ENDPOINT`.

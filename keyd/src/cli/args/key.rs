@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use clap::{ArgGroup, Args, Subcommand};
 use keyd_client::{
-    KeyId, KeyVersion, VaultName,
+    KeyId, KeyVersion, Period, VaultName,
     message::{KeyChange, KeyOperation, RotationPolicy, Trigger, UnixSeconds},
 };
 
 use super::{
     consent::{Sure, Wait},
-    value::{bits, days, moment, operations, tag},
+    value::{bits, moment, operations, period, tag},
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -28,6 +28,7 @@ Examples:
   keyd key set prod --operations wrapKey,unwrapKey
   keyd key rotate prod
   keyd key rotation-policy set prod --rotate-after 90 --expires-after 120
+  keyd key rotation-policy set prod --rotate-after P18M --expires-after P2Y
   keyd key delete prod --force; keyd key recover prod";
 
 /// Verbs on keys.
@@ -188,36 +189,37 @@ pub enum Policy {
     },
 }
 
-/// Times of a rotation policy, in whole days.
+/// Times of a rotation policy, by the calendar.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("times").required(true).multiple(true)))]
 pub struct Times {
-    /// Rotate so long after the newest version was made: 7 at least
-    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS")]
-    rotate_after: Option<u32>,
-    /// Rotate so long before the newest version expires: 7 at least
-    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS", conflicts_with = "rotate_after")]
-    rotate_before_expiry: Option<u32>,
+    /// Rotate so long after the newest version was made: a number of days, at least 7, or years, months, weeks and days
+    /// as P1Y6M2W3D (ISO 8601)
+    #[arg(long, group = "times", value_parser = period, allow_hyphen_values = true, value_name = "TIME")]
+    rotate_after: Option<Period>,
+    /// Rotate so long before the newest version expires: at least 7 days
+    #[arg(long, group = "times", value_parser = period, allow_hyphen_values = true, value_name = "TIME", conflicts_with = "rotate_after")]
+    rotate_before_expiry: Option<Period>,
     /// Tell of the end so long after the newest version was made
-    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS")]
-    notify_after: Option<u32>,
-    /// Tell of the end so long before it; 30 if nothing is said
-    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS", conflicts_with = "notify_after")]
-    notify_before_expiry: Option<u32>,
-    /// New versions expire so long after they are made: 28 at least
-    #[arg(long, group = "times", value_parser = days, allow_hyphen_values = true, value_name = "DAYS")]
-    expires_after: Option<u32>,
+    #[arg(long, group = "times", value_parser = period, allow_hyphen_values = true, value_name = "TIME")]
+    notify_after: Option<Period>,
+    /// Tell of the end so long before it; 30 days if nothing is said
+    #[arg(long, group = "times", value_parser = period, allow_hyphen_values = true, value_name = "TIME", conflicts_with = "notify_after")]
+    notify_before_expiry: Option<Period>,
+    /// New versions expire so long after they are made: at least 28 days
+    #[arg(long, group = "times", value_parser = period, allow_hyphen_values = true, value_name = "TIME")]
+    expires_after: Option<Period>,
 }
 
 impl From<Times> for RotationPolicy {
     fn from(times: Times) -> Self {
-        let trigger = |after: Option<u32>, before: Option<u32>| {
+        let trigger = |after: Option<Period>, before: Option<Period>| {
             after.map(Trigger::AfterCreate).or(before.map(Trigger::BeforeExpiry))
         };
         Self {
             rotate: trigger(times.rotate_after, times.rotate_before_expiry),
             notify: trigger(times.notify_after, times.notify_before_expiry),
-            expires_after_days: times.expires_after,
+            expires_after: times.expires_after,
             // The daemon's to say.
             created: 0,
             updated: 0,

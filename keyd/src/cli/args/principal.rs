@@ -12,7 +12,7 @@ Examples:
   keyd principal create ci
   keyd vault permit default app:ci get,wrapKey,unwrapKey --add
   keyd token create ci --expires 30d
-  keyd token list ci; keyd token revoke ci ID
+  keyd token list ci; keyd token revoke ci ID; keyd token revoke ci --all
   keyd identity create ci
   keyd principal certificates ci --certificate ci.pem";
 
@@ -79,12 +79,16 @@ pub enum TokenVerb {
         /// Which
         app: AppName,
     },
-    /// Let a token be good no more
+    /// Let a token be good no more, or all of an application's
     Revoke {
         /// Whose
         app: AppName,
         /// Which, as 'token list' shows it
-        id: TokenId,
+        #[arg(required_unless_present = "all")]
+        id: Option<TokenId>,
+        /// All of them; an identity can fetch another ('keyd identity remove' ends that)
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
     },
 }
 

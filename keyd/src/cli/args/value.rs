@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 
-use keyd_client::message::{KeyOperation, UnixSeconds};
+use keyd_client::{
+    Period,
+    message::{KeyOperation, UnixSeconds},
+};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
@@ -38,10 +41,14 @@ pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Whole days, with or without their `d`.
-pub(super) fn days(text: &str) -> Result<u32, String> {
-    let number = text.strip_suffix('d').unwrap_or(text);
-    number.parse().map_err(|_| format!("'{text}' is no number of days: write it as 90 or 90d"))
+/// A period by the calendar (ISO 8601), or whole days, with or without their `d`.
+pub(super) fn period(text: &str) -> Result<Period, String> {
+    let days = text.strip_suffix('d').unwrap_or(text).parse().map(Period::days);
+    days.or_else(|_| text.parse()).map_err(|_| {
+        format!(
+            "'{text}' is no time: write it as 90 or 90d for days, or as P18M or P1Y6M (ISO 8601)"
+        )
+    })
 }
 
 /// Days that a vault keeps what was deleted; which there can be is the daemon's to say.
@@ -120,8 +127,11 @@ mod tests {
         for wrong in ["", "30", "s", "-1s", "1.5s", "30 s", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
-        assert_eq!((days("90"), days("28d")), (Ok(90), Ok(28)));
-        assert!(days("1.5").is_err() && days("d").is_err() && days("-1").is_err());
+        assert_eq!((period("90"), period("28d")), (Ok(Period::days(90)), Ok(Period::days(28))));
+        assert_eq!(period("P18M"), Ok("P18M".parse().unwrap()));
+        for wrong in ["1.5", "d", "-1", "P", "18M", "65536"] {
+            assert!(period(wrong).is_err(), "{wrong}");
+        }
     }
 
     /// Seconds from GNU date.

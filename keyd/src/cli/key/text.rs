@@ -110,13 +110,13 @@ fn state(key: &KeyStatus) -> String {
 /// `rotated 90 days after creation, told 30 days before expiry, expires after 120 days`.
 pub(super) fn policy(policy: &RotationPolicy) -> String {
     let trigger = |what: &str, trigger: Trigger| match trigger {
-        Trigger::AfterCreate(days) => format!("{what} {days} days after creation"),
-        Trigger::BeforeExpiry(days) => format!("{what} {days} days before expiry"),
+        Trigger::AfterCreate(period) => format!("{what} {} after creation", period.words()),
+        Trigger::BeforeExpiry(period) => format!("{what} {} before expiry", period.words()),
     };
     let parts = [
         policy.rotate.map(|rotate| trigger("rotated", rotate)),
         policy.notify.map(|notify| trigger("told", notify)),
-        policy.expires_after_days.map(|days| format!("expires after {days} days")),
+        policy.expires_after.map(|life| format!("expires after {}", life.words())),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -12,6 +12,8 @@ use crate::{
     },
 };
 
+const SCHEME: &str = "https://";
+
 /// Where a request was sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Asked {
@@ -54,6 +56,18 @@ impl Asked {
         let resource = Origin { scheme, authority: format!("{base}{port}") };
         Ok(Self { vault, origin, resource })
     }
+}
+
+/// Whether a token for this resource is one for keyd: its URL names a host under which vaults are reached, or the one
+/// above that clients are told. Any port is one, as it may be another outside.
+pub(super) fn is_resource(text: &str, names: &Names) -> bool {
+    let scheme = text.get(..SCHEME.len()).filter(|scheme| scheme.eq_ignore_ascii_case(SCHEME));
+    let rest = scheme.map(|_| &text[SCHEME.len()..]);
+    let host = rest.and_then(|rest| split(rest.strip_suffix('/').unwrap_or(rest)).ok());
+    host.is_some_and(|(host, _)| {
+        let is_above = || names.others().iter().any(|other| above(other) == host.to_string());
+        names.place(&host).is_some() || is_above()
+    })
 }
 
 /// A host, and its port with the colon.
@@ -134,6 +148,46 @@ mod tests {
         assert!(asked("https://prod.localhost:8443/keys", &[host]).is_ok());
         assert!(asked("https://prod.localhost:8443/keys", &[]).is_ok());
         assert!(asked("https://other.localhost:8443/keys", &[host]).is_err());
+    }
+
+    #[test]
+    fn a_resource_is_keyds_if_clients_could_have_been_told_of_it() {
+        let names = Names::new(
+            &["keys.example.org".parse().unwrap()],
+            &["kv.example.net".parse().unwrap()],
+        );
+        for ours in [
+            "https://localhost:8443",
+            "https://localhost:8443/",
+            "https://localhost",
+            "HTTPS://LocalHost:1",
+            "https://keys.example.org:443",
+            "https://prod.keys.example.org",
+            "https://kv.example.net:1",
+            "https://example.net:1",
+            "https://127.0.0.1:8443",
+            "https://[::1]:8443",
+        ] {
+            assert!(is_resource(ours, &names), "{ours}");
+        }
+        for other in [
+            "",
+            "https://",
+            "localhost",
+            "http://localhost:8443",
+            "https://management.azure.com",
+            "https://management.azure.com/",
+            "https://vault.azure.net",
+            "https://example.org",
+            "https://localhost.example.com",
+            "https://localhost:8443/x",
+            "https://localhost:8443//",
+            "https://localhost@example.com",
+            "https://a.b.localhost",
+            "httpsé//localhost",
+        ] {
+            assert!(!is_resource(other, &names), "{other}");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use hyper::{HeaderMap, Request, Response, body::Incoming};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::{Peer, Shared, exchange::respond, headers::Ids};
+use super::{Peer, Shared, authority::is_resource, exchange::respond, headers::Ids};
 use crate::{
     keyvault::{Kind, Problem, query::Parameters},
     model::token::SecretHash,
@@ -30,19 +30,45 @@ pub(super) async fn answer(
     let (head, _) = request.into_parts();
     let ids = Ids::of(&head.headers);
     let done = match asked(head.method.as_str(), head.uri.path(), head.uri.query(), &head.headers) {
-        Ok(asked) => token(&shared, &peer, asked).await,
-        Err(problem) => Err(problem),
+        Ok(asked) if !is_resource(&asked.resource, &shared.names) => Err(no_such_resource()),
+        Ok(asked) => token(&shared, &peer, asked).await.map_err(Refusal::from),
+        Err(problem) => Err(problem.into()),
     };
     let mut response = match done {
         Ok(body) => respond(200, body),
-        // The form in which the libraries show it: the text, and the kind as a number.
-        Err(Problem { kind, message }) => {
-            let body = json!({ "statusCode": kind.status(), "message": message });
+        Err(Refusal { problem: Problem { kind, message }, error }) => {
+            // App Service tells a text, and the kind as a number; the endpoint of a virtual machine (IMDS) the same as
+            // OAuth does. Libraries show either.
+            let mut body = json!({ "statusCode": kind.status(), "message": message });
+            if let Some(error) = error {
+                body["error"] = error.into();
+                body["error_description"] = message.into();
+            }
             respond(kind.status(), Zeroizing::new(body.to_string()))
         }
     };
     ids.dress(&mut response);
     response
+}
+
+/// Why there is no token, with OAuth's name for it where there is one.
+struct Refusal {
+    problem: Problem,
+    error: Option<&'static str>,
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        Self { problem, error: None }
+    }
+}
+
+/// What Azure says of a resource that its directory does not have.
+fn no_such_resource() -> Refusal {
+    let problem = Problem::bad(
+        "AADSTS500011: The resource principal named by resource was not found: this endpoint gives tokens for keyd's vaults only, such as resource=https://localhost:8443",
+    );
+    Refusal { problem, error: Some("invalid_resource") }
 }
 
 /// What is asked for.

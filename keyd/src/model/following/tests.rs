@@ -1,5 +1,5 @@
 use keyd_client::{
-    KeyVersion, VaultName,
+    KeyVersion, Period, VaultName,
     message::{EncryptionType, KeyChange, KeyOperation, OnExpiry, OnRevoke, RotationPolicy, Terms},
 };
 
@@ -103,11 +103,11 @@ fn an_end_by_the_keys_policy_is_followed() {
     let policy = |days| RotationPolicy {
         rotate: None,
         notify: None,
-        expires_after_days: Some(days),
+        expires_after: Some(Period::days(days)),
         created: 1,
         updated: 1,
     };
-    let with = |days: u32, end: u64| {
+    let with = |days: u16, end: u64| {
         follows(None, |key, version| {
             key.rotation_policy = Some(policy(days));
             version.expires = Some(end);

@@ -58,6 +58,27 @@ fn tags_keep_to_key_vaults_limits_and_a_refused_change_changes_nothing() {
     assert_eq!(key.newest().tags.len(), 15);
 }
 
+#[test]
+fn no_change_leaves_a_version_that_could_never_be_used() {
+    let mut key = key();
+    let bounds = |not_before, expires| KeyChange { not_before, expires, ..KeyChange::default() };
+    key.change(None, &bounds(None, Some(200)), 5).unwrap();
+    for wrong in [bounds(Some(200), None), bounds(Some(300), None), bounds(Some(300), Some(250))] {
+        let refused = key.change(None, &wrong, 6);
+        assert!(matches!(refused, Err(Refused::NeverValid(_))), "{wrong:?}");
+    }
+    assert_eq!((key.newest().not_before, key.newest().updated), (None, 5), "nothing was changed");
+    key.change(None, &bounds(Some(199), None), 5).unwrap();
+    assert!(matches!(key.change(None, &bounds(None, Some(199)), 5), Err(Refused::NeverValid(_))));
+    key.change(None, &bounds(Some(300), Some(400)), 5).unwrap();
+    key.change(None, &bounds(None, Some(0)), 5).unwrap();
+    // One of several versions is enough.
+    key.push(version(2)).unwrap();
+    assert!(matches!(key.change(None, &bounds(None, Some(250)), 5), Err(Refused::NeverValid(_))));
+    assert_eq!(key.newest().expires, None);
+    switch(&mut key, false);
+}
+
 /// Key Vault's table: outside nbf..exp wrap, encrypt and sign are refused, unwrap, decrypt and verify are not.
 #[test]
 fn validity_stops_what_makes_new_ciphertext_only() {

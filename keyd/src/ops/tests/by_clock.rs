@@ -1,12 +1,24 @@
 //! What is done because its time has come: rotations, notices, the end of retentions.
 
-use keyd_client::message::{RotationPolicy, Trigger};
+use keyd_client::{
+    Period,
+    message::{RotationPolicy, Trigger},
+};
 
 use super::*;
 use crate::ops::due;
 
-fn policy(rotate: Option<Trigger>, notify: Option<Trigger>, life: Option<u32>) -> RotationPolicy {
-    RotationPolicy { rotate, notify, expires_after_days: life, created: 0, updated: 0 }
+fn policy(rotate: Option<Trigger>, notify: Option<Trigger>, life: Option<u16>) -> RotationPolicy {
+    let expires_after = life.map(Period::days);
+    RotationPolicy { rotate, notify, expires_after, created: 0, updated: 0 }
+}
+
+fn after(days: u16) -> Trigger {
+    Trigger::AfterCreate(Period::days(days))
+}
+
+fn before(days: u16) -> Trigger {
+    Trigger::BeforeExpiry(Period::days(days))
 }
 
 /// Key `k` as if its only version had been made so many days ago, to expire in so many from now.
@@ -22,8 +34,8 @@ fn aged(age: u64, left: Option<u64>, policy: Option<RotationPolicy>) -> Key {
 
 #[test]
 fn a_key_is_rotated_when_its_policy_says_so() {
-    let after = |days| policy(Some(Trigger::AfterCreate(days)), None, None);
-    let before = |days| policy(Some(Trigger::BeforeExpiry(days)), None, Some(100));
+    let after = |days| policy(Some(after(days)), None, None);
+    let before = |days| policy(Some(before(days)), None, Some(100));
     let cases = [
         (aged(89, None, Some(after(90))), false),
         (aged(90, None, Some(after(90))), true),
@@ -58,7 +70,7 @@ fn a_key_is_rotated_when_its_policy_says_so() {
 #[test]
 fn new_versions_expire_as_the_policy_says_and_keep_their_attributes() {
     let daemon = Daemon::new();
-    let mut key = aged(90, None, Some(policy(Some(Trigger::AfterCreate(90)), None, Some(120))));
+    let mut key = aged(90, None, Some(policy(Some(after(90)), None, Some(120))));
     let operations = [KeyOperation::WrapKey, KeyOperation::UnwrapKey];
     let tags = [("owner".to_owned(), "ops".to_owned())];
     let change = KeyChange {
@@ -80,7 +92,7 @@ fn new_versions_expire_as_the_policy_says_and_keep_their_attributes() {
 
 #[test]
 fn what_is_disabled_or_deleted_is_not_rotated_by_itself() {
-    let overdue = || aged(400, None, Some(policy(Some(Trigger::AfterCreate(90)), None, None)));
+    let overdue = || aged(400, None, Some(policy(Some(after(90)), None, None)));
     let daemon = Daemon::new();
     let mut disabled = overdue();
     let off = KeyChange { enabled: Some(false), ..KeyChange::default() };
@@ -101,10 +113,10 @@ fn a_coming_end_is_told_once_and_warned_of_until_it_is_mended() {
     let cases = [
         (aged(1, Some(31), None), false),
         (aged(1, Some(29), None), true),
-        (aged(1, Some(11), notify(Trigger::BeforeExpiry(10))), false),
-        (aged(1, Some(9), notify(Trigger::BeforeExpiry(10))), true),
-        (aged(19, Some(81), notify(Trigger::AfterCreate(20))), false),
-        (aged(20, Some(80), notify(Trigger::AfterCreate(20))), true),
+        (aged(1, Some(11), notify(before(10))), false),
+        (aged(1, Some(9), notify(before(10))), true),
+        (aged(19, Some(81), notify(after(20))), false),
+        (aged(20, Some(80), notify(after(20))), true),
     ];
     for (key, told) in cases {
         let daemon = Daemon::new();
@@ -174,7 +186,6 @@ fn a_recovered_key_outlives_the_end_that_was_set_for_it() {
 #[test]
 fn policies_that_cannot_work_are_refused() {
     let daemon = Daemon::new();
-    let (after, before) = (Trigger::AfterCreate, Trigger::BeforeExpiry);
     for (policy, allowed) in [
         (policy(Some(after(6)), None, None), false),
         (policy(Some(after(7)), None, None), true),
@@ -188,7 +199,7 @@ fn policies_that_cannot_work_are_refused() {
         (policy(Some(before(94)), None, Some(100)), false),
         (policy(Some(after(93)), None, Some(100)), true),
         (policy(Some(after(94)), None, Some(100)), false),
-        (policy(Some(after(u32::MAX)), None, Some(100)), false),
+        (policy(Some(after(u16::MAX)), None, Some(100)), false),
     ] {
         let (name, consent) = (id("k"), Consent::IfUnused);
         let request = KeyRequest::RotationPolicy { name, policy: Some(policy.clone()), consent };
@@ -203,4 +214,32 @@ fn policies_that_cannot_work_are_refused() {
         panic!("no key");
     };
     assert_eq!(key.rotation_policy, None);
+}
+
+/// Months and years are the calendar's: what must be so at least is so in every month.
+#[test]
+fn policies_in_months_and_years_are_judged_by_the_calendar() {
+    let daemon = Daemon::new();
+    for (rotate, life, allowed) in [
+        (Some("P18M"), Some("P2Y"), true),
+        (Some("P24M"), Some("P2Y"), false),
+        (Some("P23M"), Some("P2Y"), true),
+        (Some("P1W"), None, true),
+        (Some("P1M"), Some("P5W"), false),
+        (Some("P1M"), Some("P38D"), true),
+        (None, Some("P1M"), true),
+        (None, Some("P4W"), true),
+        (None, Some("P3W"), false),
+    ] {
+        let period = |text: &str| text.parse::<Period>().unwrap();
+        let policy = RotationPolicy {
+            rotate: rotate.map(|text| Trigger::AfterCreate(period(text))),
+            expires_after: life.map(period),
+            ..policy(None, None, None)
+        };
+        let (name, consent) = (id("k"), Consent::IfUnused);
+        let request = KeyRequest::RotationPolicy { name, policy: Some(policy), consent };
+        let done = daemon.try_as(OWNER, request);
+        assert_eq!(done.is_ok(), allowed, "{rotate:?} {life:?}");
+    }
 }

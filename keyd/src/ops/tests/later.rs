@@ -1,6 +1,9 @@
 //! What a change will hit by the clock is weighed, told with its time, and asked for like what it hits at once.
 
-use keyd_client::message::{DesChange, Impact, RotationPolicy, Trigger, When};
+use keyd_client::{
+    Period,
+    message::{DesChange, Impact, RotationPolicy, Trigger, When},
+};
 
 use super::*;
 
@@ -143,8 +146,8 @@ fn so_is_what_brings_disks_under_a_key_that_ends() {
 #[test]
 fn so_is_a_policy_that_gives_an_end_and_does_not_rotate_before_it() {
     let policy = |rotate| {
-        let expires_after_days = Some(100);
-        RotationPolicy { rotate, notify: None, expires_after_days, created: 0, updated: 0 }
+        let expires_after = Some(Period::days(100));
+        RotationPolicy { rotate, notify: None, expires_after, created: 0, updated: 0 }
     };
     let set = |rotate, consent| {
         KeyRequest::RotationPolicy { name: id("k"), policy: Some(policy(rotate)), consent }.into()
@@ -154,8 +157,8 @@ fn so_is_a_policy_that_gives_an_end_and_does_not_rotate_before_it() {
     let now = clock::now();
     let impact = would_hit(&daemon, |consent| set(None, consent));
     assert!(at(&impact).abs_diff(now + days(100)) < 60_000);
-    let rotates = Some(Trigger::AfterCreate(90));
+    let rotates = Some(Trigger::AfterCreate(Period::days(90)));
     assert_eq!(would_hit(&daemon, |consent| set(rotates, consent)).disks, 0);
     daemon.ask(set(None, Consent::Token(impact.token)));
-    assert_eq!(daemon.key("k").rotation_policy.unwrap().expires_after_days, Some(100));
+    assert_eq!(daemon.key("k").rotation_policy.unwrap().expires_after, Some(Period::days(100)));
 }

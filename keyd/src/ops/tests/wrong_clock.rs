@@ -237,9 +237,9 @@ fn a_jump_ahead_rotates_no_key() {
     let daemon = host.first();
     daemon.edit_key("k", |key| {
         key.rotation_policy = Some(RotationPolicy {
-            rotate: Some(Trigger::AfterCreate(90)),
+            rotate: Some(Trigger::AfterCreate(keyd_client::Period::days(90))),
             notify: None,
-            expires_after_days: None,
+            expires_after: None,
             created: 0,
             updated: 0,
         });

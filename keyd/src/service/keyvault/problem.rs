@@ -34,6 +34,9 @@ impl Row {
             Request::Backup { .. } => "backup",
             Request::Restore { .. } => "restore",
             Request::Use { usage, .. } => usage.operation().name(),
+            Request::Sign { .. } => "sign",
+            Request::Verify { .. } => "verify",
+            Request::Random { .. } => "rng",
             Request::GetRotationPolicy { .. } => "getrotationpolicy",
             Request::SetRotationPolicy { .. } => "setrotationpolicy",
         };

@@ -129,6 +129,17 @@ async function uses() {
     assert.deepEqual(Buffer.from((await user(key.id).unwrapKey(name, cipher)).result), secret);
     assert.deepEqual(await problem(() => user(key.id).unwrapKey(name, Buffer.alloc(384))), BAD);
   }
+  for (const [name, hash] of Object.entries({ RS256: "sha256", RS512: "sha512", PS256: "sha256", PS384: "sha384" })) {
+    const data = crypto.randomBytes(100);
+    const digest = crypto.createHash(hash).update(data).digest();
+    const { result } = await user(key.id, "signer").sign(name, digest);
+    const padding = name[0] === "P" ? crypto.constants.RSA_PKCS1_PSS_PADDING : crypto.constants.RSA_PKCS1_PADDING;
+    assert.ok(crypto.verify(hash, data, { key: publicKey, padding, saltLength: digest.length }, result), name);
+    assert.equal((await user(key.id, "signer").verify(name, digest, result)).result, true);
+    assert.equal((await user(key.id, "signer").verify(name, digest, Buffer.alloc(384))).result, false);
+  }
+  assert.equal((await keys.getRandomBytes(32)).length, 32);
+  assert.equal((await keys.getKey("NODE-used")).id, key.id);
   await keys.updateKeyProperties("node-used", key.properties.version, { enabled: false });
   const disabled = await problem(() => user(key.id).unwrapKey("RSA-OAEP", Buffer.alloc(384)));
   assert.deepEqual(disabled, [403, "Forbidden", "KeyDisabled"]);

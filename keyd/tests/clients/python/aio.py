@@ -1,6 +1,6 @@
 """The asynchronous client of azure-keyvault-keys, unmodified: another transport (aiohttp), another challenge policy.
 
-Asserted: the handshake, rows 1, 4, 5, 6, 8, 11, 12, 15, 16 and 3, one refusal of each status.
+Asserted: the handshake, rows 1, 4, 5, 6, 8, 11, 12, 15, 16, 19, 20, 23 and 3, one refusal of each status.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import time
 
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError
 from azure.keyvault.keys.aio import KeyClient
-from azure.keyvault.keys.crypto import KeyWrapAlgorithm
+from azure.keyvault.keys.crypto import KeyWrapAlgorithm, SignatureAlgorithm
 from azure.keyvault.keys.crypto.aio import CryptographyClient
 from azure.core.credentials import AccessToken
 
@@ -58,6 +58,12 @@ async def main():
                 equal(opened.key, b"s" * 64)
                 damaged = crypto.unwrap_key(KeyWrapAlgorithm.rsa_oaep_256, b"\0" * 256)
                 equal(await problem(damaged), (400, "BadParameter", None))
+        async with CryptographyClient(key.id, Token("signer"), **options()) as crypto:
+            signed = await crypto.sign(SignatureAlgorithm.ps256, b"d" * 32)
+            assert (await crypto.verify(SignatureAlgorithm.ps256, b"d" * 32, signed.signature)).is_valid
+            assert not (await crypto.verify(SignatureAlgorithm.ps256, b"e" * 32, signed.signature)).is_valid
+        equal(len(await keys.get_random_bytes(64)), 64)
+        equal((await keys.get_key("AIO")).id, key.id)
         assert (await keys.rotate_key("aio")).id != key.id
         equal(await problem(keys.get_key("nothing")), (404, "KeyNotFound", None))
         await keys.delete_key("aio")

@@ -1,6 +1,6 @@
 """azure-identity's ManagedIdentityCredential, unmodified, by IDENTITY_ENDPOINT and IDENTITY_HEADER.
 
-Asserted: a client with it works, its token is taken from the cache the second time, client_id of the identity works and
+Asserted: a client with it works, every process of it has the same token, none is given for another service, its token is taken from the cache the second time, client_id of the identity works and
 that of another does not, a wrong secret does not, and a removed identity's tokens go on until they expire.
 """
 
@@ -39,6 +39,15 @@ assert "client_id" in refused(ManagedIdentityCredential(client_id="somebody-else
 # The chain that applications use finds it by itself.
 chain = DefaultAzureCredential(exclude_environment_credential=True)
 KeyClient(WORLD["vault"], chain, **options()).get_key("by-identity")
+
+# Another program of the same identity gets the same token, and none for another service.
+for _ in range(3):
+    equal(ManagedIdentityCredential().get_token(SCOPE).token, first.token, "another process")
+try:
+    ManagedIdentityCredential().get_token("https://management.azure.com/.default")
+    raise AssertionError("a token for somebody else was given")
+except ClientAuthenticationError as error:
+    assert "AADSTS500011" in str(error), error
 
 os.environ["IDENTITY_HEADER"] = "keyd_wrong"
 refused(ManagedIdentityCredential())

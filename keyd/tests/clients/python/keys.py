@@ -16,8 +16,11 @@ Asserted, by the rows of Key Vault's REST API for keys:
                 purged: when two ask
  15 - 18        wrap, unwrap, encrypt, decrypt: three sizes by three algorithms; here and there, and by the cryptography
                 package; damaged: 400; too long: 400
- 19             sign: 400
- 21, 22         rotation policy, unset and set; one against the rules: 400
+ 19, 20         sign, verify: six algorithms, here and there, and by the cryptography package; a digest of another length: 400
+ 21, 22         rotation policy, unset and set, in the units in which it was set; one against the rules: 400
+ 23             random bytes
+Names in another case: the same key, under the name that it was made with. Attributes outlive delete and recover, backup
+and restore, and come with an imported key. Fifteen tags of the greatest length.
 States: disabled, before nbf, after exp, without the key operation. Permissions: a reader, a wrapper, nobody.
 Handshake: the first request carries no body; the scope asked for; a stranger's token; a token that expires; a host
 that is not below the resource.
@@ -50,7 +53,7 @@ from azure.keyvault.keys.crypto import (
     SignatureAlgorithm,
 )
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from cryptography.hazmat.primitives.asymmetric import padding, rsa, utils
 
 from world import WORLD, Token, equal, keyd, options, problem
 
@@ -369,8 +372,103 @@ def uses():
     wrapped = newest.wrap_key(KeyWrapAlgorithm.rsa_oaep, secret).encrypted_key
     equal(newest.unwrap_key(KeyWrapAlgorithm.rsa_oaep, wrapped).key, secret)
 
-    sign = lambda: crypto(keys.get_key("used").id, "full").sign(SignatureAlgorithm.rs256, bytes(32))
-    equal(problem(sign), BAD)
+
+SIGNATURES = {
+    "RS256": (hashes.SHA256(), False), "RS384": (hashes.SHA384(), False), "RS512": (hashes.SHA512(), False),
+    "PS256": (hashes.SHA256(), True), "PS384": (hashes.SHA384(), True), "PS512": (hashes.SHA512(), True),
+}
+
+
+def signatures():
+    keys = client()
+    key = keys.get_key("size-3072")
+    public = rsa.RSAPublicNumbers(65537, int.from_bytes(key.key.n, "big")).public_key()
+    # The client that may read the public key verifies by itself; the other has the daemon do it.
+    here, there = crypto(key), crypto(key.id, "signer")
+    for name, (hash, pss) in SIGNATURES.items():
+        algorithm = SignatureAlgorithm(name)
+        digest = secrets.token_bytes(hash.digest_size)
+        scheme = padding.PSS(padding.MGF1(hash), hash.digest_size) if pss else padding.PKCS1v15()
+        for one in (here, there):
+            signed = one.sign(algorithm, digest)
+            equal(signed.key_id, key.id)
+            public.verify(signed.signature, digest, scheme, utils.Prehashed(hash))
+            for judge in (here, there):
+                equal(judge.verify(algorithm, digest, signed.signature).is_valid, True, name)
+                equal(judge.verify(algorithm, digest[1:] + b"x", signed.signature).is_valid, False, name)
+                equal(judge.verify(algorithm, digest, bytes(384)).is_valid, False, name)
+        equal(problem(lambda: there.sign(algorithm, digest[1:])), BAD)
+    nobody = lambda: crypto(key.id, "wrapper").sign(SignatureAlgorithm.rs256, bytes(32))
+    equal(problem(nobody), (403, "Forbidden", "ForbiddenByPolicy"))
+    keys.create_rsa_key("unsigned", size=2048, key_operations=["verify"])
+    unsigned = lambda: crypto(f"{VAULT}/keys/unsigned", "signer").sign(SignatureAlgorithm.rs256, bytes(32))
+    equal(problem(unsigned), FORBIDDEN)
+
+
+def random_bytes():
+    for count in (1, 32, 128):
+        one, other = client().get_random_bytes(count), client("wrapper").get_random_bytes(count)
+        equal((len(one), len(other)), (count, count))
+        assert count == 1 or one != other
+    equal(problem(lambda: client().get_random_bytes(129)), BAD)
+    equal(problem(lambda: client("nobody").get_random_bytes(1)), (403, "Forbidden", "ForbiddenByPolicy"))
+
+
+def names():
+    keys = client()
+    key = keys.create_rsa_key("Mixed-Case", size=2048)
+    equal(keys.get_key("MIXED-case").id, key.id)
+    equal(key.name, "Mixed-Case")
+    again = keys.create_rsa_key("mixed-case", size=2048)
+    equal(again.name, "Mixed-Case")
+    equal(len(list(keys.list_properties_of_key_versions("mixed-CASE"))), 2)
+    lower = crypto(again.id.replace("Mixed-Case", "mixed-case"), "wrapper")
+    wrapped = lower.wrap_key(KeyWrapAlgorithm.rsa_oaep, b"x").encrypted_key
+    equal(crypto(again.id, "wrapper").unwrap_key(KeyWrapAlgorithm.rsa_oaep, wrapped).key, b"x")
+    upper = client(vault=VAULT.replace("//prod", "//PROD"))
+    equal(upper.get_key("mixed-case").properties.version, again.properties.version)
+    keys.begin_delete_key("MIXED-CASE").wait()
+    equal(problem(lambda: keys.create_rsa_key("mixed-case"), ResourceExistsError)[0], 409)
+    equal(keys.begin_recover_deleted_key("mixed-case").result().id, again.id)
+
+
+def attributes():
+    """What a key is told to be, it is after each way on which it can leave and come back."""
+    keys = client()
+    begin = datetime(2025, 1, 1, tzinfo=timezone.utc)
+    told = {
+        "enabled": False,
+        "not_before": begin,
+        "expires_on": begin + timedelta(days=9999),
+        "tags": {f"{n:02}" + "\U0001f600" * 254: "\U0001f600" * 256 for n in range(15)},
+    }
+    operations = ["sign", "verify"]
+
+    def judged(key):
+        properties = key.properties
+        got = {name: getattr(properties, name) for name in told}
+        equal(got, told, key.name)
+        equal(key.key_operations, operations)
+        return properties.created_on, properties.updated_on, properties.version
+
+    own = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    made = [
+        judged(keys.create_rsa_key("kept-made", size=2048, key_operations=operations, **told)),
+        judged(keys.import_key("kept-brought", JsonWebKey(**numbers(own), key_ops=operations), **told)),
+    ]
+    for name, times in zip(("kept-made", "kept-brought"), made):
+        time.sleep(1.1)  # another second: what is made anew would say so
+        equal(judged(keys.get_key(name)), times)
+        blob = keys.backup_key(name)
+        keys.begin_delete_key(name).wait()
+        equal(judged(keys.begin_recover_deleted_key(name).result()), times, "recovered")
+        equal(judged(client(vault=WORLD["many"]).restore_key_backup(blob)), times, "restored elsewhere")
+        keys.begin_delete_key(name).wait()
+        keys.purge_deleted_key(name)
+        equal(problem(lambda: keys.restore_key_backup(blob)), FORBIDDEN)
+        equal(judged(client("second").restore_key_backup(blob)), times, "restored")
+    late = lambda: keys.update_key_properties("kept-made", not_before=told["expires_on"])
+    equal(problem(late), BAD)
 
 
 def message(call):
@@ -456,12 +554,16 @@ def rotation_policy():
         keys.get_key_rotation_policy("policy"),
     ):
         equal(got.id, f"{VAULT}/keys/policy/rotationpolicy")
-        equal(got.expires_in, "P730D")
+        equal(got.expires_in, "P2Y")
         told = {str(one.action).lower().split(".")[-1]: one for one in got.lifetime_actions}
-        equal(told["rotate"].time_after_create, "P540D")
+        equal(told["rotate"].time_after_create, "P18M")
         equal(told["notify"].time_before_expiry, "P30D")
     rotated = keys.rotate_key("policy").properties
-    equal(rotated.expires_on - rotated.created_on, timedelta(days=730))
+    made, end = rotated.created_on, rotated.expires_on
+    equal((end.year, end.month, end.time()), (made.year + 2, made.month, made.time()))
+    weeks = KeyRotationPolicy(expires_in="P8W", lifetime_actions=[KeyRotationLifetimeAction(
+        KeyRotationPolicyAction.rotate, time_before_expiry="P1W")])
+    equal(keys.update_key_rotation_policy("policy", weeks).expires_in, "P8W")
 
     def refused(*actions, **more):
         wrong = KeyRotationPolicy(lifetime_actions=list(actions), **more)
@@ -477,8 +579,8 @@ def rotation_policy():
 
 def main():
     steps = [
-        handshake, create, import_key, rotate, get_and_update, lists, deleted, backup, uses, states,
-        permissions, rotation_policy,
+        handshake, create, import_key, rotate, get_and_update, lists, deleted, backup, uses, signatures, states,
+        permissions, rotation_policy, random_bytes, names, attributes,
     ]
     for step in steps:
         begun = time.monotonic()

@@ -2,7 +2,8 @@
 //!
 //! Asserted: the handshake and the scope asked for; rows 1 create, 3 rotate, 4 get, 5 update, 6 list, 7 versions, 8
 //! delete, 10 deleted key, 11 recover, 12 purge, 13 backup, 14 restore, 15 to 18 wrap, unwrap, encrypt, decrypt by
-//! three algorithms, 21, 22 rotation policy; status and code of the refusals; a host that is not below the resource.
+//! three algorithms, 19, 20 sign and verify, 21, 22 rotation policy, 23 random bytes; status and code of the refusals;
+//! a host that is not below the resource.
 
 use std::{
     env,
@@ -20,8 +21,9 @@ use azure_core::{
 use azure_security_keyvault_keys::{
     KeyClient, KeyClientOptions, ResourceExt,
     models::{
-        CreateKeyParameters, EncryptionAlgorithm, Key, KeyClientGetKeyOptions,
-        KeyClientWrapKeyOptions, KeyOperationParameters, KeyType, UpdateKeyPropertiesParameters,
+        CreateKeyParameters, EncryptionAlgorithm, GetRandomBytesParameters, Key,
+        KeyClientGetKeyOptions, KeyClientWrapKeyOptions, KeyOperationParameters, KeyType,
+        SignParameters, SignatureAlgorithm, UpdateKeyPropertiesParameters, VerifyParameters,
     },
 };
 use futures::TryStreamExt;
@@ -198,6 +200,36 @@ async fn uses(world: &World) -> Done {
     Ok(())
 }
 
+async fn signs(world: &World) -> Done {
+    let signer = world.client(&world.text("vault"), world.token("signer"))?;
+    let key = make(&world.client(&world.text("vault"), world.token("full"))?, "Rust-Signs", 2048).await?;
+    let version = key.resource_id()?.version.unwrap();
+    for (algorithm, len) in [(SignatureAlgorithm::Rs256, 32), (SignatureAlgorithm::Ps512, 64)] {
+        let digest = vec![7; len];
+        let ask = SignParameters {
+            algorithm: Some(algorithm.clone()),
+            value: Some(digest.clone()),
+            ..Default::default()
+        };
+        // In another case than it was made.
+        let signed = signer.sign("rust-signs", ask.try_into()?, None).await?.into_model()?;
+        for (digest, expected) in [(digest, true), (vec![8; len], false)] {
+            let ask = VerifyParameters {
+                algorithm: Some(algorithm.clone()),
+                digest: Some(digest),
+                signature: signed.result.clone(),
+                ..Default::default()
+            };
+            let verified = signer.verify("rust-signs", &version, ask.try_into()?, None).await?;
+            assert_eq!(verified.into_model()?.value, Some(expected));
+        }
+    }
+    let ask = GetRandomBytesParameters { count: Some(32), ..Default::default() };
+    let random = signer.get_random_bytes(ask.try_into()?, None).await?.into_model()?;
+    assert_eq!(random.value.unwrap().len(), 32);
+    Ok(())
+}
+
 async fn refusals(world: &World) -> Done {
     let ec = RequestContent::from_str(r#"{"kty":"EC","crv":"P-256"}"#);
     let full = world.client(&world.text("vault"), world.token("full"))?;
@@ -222,6 +254,7 @@ async fn main() -> Done {
     makes_and_changes(&world).await?;
     deletes_and_brings_back(&world).await?;
     uses(&world).await?;
+    signs(&world).await?;
     refusals(&world).await?;
     println!("rust: ok");
     Ok(())
