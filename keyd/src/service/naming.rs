@@ -1,4 +1,4 @@
-//! Spelling in requests, which count in any case of their letters, become those that are written in the store: behind it
+//! Names in requests, which count in any case of their letters, become those that are written in the store: behind it
 //! there is one spelling of each.
 
 use keyd_client::{
