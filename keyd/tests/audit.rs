@@ -39,7 +39,7 @@ fn attacks(before: &Files) -> Vec<Attack> {
     };
     let (middle, newest_row) = (two.len() / 2, newest.len() - 1);
     let mut edited = two.clone();
-    edited[middle] = edited[middle].replace("attach", "detach");
+    edited[middle] = edited[middle].replace("disk-create", "disk-change");
     let mut swapped = two.clone();
     swapped.swap(3, 4);
     let mut longer = newest.clone();
