@@ -76,7 +76,7 @@ pub enum OutOfRange {
 pub enum BadShape {
     /// No data, or more than the limit.
     #[error(
-        "a disk has one sector of 512 or 4096 bytes at least and {max} at most, not {0} bytes",
+        "a disk of {0} bytes: it must be between one sector and {max}",
         max = size::show(DATA_LEN_MAX)
     )]
     Size(u64),
