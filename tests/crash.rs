@@ -234,7 +234,7 @@ fn a_cache_that_the_guest_switched_off_stays_off_across_a_kill() {
 fn fio_verifies_across_twenty_kills() {
     const FIO: &str = "fio --name=v --filename=/dev/vda --direct=1 --ioengine=libaio --iodepth=8 \
         --rw=randwrite --bsrange=4k-32k --size=24M --loops=3 --verify=crc32c --verify_fatal=1 \
-        --randseed=7 --eta=never --output=/tmp/v.log --rate_iops=,150";
+        --randseed=7 --eta=never --output=/tmp/v.log --rate_iops=,250";
     let world = World::new();
     let _ = world.make_disk("d", "64M", "");
     let mut backend = world.start_backend("d", "");

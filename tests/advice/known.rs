@@ -11,6 +11,32 @@ pub enum Why {
 use Why::{Names, RunBy};
 
 pub const KNOWN: &[(&str, Why)] = &[
+    ("keyd identity remove", Names),
+    (
+        "keyd key rotation-policy set prod --rotate-after P18M --expires-after P2Y",
+        RunBy(
+            "keyd/src/ops/tests/by_clock.rs::policies_in_months_and_years_are_judged_by_the_calendar",
+        ),
+    ),
+    (
+        "keyd serve --listen 127.0.0.1:8443",
+        RunBy("keyd/tests/https.rs::the_ca_is_told_by_the_daemon_and_from_its_directory_alike"),
+    ),
+    (
+        "keyd serve --listen 127.0.0.1:8443 --identity-listen 127.0.0.1:8444",
+        RunBy("keyd/tests/conformance.rs::azure_cli_is_served"),
+    ),
+    (
+        "keyd token revoke ci --all",
+        RunBy(
+            "keyd/tests/identity.rs::an_identity_has_one_token_until_that_is_near_its_end_or_revoked",
+        ),
+    ),
+    ("keyd vault create bank", RunBy("keyd/tests/conformance.rs::azure_cli_is_served")),
+    (
+        "keyd vault permit bank app:ci get,list,create,sign,verify,wrapKey,unwrapKey",
+        RunBy("keyd/tests/conformance.rs::azure_cli_is_served"),
+    ),
     ("image create", Names),
     (
         "cryptsetup open --type luks2 --key-size 512 --volume-key-file volume-key db.img db",
