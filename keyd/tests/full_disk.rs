@@ -59,7 +59,8 @@ fn a_full_disk_halts_uses_lets_a_key_be_taken_away_and_all_goes_on_with_space() 
     for kind in ["tmpfs", "ext4"] {
         let elsewhere = tempfile::tempdir().unwrap();
         let mut keyd = Keyd::start();
-        keyd.make_key_and_set(60_000);
+        // Nobody renews its lease while the disk is filled up.
+        keyd.make_key_and_set(600_000);
         let disk = keyd.make_disk(Some("s"));
         let running = keyd.make_disk(Some("s"));
         keyd.kill();
