@@ -33,7 +33,7 @@ use system_tests::{
     drill::{Drill, SIZE},
     driver::BlkRequest,
     front_end::{FrontEnd, Options},
-    process::{Process, eventually, program},
+    process::{Process, copy_program, eventually, program},
     refusal::refuses_to_serve,
     world::{NOBODY, World},
 };
@@ -276,7 +276,7 @@ fn whoever_runs_image_cannot_trace_it() {
     fs::set_permissions(world.path("silent.sock"), Permissions::from_mode(0o666)).unwrap();
     // Where the build lies may be closed to others.
     let image = world.path("image");
-    fs::copy(program("image"), &image).unwrap();
+    copy_program(&program("image"), &image);
     let mut command = Command::new(image);
     command.args(["create", "x.img", "--size", "1M", "--socket"]).arg(world.path("silent.sock"));
     command.current_dir(world.path("")).uid(NOBODY).gid(NOBODY);

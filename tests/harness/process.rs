@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read, Seek},
+    io::{Read, Seek},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -63,6 +63,16 @@ pub fn tool(name: &str, package: &str) -> PathBuf {
     found.unwrap_or_else(|| panic!("{name} is not installed: apt-get install {package}"))
 }
 
+/// Copies a program to where others may run it. By a process of its own: another thread of this one may make a child
+/// while the copy is open for writing here, and until that child runs its own program the kernel runs no copy that it
+/// has open, too (ETXTBSY).
+///
+/// # Panics
+/// If it cannot be copied.
+pub fn copy_program(from: &Path, to: &Path) {
+    let _ = run(Command::new(tool("cp", "coreutils")).arg(from).arg(to)).success();
+}
+
 /// A command under a limit of the shell's (`-n FILES`, `-l KIBIBYTES` of locked memory).
 #[must_use]
 pub fn limited(limit: &str, of: &Command) -> Command {
@@ -92,11 +102,7 @@ impl Process {
         let stderr = File::options().create(true).append(true).open(log).expect("the log opens");
         let log_start = fs::read(log).map_or(0, |said| said.len());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(stderr);
-        let child = eventually(name, || match command.spawn() {
-            // It was copied, and a child that another thread has just made still has the copy open for writing.
-            Err(error) if error.kind() == io::ErrorKind::ExecutableFileBusy => None,
-            spawned => Some(spawned.unwrap_or_else(|error| panic!("starting {name}: {error}"))),
-        });
+        let child = command.spawn().unwrap_or_else(|error| panic!("starting {name}: {error}"));
         Self { child, name: name.to_owned(), log: log.to_owned(), log_start }
     }
 
@@ -298,7 +304,35 @@ fn text_of(file: &mut File) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+
+    #[test]
+    fn a_program_that_was_copied_runs_whatever_other_threads_start() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (stop, own) = (AtomicBool::new(false), std::env::current_exe().expect("a path"));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let _ = run(&mut Command::new("true"));
+                    }
+                });
+            }
+            let busy = (0..100).filter(|round| {
+                let copy = dir.path().join(round.to_string());
+                copy_program(&own, &copy);
+                let spawned = Command::new(&copy).arg("--list").stdout(Stdio::null()).spawn();
+                let is_busy = spawned.map(|mut child| child.wait()).is_err();
+                fs::remove_file(copy).expect("our own");
+                is_busy
+            });
+            let busy = busy.count();
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(busy, 0, "times the text file was busy");
+        });
+    }
 
     #[test]
     #[should_panic(expected = "does not end:\nbegan")]

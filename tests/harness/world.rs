@@ -24,7 +24,7 @@ use tempfile::TempDir;
 
 use crate::{
     front_end::{FrontEnd, Options},
-    process::{Ended, Process, program, run},
+    process::{Ended, Process, copy_program, program, run},
 };
 
 /// The terms of sets whose terms are not what a test is about. The lease is as short as a busy machine allows.
@@ -308,7 +308,7 @@ impl World {
         // Where the build lies may be closed to others.
         let copy = self.path("vhost-backend");
         if !copy.exists() {
-            let _ = fs::copy(program("vhost-backend"), &copy).expect("copied");
+            copy_program(&program("vhost-backend"), &copy);
         }
         let mut command = Command::new(copy);
         command.args(self.backend_command(name, more).get_args()).uid(uid).gid(uid);
