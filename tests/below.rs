@@ -7,7 +7,7 @@ use system_tests::{
     driver::BlkRequest,
     front_end::{FrontEnd, Options},
     loop_device::LoopDevice,
-    process::{run, tool},
+    process::{Process, run, tool},
     refusal::backend_refuses,
     small_fs::{SmallFs, may_mount},
     world::World,
@@ -56,6 +56,109 @@ fn a_disk_of_4096_byte_sectors_has_direct_io_on_a_volume_of_such() {
     let mut front_end = world.front_end("d");
     assert_eq!(front_end.ask(0, &BlkRequest::write(8, vec![3; 4096])).status, 0);
     assert_eq!(front_end.ask(0, &BlkRequest::read(8, 4096)).data, [3; 4096]);
+}
+
+/// An XFS with an image `d` of sectors of so many bytes; none where there can be none.
+fn on_xfs(world: &World, sector: u32) -> Option<SmallFs> {
+    if !may_mount() {
+        return None;
+    }
+    if !has_xfs() {
+        must_run::skip("this kernel has no XFS");
+        return None;
+    }
+    let fs = SmallFs::new("xfs", &world.path("small"));
+    let _ = world.image(&format!("create small/d.img --size 8M --sector-size {sector}")).success();
+    std::os::unix::fs::symlink("small/d.img", world.path("d.img")).unwrap();
+    Some(fs)
+}
+
+fn has_xfs() -> bool {
+    // Where it is a module it is there when it has been asked for.
+    let _ = Command::new("modprobe").args(["-q", "xfs"]).status();
+    let kinds = std::fs::read_to_string("/proc/filesystems").unwrap();
+    kinds.lines().any(|line| line.trim() == "xfs")
+}
+
+/// A copy that shares its blocks with the image, as snapshots of whole files do.
+fn share_blocks(world: &World, copy: &str) {
+    let from = world.path("small/d.img");
+    let mut cp = Command::new("cp");
+    let _ = run(cp.arg("--reflink=always").arg(from).arg(world.path(copy))).success();
+}
+
+/// Whether it serves by O_DIRECT, or else by the page cache, by its own word.
+fn is_direct(backend: &Process) -> bool {
+    let said = backend.said();
+    let line = said.lines().find(|line| line.contains("serving")).unwrap();
+    assert_ne!(line.contains("O_DIRECT,"), line.contains("through the page cache"), "{line}");
+    line.contains("O_DIRECT,")
+}
+
+/// Direct writes of less than a block cannot go where the block is another file's, too: XFS tells the alignment at which
+/// they can, and that is the block's.
+#[test]
+fn on_xfs_what_shares_its_blocks_has_direct_io_as_the_file_system_tells_and_no_other() {
+    for (sector, shares, direct) in
+        [(512, false, true), (4096, false, true), (4096, true, true), (512, true, false)]
+    {
+        let world = World::new();
+        let Some(_fs) = on_xfs(&world, sector) else { return };
+        if shares {
+            share_blocks(&world, "small/copy.img");
+        }
+        if direct {
+            assert!(is_direct(&world.start_backend("d", "--cache direct")), "{sector}");
+        } else {
+            let words = ["--cache direct", "goes by 4096 bytes", "shares blocks", "have 512"];
+            backend_refuses(&world, "d", "--cache direct", &words);
+        }
+        let backend = world.start_backend("d", "");
+        assert_eq!(is_direct(&backend), direct, "{sector} {shares}: {}", backend.said());
+        assert_eq!(backend.said().contains("shares blocks"), !direct, "{}", backend.said());
+        let before = shares.then(|| std::fs::read(world.path("small/copy.img")).unwrap());
+        let mut front_end = world.front_end("d");
+        for at in [0, 8, 24] {
+            let data = vec![at as u8 + 1; sector as usize];
+            assert_eq!(front_end.ask(0, &BlkRequest::write(at, data.clone())).status, 0);
+            assert_eq!(front_end.ask(0, &BlkRequest::read(at, sector)).data, data);
+        }
+        let after = shares.then(|| std::fs::read(world.path("small/copy.img")).unwrap());
+        assert!(before == after, "{sector}: the copy is another file");
+    }
+}
+
+/// A snapshot of the whole file is made while its disk runs, by direct I/O that was right at its start.
+#[test]
+fn a_disk_whose_blocks_begin_to_be_shared_while_it_runs_is_right_and_so_is_the_copy() {
+    let world = World::new();
+    let Some(_fs) = on_xfs(&world, 512) else { return };
+    let mut backend = world.start_backend("d", "--cache direct");
+    let mut front_end = world.front_end("d");
+    let mut write = |at: u64, byte: u8| {
+        let request = BlkRequest::write(at, vec![byte; 512]);
+        assert_eq!(front_end.ask(0, &request).status, 0);
+    };
+    (0..64).for_each(|at| write(at, 1));
+    share_blocks(&world, "small/copy.img");
+    let copied = std::fs::read(world.path("small/copy.img")).unwrap();
+    (0..64).step_by(3).for_each(|at| write(at, 2));
+    for at in 0..64 {
+        let byte = if at % 3 == 0 { 2 } else { 1 };
+        assert_eq!(front_end.ask(0, &BlkRequest::read(at, 512)).data, [byte; 512], "{at}");
+    }
+    assert!(
+        copied == std::fs::read(world.path("small/copy.img")).unwrap(),
+        "the copy is as it was"
+    );
+    drop(front_end);
+    assert!(backend.terminate().success());
+    let _again = world.start_backend("d", "");
+    let mut front_end = world.front_end("d");
+    for at in 0..64 {
+        let byte = if at % 3 == 0 { 2 } else { 1 };
+        assert_eq!(front_end.ask(0, &BlkRequest::read(at, 512)).data, [byte; 512], "{at}");
+    }
 }
 
 #[test]

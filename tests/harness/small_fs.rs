@@ -17,6 +17,9 @@ use crate::{
 /// Bytes it has room for, more or less.
 const SIZE: u64 = 40 << 20;
 
+/// The same of XFS, which cannot be so small.
+const XFS_SIZE: u64 = 320 << 20;
+
 /// What is left of it when a [disk](small_disk) begins to use it: less than that has in the end.
 pub const LEFT: u64 = 2 << 20;
 
@@ -60,11 +63,13 @@ impl SmallFs {
             mount.args(["-t", "tmpfs", "-o", &format!("size={SIZE}"), "tmpfs"]);
         } else {
             let device = at.with_extension(kind);
-            File::create(&device).and_then(|file| file.set_len(SIZE)).expect("a file");
-            let mkfs = format!("mkfs.{kind}");
-            let made =
-                run(Command::new(tool(&mkfs, "e2fsprogs")).args(["-q", "-m", "0"]).arg(&device));
-            let _ = made.success();
+            let (size, package, more) = match kind {
+                "xfs" => (XFS_SIZE, "xfsprogs", "reflink=1"),
+                _ => (SIZE, "e2fsprogs", "0"),
+            };
+            File::create(&device).and_then(|file| file.set_len(size)).expect("a file");
+            let mut mkfs = Command::new(tool(&format!("mkfs.{kind}"), package));
+            let _ = run(mkfs.args(["-q", "-m", more]).arg(&device)).success();
             mount.args(["-o", "loop"]).arg(&device);
         }
         let _ = run(mount.arg(at)).success();
