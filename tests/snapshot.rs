@@ -193,6 +193,23 @@ fn a_state_that_is_none_is_refused_with_the_reason_and_the_device_goes_on() {
     siege.assert_intact();
 }
 
+/// A front end writes all of a state before it asks whether it was taken, and nothing says how long one may be.
+#[test]
+fn whoever_brings_a_state_longer_than_any_channel_holds_hears_that_it_is_none() {
+    let world = World::new();
+    let mut siege = loaded(&world, 9);
+    let long = vec![7; 8 << 20];
+    for (ours, theirs) in [pipe().map(|(from, to)| (to, from)).unwrap(), {
+        let (local, remote) = UnixStream::pair().unwrap();
+        (local.into(), remote.into())
+    }] {
+        assert!(siege.front_end.load_state_through(ours, theirs, &long).is_err());
+    }
+    let said = siege.backend.said();
+    assert_eq!(said.matches("not the state of such a device").count(), 2, "{said}");
+    siege.assert_intact();
+}
+
 /// What a pipe is to QEMU a pair of sockets is to Cloud Hypervisor, which reads to the end.
 #[test]
 fn a_state_goes_through_a_pipe_and_a_pair_of_sockets_alike() {

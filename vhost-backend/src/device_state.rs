@@ -6,8 +6,16 @@
 //! The specification leaves open what the channel is, as long as all of the state goes through it in order and its end
 //! can be seen. QEMU takes a pipe, Cloud Hypervisor one end of a pair of sockets; a file is one, too. A datagram socket
 //! has no end, and what else there is (an eventfd, a device, a directory) no order.
+//!
+//! It leaves open, too, how much a state may be, and a front end writes all of it before it asks whether it was taken.
+//! Who brings the long state of another device would wait for ever at a pipe that nobody reads. So what comes is read as
+//! it comes, and as soon as it is more than ours the channel is closed: that ends the write.
 
-use std::{fs::File, io::IoSliceMut};
+use std::{
+    fs::File,
+    io::IoSliceMut,
+    os::fd::{AsFd, BorrowedFd},
+};
 
 use rustix::{
     fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat},
@@ -46,13 +54,25 @@ pub enum StateError {
 
 /// A channel that nobody waits for.
 #[derive(Debug)]
-pub struct StateChannel(File);
+pub struct StateChannel {
+    /// Until its end was seen, or that it brings no state of ours.
+    file: Option<File>,
+    /// Whoever writes to it may have to wait until it is read. A file takes all there is, and has its end, for who looks
+    /// too soon, anywhere.
+    is_file: bool,
+    /// What has come, with room for more than there should be.
+    state: [u8; LEN + 1],
+    len: usize,
+    /// Why no more can.
+    fault: Option<Errno>,
+}
 
 impl StateChannel {
     /// # Errors
     /// [`StateError::NoChannel`].
     pub fn new(file: File) -> Result<Self, StateError> {
-        let is_channel = match FileType::from_raw_mode(fstat(&file)?.st_mode) {
+        let kind = FileType::from_raw_mode(fstat(&file)?.st_mode);
+        let is_channel = match kind {
             FileType::Fifo | FileType::RegularFile => true,
             FileType::Socket => {
                 matches!(socket_type(&file)?, SocketType::STREAM | SocketType::SEQPACKET)
@@ -63,7 +83,8 @@ impl StateChannel {
             return Err(StateError::NoChannel);
         }
         fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::NONBLOCK)?;
-        Ok(Self(file))
+        let is_file = kind == FileType::RegularFile;
+        Ok(Self { file: Some(file), is_file, state: [0; LEN + 1], len: 0, fault: None })
     }
 
     /// Writes the state, and its end: who reads sees it as soon as this returns, as this end is closed then.
@@ -72,7 +93,8 @@ impl StateChannel {
     /// [`StateError`].
     pub fn save(self, writeback: bool) -> Result<(), StateError> {
         let state = [&MARK[..], &[u8::from(writeback)]].concat();
-        match write(&self.0, &state)? {
+        let written = self.file.map_or(Err(Errno::BADF), |file| write(&file, &state));
+        match written? {
             LEN => Ok(()),
             _ => Err(StateError::Cut),
         }
@@ -82,28 +104,38 @@ impl StateChannel {
     ///
     /// # Errors
     /// [`StateError`].
-    pub fn load(self) -> Result<bool, StateError> {
-        let mut state = [0; LEN + 1];
-        match (self.fill(&mut state)?, state.strip_prefix(&MARK)) {
-            (LEN, Some([writeback @ (0 | 1), _])) => Ok(*writeback == 1),
+    pub fn load(mut self) -> Result<bool, StateError> {
+        self.take_in();
+        match (self.fault, self.len, self.state.strip_prefix(&MARK)) {
+            (Some(errno), ..) => Err(errno.into()),
+            // Whoever keeps the other end open has written all the same.
+            (None, 0, _) if self.file.is_some() => Err(Errno::AGAIN.into()),
+            (None, LEN, Some([writeback @ (0 | 1), _])) => Ok(*writeback == 1),
             _ => Err(StateError::NotOurs),
         }
     }
 
-    /// Reads until there is no more, or no room for more: who wrote it may have done so in pieces.
-    fn fill(&self, into: &mut [u8]) -> Result<usize, Errno> {
-        let mut len = 0;
-        while len < into.len() {
-            let rest = &mut [IoSliceMut::new(&mut into[len..])];
-            match preadv2(&self.0, rest, HERE, ReadWriteFlags::empty()) {
-                Ok(0) => break,
-                Ok(read) => len += read,
-                // Whoever keeps the other end open has written all the same.
-                Err(Errno::AGAIN) if len > 0 => break,
-                Err(errno) => return Err(errno),
+    /// Readable when there is something to [take in](Self::take_in), or its end.
+    #[must_use]
+    pub fn waiting(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().filter(|_| !self.is_file).map(AsFd::as_fd)
+    }
+
+    /// Reads what is there: who writes it may do so in pieces. At its end, or when it is too much, the channel is
+    /// closed.
+    pub fn take_in(&mut self) {
+        while let Some(file) = &self.file {
+            let rest = &mut [IoSliceMut::new(&mut self.state[self.len..])];
+            match preadv2(file, rest, HERE, ReadWriteFlags::empty()) {
+                Err(Errno::AGAIN) => return,
+                Ok(0) => self.file = None,
+                Ok(read) => self.len += read,
+                Err(errno) => (self.file, self.fault) = (None, Some(errno)),
+            }
+            if self.len == self.state.len() {
+                self.file = None;
             }
         }
-        Ok(len)
     }
 }
 
@@ -111,7 +143,7 @@ impl StateChannel {
 mod tests {
     use std::{
         fs::File,
-        io::{Read, Seek, Write},
+        io::{ErrorKind, Read, Seek, Write},
         os::{
             fd::OwnedFd,
             unix::net::{UnixDatagram, UnixStream},
@@ -119,7 +151,7 @@ mod tests {
     };
 
     use rustix::{
-        event::{EventfdFlags, eventfd},
+        event::{EventfdFlags, PollFd, PollFlags, eventfd},
         net::{AddressFamily, SocketFlags, socketpair},
         pipe::pipe,
     };
@@ -173,6 +205,45 @@ mod tests {
             // The other end stays open.
             assert_eq!(StateChannel::new(from.into()).unwrap().load(), Ok(true));
         }
+    }
+
+    #[test]
+    fn whoever_writes_too_much_hears_of_it_and_waits_for_nothing() {
+        for (from, to) in channels() {
+            let mut channel = StateChannel::new(from.into()).unwrap();
+            let mut to = File::from(to);
+            // It ends because the other end is closed, and not before.
+            let writing = std::thread::spawn(move || {
+                loop {
+                    if let Err(error) = to.write_all(&[7; 4096]) {
+                        return error.kind();
+                    }
+                }
+            });
+            while let Some(fd) = channel.waiting() {
+                rustix::event::poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::IN)], None)
+                    .unwrap();
+                channel.take_in();
+            }
+            let ended = writing.join().unwrap();
+            assert!(matches!(ended, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset), "{ended}");
+            assert_eq!(channel.load(), Err(StateError::NotOurs));
+        }
+    }
+
+    #[test]
+    fn an_end_that_is_seen_is_waited_for_no_more() {
+        for (from, to) in channels() {
+            let mut channel = StateChannel::new(from.into()).unwrap();
+            channel.take_in();
+            assert!(channel.waiting().is_some(), "nothing has come yet");
+            File::from(to).write_all(b"pcdisk-1\0").unwrap();
+            channel.take_in();
+            assert!(channel.waiting().is_none());
+            assert_eq!(channel.load(), Ok(false));
+        }
+        let file = tempfile::tempfile().unwrap();
+        assert!(StateChannel::new(file).unwrap().waiting().is_none(), "it is always readable");
     }
 
     #[test]

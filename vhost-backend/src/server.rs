@@ -14,7 +14,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -135,13 +135,13 @@ fn accept(
 ) -> Result<(), ServerError> {
     let mut is_short = false;
     loop {
-        match wait_for(listener.as_fd(), None, watch)? {
+        match wait_for(listener.as_fd(), &Others::default(), watch)? {
             Woken::Stop => return Ok(()),
             Woken::Size => {
                 grow(session, watch);
                 continue;
             }
-            Woken::Ready | Woken::Knock => {}
+            Woken::Ready | Woken::State | Woken::Knock => {}
         }
         match listener.accept() {
             Ok((stream, _)) => {
@@ -168,7 +168,7 @@ fn accept(
 }
 
 fn grow(session: &Mutex<Session>, watch: &Watch) {
-    let mut session = session.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut session = lock(session);
     watch.sizes.take().for_each(|size| session.grow(size));
 }
 
@@ -189,10 +189,14 @@ fn serve_connection(
     let mut door = Door::new(listener, &stream);
     let mut handler = BackendReqHandler::from_stream(stream, session.clone());
     let outcome = loop {
-        match wait_for_message(&watched, door.fd(), watch) {
+        match next_message(&watched, &door, session, watch) {
             Ok(Heard::Message) => {}
             Ok(Heard::Size) => {
                 grow(session, watch);
+                continue;
+            }
+            Ok(Heard::State) => {
+                lock(session).take_in_state();
                 continue;
             }
             Ok(Heard::Knock) => {
@@ -217,12 +221,27 @@ fn serve_connection(
             break Ok(());
         }
         if let Some(channel) = back_channel {
-            session.lock().unwrap_or_else(PoisonError::into_inner).set_back_channel(channel);
+            lock(session).set_back_channel(channel);
         }
     };
     drop(handler);
-    session.lock().unwrap_or_else(PoisonError::into_inner).end();
+    lock(session).end();
     Ok(outcome?)
+}
+
+/// Waits with the session in hand: it is this thread's.
+fn next_message(
+    stream: &UnixStream,
+    door: &Door<'_>,
+    session: &Mutex<Session>,
+    watch: &Watch,
+) -> io::Result<Heard> {
+    let session = lock(session);
+    wait_for_message(stream, &Others { state: session.arriving(), door: door.fd() }, watch)
+}
+
+fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {
+    session.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What else the control thread listens to while it waits for a front end.
@@ -239,8 +258,19 @@ enum Woken {
     Stop,
     Size,
     Ready,
+    /// Some of a device's state has come.
+    State,
     /// Somebody is at the door.
     Knock,
+}
+
+/// What is listened to beside a front end's messages.
+#[derive(Default)]
+struct Others<'a> {
+    /// Brings a device's state.
+    state: Option<BorrowedFd<'a>>,
+    /// Has somebody who wants to be served.
+    door: Option<BorrowedFd<'a>>,
 }
 
 /// The front end may connect again, and again: it is not told each time.
@@ -259,20 +289,24 @@ fn is_stopped_within(time: Duration, stop: &OwnedFd) -> io::Result<bool> {
 }
 
 /// Waits until `fd` is readable, or there is something else to do. What `fd` has to say, its end included, comes before
-/// who is at the `door`.
-fn wait_for(fd: BorrowedFd<'_>, door: Option<BorrowedFd<'_>>, watch: &Watch) -> io::Result<Woken> {
+/// who is at the door.
+fn wait_for(fd: BorrowedFd<'_>, others: &Others<'_>, watch: &Watch) -> io::Result<Woken> {
     loop {
         let mut fds = vec![
             PollFd::new(&watch.stop, PollFlags::IN),
             PollFd::new(&watch.sizes, PollFlags::IN),
             PollFd::from_borrowed_fd(fd, PollFlags::IN),
         ];
-        fds.extend(door.map(|door| PollFd::from_borrowed_fd(door, PollFlags::IN)));
+        let mut woken = vec![Woken::Stop, Woken::Size, Woken::Ready];
+        for (other, why) in [(others.state, Woken::State), (others.door, Woken::Knock)] {
+            let Some(other) = other else { continue };
+            fds.push(PollFd::from_borrowed_fd(other, PollFlags::IN));
+            woken.push(why);
+        }
         match poll(&mut fds, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        let woken = [Woken::Stop, Woken::Size, Woken::Ready, Woken::Knock];
         match fds.iter().zip(woken).find(|(fd, _)| !fd.revents().is_empty()) {
             // One that left may have done so between the looks at it and at the door, where the next one is.
             Some((_, Woken::Knock)) if is_readable(fd)? => return Ok(Woken::Ready),

@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write},
     os::{fd::OwnedFd, unix::net::UnixStream},
     path::Path,
+    thread,
     time::Instant,
 };
 
@@ -19,7 +20,7 @@ use vhost::{
 use vm_memory::{GuestAddress, GuestMemoryBackend};
 
 use super::{FrontEnd, RING_SIZE, open, supported};
-use crate::process::PATIENCE;
+use crate::process::{PATIENCE, eventually};
 
 /// What Cloud Hypervisor stores of a device, beside the guest's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,14 +124,32 @@ impl FrontEnd {
     /// The device does not take it.
     ///
     /// # Panics
-    /// If it cannot be written.
+    /// If the write does not end.
     pub fn load_state(&mut self, state: &[u8]) -> vhost::Result<()> {
         let (local, remote) = UnixStream::pair().expect("a pair of sockets");
-        local.set_write_timeout(Some(PATIENCE)).expect("a time-out");
+        self.load_state_through(local.into(), remote.into(), state)
+    }
+
+    /// The same through another pair of descriptors: what is written to, and what the device gets.
+    ///
+    /// # Errors
+    /// As [`FrontEnd::load_state`].
+    ///
+    /// # Panics
+    /// If the write does not end.
+    pub fn load_state_through(
+        &mut self,
+        local: OwnedFd,
+        remote: OwnedFd,
+        state: &[u8],
+    ) -> vhost::Result<()> {
         let (into, stopped) = (VhostTransferStateDirection::LOAD, VhostTransferStatePhase::STOPPED);
-        let returned = self.connection.set_device_state_fd(into, stopped, remote.into())?;
-        // The end is signalled by closing.
-        let _ = returned.unwrap_or_else(|| OwnedFd::from(local).into()).write_all(state);
+        let returned = self.connection.set_device_state_fd(into, stopped, remote)?;
+        let mut to = returned.unwrap_or_else(|| File::from(local));
+        let state = state.to_vec();
+        // The end is signalled by closing. A device that takes no more of it says why when it is asked.
+        let writing = thread::spawn(move || drop(to.write_all(&state)));
+        eventually("end of the write", || writing.is_finished().then_some(()));
         self.connection.check_device_state()
     }
 

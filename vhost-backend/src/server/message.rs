@@ -6,10 +6,7 @@
 
 use std::{
     io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::net::UnixStream,
-    },
+    os::{fd::AsFd, unix::net::UnixStream},
     time::{Duration, Instant},
 };
 
@@ -20,7 +17,7 @@ use rustix::{
 };
 use vhost::vhost_user::message::MAX_MSG_SIZE;
 
-use super::{Watch, Woken, wait_for};
+use super::{Others, Watch, Woken, wait_for};
 use crate::limits::MESSAGE_TIME;
 
 /// Bytes of a message's header.
@@ -54,6 +51,8 @@ pub(super) enum Heard {
     Size,
     /// The process is to end.
     Stop,
+    /// Some of a device's state has come.
+    State,
     /// Somebody else wants to be served.
     Knock,
     /// Part of a message, and no more of it in time.
@@ -63,12 +62,13 @@ pub(super) enum Heard {
 /// Waits for the next message: for ever until it begins, then for a limited time.
 pub(super) fn wait_for_message(
     stream: &UnixStream,
-    door: Option<BorrowedFd<'_>>,
+    others: &Others<'_>,
     watch: &Watch,
 ) -> io::Result<Heard> {
-    match wait_for(stream.as_fd(), door, watch)? {
+    match wait_for(stream.as_fd(), others, watch)? {
         Woken::Stop => return Ok(Heard::Stop),
         Woken::Size => return Ok(Heard::Size),
+        Woken::State => return Ok(Heard::State),
         Woken::Knock => return Ok(Heard::Knock),
         Woken::Ready => {}
     }
@@ -139,7 +139,7 @@ mod tests {
         let (watch, _stop, _grown) = watch();
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(bytes).unwrap();
-        wait_for_message(&ours, None, &watch).unwrap()
+        wait_for_message(&ours, &Others::default(), &watch).unwrap()
     }
 
     #[test]
@@ -161,7 +161,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(50));
             drop(ring);
         });
-        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Stop);
+        assert_eq!(wait_for_message(&ours, &Others::default(), &watch).unwrap(), Heard::Stop);
         assert!(began.elapsed() < MESSAGE_TIME);
         ringing.join().unwrap();
     }
@@ -171,7 +171,7 @@ mod tests {
         let (watch, _stop, grown) = watch();
         let (ours, _theirs) = UnixStream::pair().unwrap();
         grown.send(5);
-        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Size);
+        assert_eq!(wait_for_message(&ours, &Others::default(), &watch).unwrap(), Heard::Size);
         assert!(watch.sizes.take().eq([5]));
     }
 
@@ -181,10 +181,10 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&message(0, &[])).unwrap();
         theirs.shutdown(std::net::Shutdown::Write).unwrap();
-        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Message);
+        assert_eq!(wait_for_message(&ours, &Others::default(), &watch).unwrap(), Heard::Message);
         ours.set_nonblocking(true).unwrap();
         while (&ours).write(&[0; 4096]).is_ok() {}
-        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Unfinished);
+        assert_eq!(wait_for_message(&ours, &Others::default(), &watch).unwrap(), Heard::Unfinished);
     }
 
     #[test]
@@ -193,6 +193,6 @@ mod tests {
         let (ours, mut theirs) = UnixStream::pair().unwrap();
         theirs.write_all(&[1, 0]).unwrap();
         drop(theirs);
-        assert_eq!(wait_for_message(&ours, None, &watch).unwrap(), Heard::Message);
+        assert_eq!(wait_for_message(&ours, &Others::default(), &watch).unwrap(), Heard::Message);
     }
 }

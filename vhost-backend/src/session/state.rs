@@ -1,6 +1,6 @@
 //! The device's own state, which the front end takes out to store or move the VM, and brings to where that goes on.
 
-use std::fs::File;
+use std::{fs::File, os::fd::BorrowedFd};
 
 use vhost::vhost_user::Error;
 
@@ -36,6 +36,16 @@ impl Session {
     pub(super) fn await_state(&mut self, file: File) -> Result<(), StateError> {
         self.arriving = Some(StateChannel::new(file)?);
         Ok(())
+    }
+
+    /// Readable when some of it has come, if one is to come.
+    pub fn arriving(&self) -> Option<BorrowedFd<'_>> {
+        self.arriving.as_ref().and_then(StateChannel::waiting)
+    }
+
+    /// Takes in what has come.
+    pub fn take_in_state(&mut self) {
+        self.arriving.iter_mut().for_each(StateChannel::take_in);
     }
 
     /// Takes over the state that has arrived, if one was to.
