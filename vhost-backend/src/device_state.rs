@@ -8,8 +8,8 @@
 //! has no end, and what else there is (an eventfd, a device, a directory) no order.
 //!
 //! It leaves open, too, how much a state may be, and a front end writes all of it before it asks whether it was taken.
-//! Who brings the long state of another device would wait for ever at a pipe that nobody reads. So what comes is read as
-//! it comes, and as soon as it is more than ours the channel is closed: that ends the write.
+//! Who brings the long state of another device would wait for ever at a pipe that nobody reads. So what comes is read
+//! as it comes, and as soon as it is more than ours the channel is closed: that ends the write.
 
 use std::{
     fs::File,
@@ -57,8 +57,8 @@ pub enum StateError {
 pub struct StateChannel {
     /// Until its end was seen, or that it brings no state of ours.
     file: Option<File>,
-    /// Whoever writes to it may have to wait until it is read. A file takes all there is, and has its end, for who looks
-    /// too soon, anywhere.
+    /// Whoever writes to it may have to wait until it is read. A file takes all there is, and has its end, for who
+    /// looks too soon, anywhere.
     is_file: bool,
     /// What has come, with room for more than there should be.
     state: [u8; LEN + 1],
