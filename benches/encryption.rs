@@ -72,7 +72,7 @@ fn on_files(name: &str, dir: &Path, batches: usize) {
     };
     let (file, direct) = open();
     let way = Way::of(&file.expect("the file"), direct);
-    println!("{name}, {}:", way.description(engine::Kind::IoUring));
+    println!("{name}, {}:", way.description(engine::Kind::IoUring { registered: true }));
     rows(name, batches, |shape, cipher| {
         let image = open().0.expect("the file");
         let bell = eventfd(0, EventfdFlags::CLOEXEC).expect("an eventfd");

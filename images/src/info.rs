@@ -9,7 +9,7 @@ use std::{
 use keyd_client::{
     Client, ClientError, DesName, DiskId, KeyId, Page,
     ids::KeyVersion,
-    message::{DiskRequest, DiskStatus, EncryptionType, Holes, KeyRelease, Reply},
+    message::{BREAK_GLASS, DiskRequest, DiskStatus, EncryptionType, Holes, KeyRelease, Reply},
     utc,
 };
 use serde::Serialize;
@@ -168,10 +168,6 @@ impl Info {
         }
     }
 }
-
-/// What a header that stock tools refuse means for whoever has the disk.
-pub const BREAK_GLASS: &str = "the disk is served, but a released volume key does not open it with cryptsetup; restore \
-    the header from a backup, or copy the data into a new image";
 
 /// The serial number of a disk that was given no other: the first 20 digits of its id, as virtio has room for no more.
 #[must_use]

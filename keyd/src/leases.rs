@@ -22,7 +22,7 @@ use std::{
 use keyd_client::{
     Dek, DiskId, LeaseId,
     lease::BootTime,
-    message::{DiskState, FenceReport, Holder, Reaction, Refusal},
+    message::{DiskState, FenceReport, Holder, Reaction, Refusal, Serving},
 };
 use serde::Serialize;
 
@@ -258,6 +258,13 @@ impl Leases {
     pub fn set_space(&self, lease: LeaseId, short: bool) {
         if let Some(entry) = self.lock().entries.get_mut(&lease) {
             entry.set_space(short);
+        }
+    }
+
+    /// A holder says how it serves its disk.
+    pub fn set_serving(&self, lease: LeaseId, serving: Serving) {
+        if let Some(entry) = self.lock().entries.get_mut(&lease) {
+            entry.serving = Some(serving.bounded());
         }
     }
 

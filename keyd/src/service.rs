@@ -147,6 +147,10 @@ impl Service {
                 core.leases.set_space(lease, *short);
                 Ok(())
             }
+            HolderMessage::Serving(serving) => {
+                core.leases.set_serving(lease, serving.clone());
+                Ok(())
+            }
             HolderMessage::Released => {
                 core.leases.released(lease);
                 Ok(())

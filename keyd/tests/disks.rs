@@ -4,9 +4,10 @@
 
 mod common;
 
-use common::{Keyd, attach, geometry};
+use common::{Keyd, PATIENCE, attach, geometry};
 use keyd_client::message::{
-    Consent, DiskRequest, Geometry, KeyChange, KeyRequest, RefusalCode, Reply,
+    Consent, DiskRequest, Geometry, KeyChange, KeyRequest, QueueEngines, RefusalCode, Reply,
+    Serving,
 };
 
 #[test]
@@ -71,6 +72,59 @@ fn a_dry_run_reads_in_no_log_as_if_it_had_been_done() {
     keyd.ask(KeyRequest::Update { name, version: None, change, consent, wait_ms: 0 });
     let dry_run = vec!["dry run".to_owned()];
     assert_eq!(outcomes(&keyd, "key-update"), (dry_run.clone(), dry_run));
+}
+
+/// By the account of its process, which makes no line of its own in anybody's terminal.
+#[test]
+fn a_disk_that_is_served_slowly_or_with_an_odd_header_is_shown_and_warned_of_while_it_is() {
+    let keyd = Keyd::start();
+    let id = keyd.make_disk(None);
+    let status = || {
+        let ended = keyd.run(&["status"]);
+        (ended.status.code(), String::from_utf8(ended.stdout).unwrap())
+    };
+    let before = status();
+    assert!(!before.1.contains(&id.to_string()), "{}", before.1);
+    let mut held = attach(&keyd, id, false).unwrap();
+    assert_eq!(keyd.disk(id).holders[0].serving, None, "who only reads a key serves nothing");
+    let serving = Serving {
+        queues: QueueEngines { io_uring: 1, threads: 3, ..QueueEngines::default() },
+        no_ring: Some("no memory\nfor rings".into()),
+        stock_fault: Some("it is odd".into()),
+    };
+    held.lease.tell_serving(serving.clone()).unwrap();
+    let begun = std::time::Instant::now();
+    while keyd.disk(id).holders[0].serving.is_none() {
+        assert!(begun.elapsed() < PATIENCE);
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert_eq!(keyd.disk(id).holders[0].serving, Some(serving));
+    let (code, said) = status();
+    assert_eq!(code, Some(5), "{said}");
+    for line in [
+        format!(
+            "disk {id} has threads in place of io_uring, which is slower: no memory\\nfor rings;"
+        ),
+        format!("disk {id}: it is odd; the disk is served, but a released volume key"),
+    ] {
+        assert!(said.contains(&line), "'{line}' is not in: {said}");
+    }
+    let shown = keyd.run(&["disk", "show", &id.to_string()]);
+    let shown = String::from_utf8(shown.stdout).unwrap();
+    for words in ["QUEUES", "1 io_uring, 3 threads", "no memory\\nfor rings", "it is odd"] {
+        assert!(shown.contains(words), "'{words}' is not in: {shown}");
+    }
+    let listed = keyd.run(&["disk", "list", "--json"]);
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let told = &listed[0]["holders"][0]["serving"];
+    assert_eq!(
+        (&told["queues"]["threads"], &told["stock_fault"]),
+        (&3.into(), &"it is odd".into())
+    );
+    held.lease.release().unwrap();
+    keyd.audited("lease-end", "ok");
+    let after = status();
+    assert!(after.0 == before.0 && !after.1.contains(&id.to_string()), "{}", after.1);
 }
 
 #[test]

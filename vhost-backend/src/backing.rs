@@ -12,11 +12,11 @@ use std::{
 
 use images::{
     Access, Header, HeaderError, ImageFile, Layout, Mismatch, OpenError, Recovery, Storage,
-    info::BREAK_GLASS, layout::SECTOR_LEN,
+    header::StockFault, layout::SECTOR_LEN,
 };
 use keyd_client::{
     DiskId,
-    message::{DiskRecord, Holes},
+    message::{BREAK_GLASS, DiskRecord, Holes},
 };
 use rustix::{
     fs::{AtFlags, FallocateFlags, OFlags, StatxFlags, fallocate, major, minor, statx},
@@ -199,6 +199,12 @@ impl Backing {
             }
             None => Ok(()),
         }
+    }
+
+    /// Why stock tools refuse the header, if they do.
+    #[must_use]
+    pub fn stock_fault(&self) -> Option<StockFault> {
+        self.header.stock_fault()
     }
 
     /// Where sectors lie.

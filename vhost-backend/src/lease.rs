@@ -28,7 +28,7 @@ use images::{CipherError, Mismatch, OpenError, SectorSize, XtsCipher, digest_mat
 use keyd_client::{
     ClientError, Dek, DiskId,
     lease::{BootTime, Lease},
-    message::{Attached, Event, Reaction, RefusalCode},
+    message::{Attached, Event, Reaction, RefusalCode, Serving},
     wire::WireError,
 };
 use rustix::{
@@ -100,7 +100,7 @@ pub struct Source {
 }
 
 /// What the keeper is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Duty {
     /// The VM runs here: have the disk.
     HaveDisk,
@@ -120,6 +120,8 @@ pub enum Duty {
         /// Whether some wait.
         short: bool,
     },
+    /// The disk is served like this now.
+    Tell(Serving),
     /// The process ends.
     End,
 }
@@ -143,6 +145,8 @@ pub struct Keeper {
     wanted: u64,
     /// Queues some of whose requests wait for space below the image.
     short_of_space: BTreeSet<u16>,
+    /// How the disk is served.
+    serving: Serving,
     /// Whether the disk is, or is to be, this process's.
     has_disk: bool,
     /// Whether the image's locks are.
@@ -193,6 +197,7 @@ impl Keeper {
             surveying: false,
             wanted: 0,
             short_of_space: BTreeSet::new(),
+            serving: Serving::default(),
             has_disk: false,
             has_locks: false,
             leaving: Leaving::No,
@@ -231,13 +236,20 @@ impl Keeper {
     /// Does what came at one time.
     fn obey(&mut self, duties: &[Duty]) -> ControlFlow<()> {
         for (at, duty) in duties.iter().enumerate() {
-            match *duty {
+            match duty {
                 Duty::HaveDisk => self.have_disk(),
                 // A VM that is back already has requests on their way.
                 Duty::LetGo if duties[at..].contains(&Duty::HaveDisk) => {}
                 Duty::LetGo => self.let_go(),
-                Duty::Grow { size, has_room } => self.grow(size, has_room),
-                Duty::Space { queue, short } => self.note_space(queue, short),
+                Duty::Grow { size, has_room } => self.grow(*size, *has_room),
+                Duty::Space { queue, short } => self.note_space(*queue, *short),
+                // Front ends start all of their queues at once.
+                Duty::Tell(_)
+                    if duties[at + 1..].iter().any(|duty| matches!(duty, Duty::Tell(_))) => {}
+                Duty::Tell(serving) => {
+                    self.serving = serving.clone();
+                    self.tell_serving();
+                }
                 Duty::End => return ControlFlow::Break(()),
             }
         }
@@ -347,8 +359,9 @@ impl Keeper {
             self.manager.status(&format!("{state}; {}: {error}", trouble.what));
         }
         self.trouble = Some(trouble.after(self.trouble));
-        self.retry_at = BootTime::now().after(self.retry_pause);
-        self.retry_pause = (self.retry_pause * 2).min(RECONNECT_TIME.1);
+        let pause = self.retry_pause.min(error.longest_pause());
+        self.retry_at = BootTime::now().after(pause);
+        self.retry_pause = pause * 2;
     }
 
     /// Attaches anew, or for the first time if the disk was another process's, ready to wait for a lost key that was
@@ -398,6 +411,7 @@ impl Keeper {
         if !self.short_of_space.is_empty() {
             self.tell_space();
         }
+        self.tell_serving();
         Ok(())
     }
 

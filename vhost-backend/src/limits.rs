@@ -150,6 +150,10 @@ pub const ATTACH_TIME: (Duration, Duration) = (Duration::from_secs(2), Duration:
 pub const RECONNECT_TIME: (Duration, Duration) =
     (Duration::from_millis(50), Duration::from_secs(1));
 
+/// Longest pause between attempts to have a disk that the daemon refuses, or that is another one by its record: nothing
+/// but somebody's doing changes that, and each attempt is a refusal in its log.
+pub const REFUSED_PAUSE_MAX: Duration = Duration::from_secs(30);
+
 const _: () = assert!(BUFFER_LEN.is_multiple_of(TILE_LEN));
 const _: () = assert!(SMALL_BUFFER_LEN.is_multiple_of(4096), "buffers lie at page boundaries");
 const _: () = assert!(TURN_LEN >= POOL_LEN as u64, "a turn can fill every buffer");

@@ -1,7 +1,8 @@
 //! The queues of a disk. The first is made at the start, so that what is missing is seen there; each other when its
 //! ring is started for the first time, in a process that has given up most of its system calls by then.
 //!
-//! Each has a ring of io_uring if there is one to be had, and else threads, whatever its siblings have.
+//! Each has a ring of io_uring if there is one to be had, and else threads, whatever its siblings have. The daemon is
+//! told which, for who looks there why a disk is slow.
 
 use std::{
     fmt, io,
@@ -12,6 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use confine::calls::Call;
+use keyd_client::{Printable, message::Serving};
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::{
@@ -25,6 +27,7 @@ use crate::{
         threads::Threads,
         uring::Uring,
     },
+    lease::Duty,
     log,
     queue::{
         Parts, Queue, Shared,
@@ -34,11 +37,32 @@ use crate::{
     seal::Sealer,
 };
 
+/// Where rings come from.
+#[derive(Debug)]
+pub(crate) enum Rings {
+    /// From here.
+    From(RingMaker),
+    /// Nobody wants one.
+    Unwanted,
+    /// There are none, for this reason.
+    Missing(String),
+}
+
+impl Rings {
+    /// Who makes them.
+    pub(crate) fn maker(&self) -> Option<&RingMaker> {
+        match self {
+            Self::From(maker) => Some(maker),
+            Self::Unwanted | Self::Missing(_) => None,
+        }
+    }
+}
+
 /// The queues of a disk.
 pub(crate) struct Queues {
     backing: Arc<Backing>,
     shared: Arc<Shared>,
-    rings: Option<RingMaker>,
+    rings: Rings,
     /// There must be no threads instead of a ring.
     needs_rings: bool,
     queue_size: u16,
@@ -47,17 +71,26 @@ pub(crate) struct Queues {
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Why a queue has no ring, or its buffers are not registered: said once, and not by each.
     said: Mutex<Vec<String>>,
+    /// What the daemon is told of them.
+    account: Mutex<Serving>,
 }
 
 impl Queues {
-    /// Queues for an image, of which there is none yet. `rings` makes what waits for the device.
+    /// Queues for an image, of which there is none yet. `rings` makes what waits for the device. The keeper hears of
+    /// each that is made, if `shared` knows it by then.
     #[must_use]
     pub(crate) fn new(
         config: &Config,
         backing: &Arc<Backing>,
         shared: &Arc<Shared>,
-        rings: Option<RingMaker>,
+        rings: Rings,
     ) -> Arc<Self> {
+        let no_ring = match &rings {
+            Rings::Missing(why) if backing.way().waits() => Some(Printable::new(why)),
+            _ => None,
+        };
+        let stock_fault = backing.stock_fault().map(Printable::new);
+        let account = Serving { no_ring, stock_fault, ..Serving::default() };
         Arc::new(Self {
             backing: backing.clone(),
             shared: shared.clone(),
@@ -68,6 +101,7 @@ impl Queues {
             serial: config.serial.unwrap_or_else(|| Serial::of(backing.disk())).bytes(),
             threads: Mutex::default(),
             said: Mutex::default(),
+            account: Mutex::new(account),
         })
     }
 
@@ -83,7 +117,7 @@ impl Queues {
 
     /// A system call that is needed to make more, besides those that are always.
     pub(crate) fn call(&self) -> Option<Call> {
-        self.rings.as_ref().and_then(RingMaker::call)
+        self.rings.maker().and_then(RingMaker::call)
     }
 
     /// Waits for the end of every queue that was told to.
@@ -118,6 +152,7 @@ impl Queues {
             .context("making a thread: raise the limit of threads (TasksMax=, ulimit -u)")?;
         lock(&self.threads).push(thread);
         let kind = started.recv().context("a queue thread ended at its start")??;
+        self.tell(kind);
         Ok((Line::new(sender, doorbell), kind))
     }
 
@@ -149,13 +184,13 @@ impl Queues {
         doorbell: OwnedFd,
     ) -> Result<(Box<dyn Disk>, Kind)> {
         let watched = doorbell.try_clone().context("making an eventfd")?;
-        match self.rings.as_ref().map(|maker| self.ring(maker, number, pool, doorbell)) {
-            Some(Ok(ring)) => return Ok((Box::new(ring), Kind::IoUring)),
+        match self.rings.maker().map(|maker| self.ring(maker, number, pool, doorbell)) {
+            Some(Ok(ring)) => {
+                let registered = ring.has_fixed_buffers();
+                return Ok((Box::new(ring), Kind::IoUring { registered }));
+            }
             Some(Err(error)) if self.needs_rings => return Err(error).context("--engine io_uring"),
-            Some(Err(error)) => self.say_once(
-                number,
-                &format!("{error:#}; it has {} instead, which is slower", Kind::Threads),
-            ),
+            Some(Err(error)) => self.do_without(number, &error),
             None => {}
         }
         Ok((Box::new(self.workers(number, watched)?), Kind::Threads))
@@ -188,6 +223,35 @@ impl Queues {
                 Kind::Threads
             )
         })
+    }
+
+    fn do_without(&self, number: u16, why: &anyhow::Error) {
+        self.say_once(
+            number,
+            &format!("{why:#}; it has {} instead, which is slower", Kind::Threads),
+        );
+        if self.backing.way().waits() {
+            lock(&self.account)
+                .no_ring
+                .get_or_insert_with(|| Printable::new(format_args!("{why:#}")));
+        }
+    }
+
+    /// Counts a queue that was made, and has the daemon told.
+    fn tell(&self, kind: Kind) {
+        let mut account = lock(&self.account);
+        let queues = &mut account.queues;
+        let of_kind = match kind {
+            _ if !self.backing.way().waits() => &mut queues.calls,
+            Kind::IoUring { registered: true } => &mut queues.io_uring,
+            Kind::IoUring { registered: false } => &mut queues.io_uring_unregistered,
+            Kind::Threads => &mut queues.threads,
+        };
+        *of_kind += 1;
+        if let Some(keeper) = self.shared.keeper.get() {
+            // With the lock: the last that it hears counts.
+            keeper.send(Duty::Tell(account.clone()));
+        }
     }
 
     fn say_once(&self, number: u16, what: &str) {

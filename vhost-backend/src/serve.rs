@@ -28,7 +28,7 @@ use crate::{
     mailbox::{Mailbox, mailbox},
     memory::cut,
     queue::{Shared, command::Command},
-    queues::Queues,
+    queues::{Queues, Rings},
     sandbox::{self, Wishes, syscalls::filter},
     server::{Server, Watch},
     session::Session,
@@ -87,12 +87,12 @@ fn run(
     let backing = Arc::new(backing);
 
     let shared = Arc::new(Shared::default());
-    let engine = if rings.is_some() { config.engine } else { EngineWish::Threads };
+    let engine = if rings.maker().is_some() { config.engine } else { EngineWish::Threads };
+    let (duties, orders) = mailbox()?;
+    let _ = shared.keeper.set(duties.clone());
     let queues = Queues::new(config, &backing, &shared, rings);
     let (handles, kind) = queues.handles(count)?;
     let (grown, sizes) = mailbox()?;
-    let (duties, orders) = mailbox()?;
-    let _ = shared.keeper.set(duties.clone());
     let surveyor = Surveyor::start(backing.clone(), duties.clone())?;
     let mut keeper =
         Keeper::new(source, backing.clone(), handles.clone(), shared.clone(), grown, surveyor);
@@ -209,16 +209,16 @@ fn open_front_end(front_end: &FrontEnd) -> Result<Server> {
 }
 
 /// The process that makes rings, where rings are wanted and to be had; that there are none is said.
-fn ring_maker(wish: EngineWish, way: Way, queues: u16) -> Result<Option<RingMaker>> {
+fn ring_maker(wish: EngineWish, way: Way, queues: u16) -> Result<Rings> {
     if wish == EngineWish::Threads {
-        return Ok(None);
+        return Ok(Rings::Unwanted);
     }
     match RingMaker::start(way, queues) {
-        Ok(maker) => Ok(Some(maker)),
+        Ok(maker) => Ok(Rings::From(maker)),
         Err(error) if wish == EngineWish::IoUring => Err(error).context("--engine io_uring"),
         Err(error) => {
             log::line(format_args!("{error}; using {} instead, which is slower", Kind::Threads));
-            Ok(None)
+            Ok(Rings::Missing(error.to_string()))
         }
     }
 }

@@ -178,7 +178,7 @@ fn lease(
                 wire::send(&mut stream, &Event::Renewed { lease_ms: 60_000 }, None)?
             }
             HolderMessage::Fenced(_) => state.lock().unwrap().verbs.push("fenced".into()),
-            HolderMessage::Space { .. } | HolderMessage::Released => {}
+            HolderMessage::Space { .. } | HolderMessage::Serving(_) | HolderMessage::Released => {}
             HolderMessage::Reclaim => {
                 return Err(io::Error::from(io::ErrorKind::Unsupported).into());
             }

@@ -21,7 +21,7 @@ use crate::{
     dek::Dek,
     ids::DiskId,
     limits::{FRAME_TIMEOUT, LET_GO_TIME, RENEWALS_PER_LEASE, REPLY_TIMEOUT},
-    message::{Attached, Event, FenceReport, HolderMessage, IfLost, Reply, Request},
+    message::{Attached, Event, FenceReport, HolderMessage, IfLost, Reply, Request, Serving},
     timed::Timed,
     wire::{self, WireError},
 };
@@ -153,6 +153,14 @@ impl Lease {
     /// [`WireError::Io`].
     pub fn tell_space(&mut self, short: bool) -> Result<(), WireError> {
         self.say(&HolderMessage::Space { short })
+    }
+
+    /// Says how the disk is served from now on.
+    ///
+    /// # Errors
+    /// [`WireError::Io`].
+    pub fn tell_serving(&mut self, serving: Serving) -> Result<(), WireError> {
+        self.say(&HolderMessage::Serving(serving))
     }
 
     /// Says that the key is wiped and the disk is let go of, and ends the lease.

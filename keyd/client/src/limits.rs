@@ -28,6 +28,9 @@ pub const VAULT_NAME_LEN_MIN: usize = 3;
 /// See [`VAULT_NAME_LEN_MIN`].
 pub const VAULT_NAME_LEN_MAX: usize = 24;
 
+/// Longest text in a process's account of how it serves its disk, bytes: a reason and what to do, kept for each lease.
+pub const SERVING_TEXT_MAX: usize = 512;
+
 /// Disks named in one account of what a verb would hit; beyond it they are only counted.
 pub const IMPACT_LISTED_MAX: usize = 2000;
 

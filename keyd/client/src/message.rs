@@ -11,6 +11,7 @@ mod impact;
 mod key;
 mod recovery;
 mod reply;
+mod serving;
 mod state;
 mod vault;
 
@@ -37,6 +38,7 @@ pub use key::{
 };
 pub use recovery::{BackedUp, BackupStatus, StateChecked, StoreStatus};
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};
+pub use serving::{BREAK_GLASS, QueueEngines, Serving};
 pub use state::{DiskState, Phase};
 pub use vault::{Edit, GrantRequest, GrantSource, GrantStatus, VaultRequest, VaultStatus};
 

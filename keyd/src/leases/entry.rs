@@ -5,7 +5,9 @@ use std::{net::Shutdown, os::unix::net::UnixStream, sync::Arc, time::Duration};
 use keyd_client::{
     DiskId, LeaseId,
     lease::BootTime,
-    message::{DiskState, Event, FenceReport, Holder, Phase, Reaction, Refusal, UnixMillis},
+    message::{
+        DiskState, Event, FenceReport, Holder, Phase, Reaction, Refusal, Serving, UnixMillis,
+    },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -56,6 +58,8 @@ pub(super) struct Entry {
     pub(super) spared: Option<Spared>,
     /// Since when its writes wait for space below the image.
     short_of_space: Option<UnixMillis>,
+    /// How it serves the disk, by its own account.
+    pub(super) serving: Option<Serving>,
     /// It was told to let go, or to answer otherwise, and has not said that it does.
     pub(super) awaited: bool,
     /// It said that it has let go of the disk.
@@ -84,6 +88,7 @@ impl Entry {
             reaction: Reaction::default(),
             spared: None,
             short_of_space: None,
+            serving: None,
             awaited: false,
             released: false,
             epoch: 0,
@@ -164,7 +169,8 @@ impl Entry {
     pub(super) fn told(&self, lease: LeaseId) -> Option<Holder> {
         let caller = &self.claim.caller;
         let (pid, uid, attached) = (caller.pid, caller.uid, self.attached);
-        self.state().map(|state| Holder { lease, pid, uid, attached, state })
+        let serving = self.serving.clone();
+        self.state().map(|state| Holder { lease, pid, uid, attached, state, serving })
     }
 
     /// How it ended, for who looks later: nothing if it never had anything.

@@ -1,7 +1,8 @@
 use std::io::{ErrorKind, Read, Write};
 
 use keyd_client::{
-    message::{Event, HolderAnswer, Phase},
+    limits::SERVING_TEXT_MAX,
+    message::{Event, HolderAnswer, Phase, QueueEngines},
     wire,
 };
 
@@ -64,6 +65,25 @@ const REPORT: FenceReport = FenceReport {
     held: 5,
     reaction: Reaction::Park,
 };
+
+#[test]
+fn what_a_holder_says_of_how_it_serves_is_told_cut_and_with_its_lease_forgotten() {
+    let (leases, disk) = (Leases::default(), DiskId::random());
+    let peer = held(&leases, disk);
+    assert_eq!(leases.holders(disk)[0].serving, None);
+    let queues = QueueEngines { threads: 3, ..QueueEngines::default() };
+    let no_ring = Some("x".repeat(60_000).into());
+    let serving = Serving { queues, no_ring, stock_fault: None };
+    leases.set_serving(peer.lease, serving);
+    let told = leases.holders(disk)[0].serving.clone().unwrap();
+    assert_eq!((told.queues, told.stock_fault), (queues, None));
+    assert!(told.no_ring.unwrap().len() <= SERVING_TEXT_MAX);
+    leases.set_serving(peer.lease, Serving::default());
+    assert_eq!(leases.holders(disk)[0].serving, Some(Serving::default()), "the last counts");
+    leases.end(peer.lease, LeaseOver::HungUp);
+    let next = held(&leases, disk);
+    assert_eq!(leases.holders(disk)[0].serving, None, "{:?}", next.lease);
+}
 
 #[test]
 fn one_writer_or_many_readers() {

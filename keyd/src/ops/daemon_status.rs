@@ -3,6 +3,7 @@
 mod disks;
 mod keys;
 mod released;
+mod serving;
 
 use keyd_client::message::{AuditCopyStatus, AuditStatus, DaemonStatus, StoreStatus, UnixMillis};
 
@@ -40,6 +41,7 @@ pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Fai
     warnings.extend(super::clock_check::warning(core));
     warnings.extend(audit_warnings(&audit));
     warnings.extend(disks::warnings(core, &view, now)?);
+    warnings.extend(serving::warnings(&core.leases.every_holder()));
     warnings.extend(keys::warnings(&view, now)?);
     warnings.extend(twin_warnings(&view)?);
     Ok(DaemonStatus {

@@ -9,7 +9,10 @@ use crate::limits::WORKERS;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The kernel: [`Uring`](super::uring::Uring).
-    IoUring,
+    IoUring {
+        /// Whether it has registered the queue's buffers.
+        registered: bool,
+    },
     /// [`Threads`](super::threads::Threads) of ours, where a kernel's or container's rules leave no io_uring.
     Threads,
 }
@@ -17,7 +20,7 @@ pub enum Kind {
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::IoUring => f.write_str("io_uring"),
+            Self::IoUring { .. } => f.write_str("io_uring"),
             Self::Threads => write!(f, "{WORKERS} threads a queue"),
         }
     }

@@ -107,6 +107,13 @@ impl Keeper {
         }
     }
 
+    /// The daemon shows it to who looks why a VM is slow; as above.
+    pub(super) fn tell_serving(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            let _ = lease.tell_serving(self.serving.clone());
+        }
+    }
+
     fn grow_if(&mut self, size: u64, has_room: bool) {
         if has_room {
             if size > self.size {

@@ -166,6 +166,38 @@ fn a_vm_that_is_back_already_has_not_left() {
     assert_eq!(scene.told(), ["fence"]);
 }
 
+/// Attempts of a disk that begins as another process's, as often as keyd answers so, in an hour.
+fn attempts_in_an_hour(keeper: &mut Keeper, code: RefusalCode) -> usize {
+    let mut left = Duration::from_secs(3600);
+    let refused =
+        || ClientError::Refused(keyd_client::message::Refusal { code, message: "no".into() });
+    let pauses = std::iter::from_fn(|| {
+        keeper.lose(refused().into());
+        left = left.checked_sub(keeper.retry_at.remaining())?;
+        Some(())
+    });
+    pauses.count()
+}
+
+#[test]
+fn who_is_refused_asks_ever_less_often_and_who_waits_for_another_process_does_not() {
+    let mut scene = Scene::new();
+    for (code, range) in [
+        // Its set does not park: nothing but somebody's doing brings the key back.
+        (RefusalCode::KeyDisabled, 120..140),
+        (RefusalCode::InUse, 3600..3700),
+        (RefusalCode::Forbidden, 120..140),
+        (RefusalCode::Unavailable, 3600..3700),
+    ] {
+        let attempts = attempts_in_an_hour(&mut scene.keeper, code);
+        assert!(range.contains(&attempts), "{code:?}: {attempts}");
+    }
+    // A VM that comes back has it at once.
+    scene.keeper.let_go();
+    scene.keeper.have_disk();
+    assert!(scene.keeper.retry_at.remaining().is_zero());
+}
+
 #[test]
 fn an_image_that_does_not_answer_holds_up_nothing() {
     let mut scene = Scene::new();

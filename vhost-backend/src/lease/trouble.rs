@@ -1,11 +1,12 @@
 //! Why the disk is not to be had, for people: who has to be looked for is not always the daemon.
 
-use std::io::ErrorKind;
+use std::{io::ErrorKind, time::Duration};
 
 use images::OpenError;
 use keyd_client::{ClientError, message::RefusalCode, wire::WireError};
 
 use super::LeaseError;
+use crate::limits::{RECONNECT_TIME, REFUSED_PAUSE_MAX};
 
 impl LeaseError {
     /// Whether another process has the disk.
@@ -40,6 +41,17 @@ impl LeaseError {
             }
             Self::ImageHangs | Self::Poll(_) => true,
             _ => false,
+        }
+    }
+}
+
+impl LeaseError {
+    /// The longest pause before it is tried again.
+    #[must_use]
+    pub(super) fn longest_pause(&self) -> Duration {
+        match self.may_pass() || self.is_in_use() {
+            true => RECONNECT_TIME.1,
+            false => REFUSED_PAUSE_MAX,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Consent, DiskState, EncryptionType, GrantStatus, UnixMillis};
+use super::{Consent, DiskState, EncryptionType, GrantStatus, Serving, UnixMillis};
 use crate::{
     dek::WrappedDek,
     ids::{DesName, DiskId, KeyId, KeyVersion, LeaseId, Principal},
@@ -147,6 +147,9 @@ pub struct Holder {
     /// What it does now.
     #[serde(flatten)]
     pub state: DiskState,
+    /// How it serves the disk, if it has said so: not everybody who has a lease serves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serving: Option<Serving>,
 }
 
 /// What is asked of disks, snapshots and images.

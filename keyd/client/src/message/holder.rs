@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{DiskRecord, Reaction, Refusal, UnixMillis};
+use super::{DiskRecord, Reaction, Refusal, Serving, UnixMillis};
 use crate::{ids::LeaseId, printable::Printable};
 
 /// What becomes of an attach whose key is lost. Who waits does so on its connection, for [`Event::Granted`].
@@ -48,6 +48,8 @@ pub enum HolderMessage {
         /// Whether some wait.
         short: bool,
     },
+    /// It serves the disk like this from now on.
+    Serving(Serving),
     /// The key is wiped and the disk is let go of: the connection ends.
     Released,
 }

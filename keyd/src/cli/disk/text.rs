@@ -2,7 +2,7 @@
 
 use keyd_client::{
     Page,
-    message::{DiskState, DiskStatus, Holder, KeyRelease},
+    message::{BREAK_GLASS, DiskState, DiskStatus, Holder, KeyRelease},
 };
 
 use crate::{
@@ -58,14 +58,16 @@ pub(super) fn one(disk: &DiskStatus) -> Page {
     }
     if !holders.is_empty() {
         let rows: Vec<_> = holders.iter().map(holder).collect();
-        let heading = ["PROCESS", "USER", "STATE", "SINCE", "ATTACHED", "LEASE", "WHY"];
+        let heading = ["PROCESS", "USER", "STATE", "SINCE", "ATTACHED", "LEASE", "QUEUES", "WHY"];
         page = page.line("").and(table(heading, &rows));
+        page = holders.iter().flat_map(remarks).fold(page, Page::line);
     }
     page
 }
 
-fn holder(holder: &Holder) -> [String; 7] {
+fn holder(holder: &Holder) -> [String; 8] {
     let state = &holder.state;
+    let queues = holder.serving.as_ref().map(|serving| serving.queues).unwrap_or_default();
     [
         holder.pid.to_string(),
         holder.uid.to_string(),
@@ -73,8 +75,20 @@ fn holder(holder: &Holder) -> [String; 7] {
         clock::text(state.since),
         clock::text(holder.attached),
         holder.lease.to_string(),
+        queues.to_string(),
         state.why.clone().unwrap_or_default(),
     ]
+}
+
+/// What is not as it should be in how a process serves.
+fn remarks(holder: &Holder) -> impl Iterator<Item = String> {
+    let pid = holder.pid;
+    let serving = holder.serving.as_ref();
+    let no_ring = serving.and_then(|serving| serving.no_ring.as_ref());
+    let no_ring = no_ring.map(|why| format!("process {pid} has threads for want of a ring: {why}"));
+    let fault = serving.and_then(|serving| serving.stock_fault.as_ref());
+    let fault = fault.map(|fault| format!("process {pid}: {fault}; {BREAK_GLASS}"));
+    no_ring.into_iter().chain(fault)
 }
 
 /// `2026-11-22 04:18:14.714Z to uid:0: …`.
