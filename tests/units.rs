@@ -91,7 +91,7 @@ fn they_let_through_what_the_programs_need() {
     }
 }
 
-/// systemd stops units in the opposite order. (That it does so is `systemd`'s to show.)
+/// systemd stops units in the opposite order. (That it does so is `systemd_shutdown`'s to show.)
 #[test]
 fn disks_are_there_before_what_runs_virtual_machines() {
     let before = values(&unit("vhost-backend@.service"), "Before");

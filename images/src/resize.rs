@@ -164,7 +164,7 @@ fn open(path: &Path, is_block_device: bool) -> Result<File, ResizeError> {
     let opened = OpenOptions::new().write(true).custom_flags(alone.bits() as i32).open(path);
     opened.map_err(|source| match source.kind() {
         io::ErrorKind::ResourceBusy => ResizeError::DeviceBusy(path.to_owned()),
-        _ => OpenError::Open { path: path.to_owned(), source }.into(),
+        _ => OpenError::of(path, source).into(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Bytes of an image for the tools: read, write, make durable, and lock. The data path does not come through here.
 
 mod file;
+mod remedy;
 #[cfg(test)]
 pub(crate) mod sim;
 pub(crate) mod zeros;
@@ -8,6 +9,7 @@ pub(crate) mod zeros;
 use std::io;
 
 pub use file::{Access, ImageFile, OpenError};
+pub use remedy::Remedy;
 
 /// What header code needs of an image. Tests use a faulty twin of the file, `sim`.
 pub trait Storage {

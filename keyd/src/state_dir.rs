@@ -8,8 +8,9 @@ use std::{
 };
 
 use rustix::{
-    fs::{FlockOperation, flock},
+    fs::{Access, AtFlags, CWD, FlockOperation, accessat, flock},
     io::Errno,
+    process::geteuid,
 };
 use thiserror::Error;
 
@@ -38,6 +39,20 @@ pub enum StateDirError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// It is another user's, or something in it is: of a keyd, or a restore, that ran as that user.
+    #[error(
+        "{path} belongs to uid {owner}, and this keyd runs as uid {user}: 'chown -R {user} {dir}' gives it all of the state directory; or run it as the owner"
+    )]
+    Owner {
+        /// What it may not use.
+        path: PathBuf,
+        /// The state directory.
+        dir: PathBuf,
+        /// User id of its owner.
+        owner: u32,
+        /// This process's.
+        user: u32,
     },
     /// No store is in it.
     #[error("{0} is not a state directory of keyd: it has no store")]
@@ -108,6 +123,7 @@ impl StateDir {
     /// # Errors
     /// [`StateDirError`].
     pub fn open_existing(path: &Path) -> Result<Self, StateDirError> {
+        is_ours(path, path)?;
         let store = path.join(STORE);
         if !store.try_exists().map_err(system(&store))? {
             return Err(StateDirError::NotOne(path.to_owned()));
@@ -124,6 +140,10 @@ impl StateDir {
         if mode & 0o077 != 0 {
             let path = path.to_owned();
             return Err(StateDirError::Mode { path, mode });
+        }
+        is_ours(path, path)?;
+        for entry in fs::read_dir(path).map_err(system(path))? {
+            is_ours(&entry.map_err(system(path))?.path(), path)?;
         }
         let locks = lock(path)?;
         Ok(Self { path: path.to_owned(), owner: about.uid(), _locks: locks })
@@ -212,6 +232,23 @@ impl StateDir {
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.path.join(STORE)
+    }
+}
+
+/// Told before anything is opened: what the system says of one file by the other names no owner.
+fn is_ours(path: &Path, dir: &Path) -> Result<(), StateDirError> {
+    let may = match path == dir {
+        true => Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK,
+        false => Access::READ_OK,
+    };
+    match accessat(CWD, path, may, AtFlags::EACCESS) {
+        Err(Errno::ACCESS) => {
+            let about = fs::symlink_metadata(path).map_err(system(path))?;
+            let (path, dir) = (path.to_owned(), dir.to_owned());
+            let (owner, user) = (about.uid(), geteuid().as_raw());
+            Err(StateDirError::Owner { path, dir, owner, user })
+        }
+        _ => Ok(()),
     }
 }
 

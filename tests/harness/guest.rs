@@ -238,6 +238,11 @@ impl Guest {
         self.qemu.wait();
     }
 
+    /// Waits for QEMU's end, of a guest that was told to power off by a command.
+    pub fn wait_for_end(mut self) {
+        self.qemu.wait();
+    }
+
     fn say(&mut self, line: &str) {
         let line = format!("{line}\n");
         assert!(line.len() <= 4096, "a line to the guest is too long");

@@ -5,6 +5,7 @@ use std::{
     ffi::OsString,
     fs::{self, File},
     io,
+    os::unix::fs::symlink,
     path::Path,
     process::Command,
     thread,
@@ -22,6 +23,20 @@ const UNITS: &str = "etc/systemd/system";
 
 /// Bytes of its disk, which is `/var/lib`.
 const DISK: u64 = 256 << 20;
+
+/// Its file.
+const DISK_FILE: &str = "host.disk";
+
+/// What mounts it at a boot, once its driver is there.
+const MOUNT: &str = "[Unit]
+Description=The disk of this host
+Before=keyd.service
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh -c 'until mount -t ext4 /dev/vda /var/lib; do sleep 1; done'
+";
 
 /// Users and groups: what Debian's packages of QEMU and libvirt make, and what `keyd.service` says to make.
 const PASSWD: &str = "root:x:0:0::/:/bin/sh
@@ -44,8 +59,39 @@ impl Host {
     /// If it does not come up, or a unit of its own fails.
     #[must_use]
     pub fn boot(world: &World, programs: &[&str]) -> Self {
+        let disk = world.path(DISK_FILE);
+        File::create(&disk).and_then(|file| file.set_len(DISK)).expect("a file");
+        lay_out(&world.path("root"), programs);
+        let mut host = Self::start(world);
+        // A file in memory is served by other means than one on a disk.
+        let _ = host.succeed("mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /var/lib");
+        let _ = host.succeed("mkdir /var/lib/portcullis");
+        host
+    }
+
+    /// Boots a host that was powered off once more, with its disk as it was, and with `enabled` units, which come up by
+    /// themselves.
+    ///
+    /// # Panics
+    /// If it does not come up, or a unit of its own fails.
+    #[must_use]
+    pub fn boot_again(world: &World, enabled: &[&str]) -> Self {
+        let units = world.path("root").join(UNITS);
+        fs::write(units.join("disk.service"), MOUNT).expect("written");
+        let wants = units.join("multi-user.target.wants");
+        fs::create_dir_all(&wants).expect("a directory");
+        for name in ["disk.service"].iter().chain(enabled) {
+            // An instance is its template by another name.
+            let file = name
+                .find('@')
+                .map_or_else(|| (*name).to_owned(), |at| format!("{}.service", &name[..=at]));
+            symlink(Path::new("/").join(UNITS).join(file), wants.join(name)).expect("a link");
+        }
+        Self::start(world)
+    }
+
+    fn start(world: &World) -> Self {
         let root = world.path("root");
-        lay_out(&root, programs);
         let ours = world.path("ours.cpio");
         pack(&root, &ours);
         let (image, all) = (guest_image(), world.path("host.cpio"));
@@ -55,21 +101,18 @@ impl Host {
             let copied = File::open(&part).and_then(|mut part| io::copy(&mut part, &mut whole));
             let _ = copied.unwrap_or_else(|error| panic!("{}: {error}", part.display()));
         }
-        // Landlock is a part of the programs' sandbox.
-        let options = ["--append", "lsm=landlock,capability", "--mem", "1024", "--cpus", "2"];
+        // Landlock is a part of the programs' sandbox. The console has the journal, also of what comes after the channel.
+        let append = "lsm=landlock,capability systemd.journald.forward_to_console=1";
+        let options = ["--append", append, "--mem", "1024", "--cpus", "2"];
         let mut options: Vec<OsString> = options.map(Into::into).into();
         options.extend(["--initramfs".into(), all.into_os_string(), "--".into()]);
-        let disk = world.path("host.disk");
-        File::create(&disk).and_then(|file| file.set_len(DISK)).expect("a file");
+        let disk = world.path(DISK_FILE);
         options.push("-drive".into());
         options.push(format!("if=virtio,format=raw,file={}", disk.display()).into());
         let mut guest = Guest::run_machine(world, "host", &options);
         guest.wake();
         let mut host = Self { guest };
         assert_eq!(host.succeed("systemctl is-system-running --wait").trim(), "running");
-        // A file in memory is served by other means than one on a disk.
-        let _ = host.succeed("mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /var/lib");
-        let _ = host.succeed("mkdir /var/lib/portcullis");
         host
     }
 
@@ -94,6 +137,22 @@ impl Host {
     /// What systemd says of a unit.
     pub fn property(&mut self, unit: &str, name: &str) -> String {
         self.succeed(&format!("systemctl show --value -p {name} {unit}")).trim().to_owned()
+    }
+
+    /// What `systemctl status` shows of a unit, once its status text says all of this: that text, in one line, and the
+    /// same in the journal.
+    ///
+    /// # Panics
+    /// If it does not in time.
+    pub fn told(&mut self, unit: &str, words: &[&str]) -> String {
+        let text = self.eventually(&format!("status of {unit}: {words:?}"), |host| {
+            let text = host.property(unit, "StatusText");
+            words.iter().all(|word| text.contains(word)).then_some(text)
+        });
+        let shown = self.guest.run(&format!("systemctl status --no-pager -l -n 100 {unit}")).1;
+        assert!(shown.contains(&format!("Status: \"{text}\"")), "{text}\n{shown}");
+        assert!(shown.matches(&text).count() > 1, "not in the journal: {text}\n{shown}");
+        text
     }
 
     /// The end of the journal.

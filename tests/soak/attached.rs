@@ -1,13 +1,19 @@
 //! The load alone: the disk's processes are ended and started by somebody else, as by systemd, and here is only the
-//! front end, which sees that its device is gone and looks for the next one.
+//! front end, which sees that its device is gone and looks for the next one. SIGTERM ends it as it ends a VM: what is
+//! under way has to be answered yet.
 
 use std::{
     fmt::{self, Display, Formatter},
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use serde::Serialize;
+use signal_hook::{consts::SIGTERM, flag};
 use system_tests::{front_end::Base, load::Load};
 
 use crate::{Args, Progress, say};
@@ -26,18 +32,23 @@ struct Counts {
     intact: bool,
 }
 
-/// Loads the disk until its time or its losses are over, and reads everything back.
+/// Loads the disk until its time or its losses are over, or SIGTERM comes, and reads everything back.
 ///
 /// # Panics
 /// If a request is lost, answered twice or fails, or no device comes back.
 pub fn hold(socket: &Path, args: &Args) {
+    let told_to_end = Arc::new(AtomicBool::new(false));
+    let _ = flag::register(SIGTERM, told_to_end.clone()).expect("a signal can be caught");
     let mut load = Load::on(socket, args.queues as usize, args.seed);
     let mut random = fastrand::Rng::with_seed(args.seed);
     let mut counts = Counts::default();
     let progress = Progress::new();
     let end = Instant::now() + Duration::from_secs(60 * args.minutes);
     let mut tell_at = Instant::now();
-    while Instant::now() < end && args.losses.is_none_or(|losses| counts.losses < losses) {
+    while Instant::now() < end
+        && args.losses.is_none_or(|losses| counts.losses < losses)
+        && !told_to_end.load(Ordering::Relaxed)
+    {
         load.load_for(Duration::from_millis(10));
         if load.front_end.is_lost() {
             let lost = Instant::now();

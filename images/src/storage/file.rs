@@ -22,7 +22,7 @@ use nix::{fcntl, libc};
 use rustix::fs::{SeekFrom, major, minor};
 use thiserror::Error;
 
-use super::Storage;
+use super::{Storage, remedy::Remedy};
 use crate::limits::HEADER_LOCK_WAIT;
 
 /// What an image is opened for.
@@ -40,12 +40,14 @@ pub enum Access {
 #[derive(Debug, Error)]
 pub enum OpenError {
     /// The system refused.
-    #[error("cannot open {path}: {source}")]
+    #[error("cannot open {path}: {source}{remedy}")]
     Open {
         /// The image.
         path: PathBuf,
         /// What opening said.
         source: io::Error,
+        /// What has to be done.
+        remedy: Remedy,
     },
     /// A directory, a pipe, a socket.
     #[error("{0} is neither a file nor a block device: name the image itself")]
@@ -71,6 +73,14 @@ pub enum OpenError {
         /// What locking said.
         source: io::Error,
     },
+}
+
+impl OpenError {
+    /// What the system said of a path, and what has to be done.
+    pub(crate) fn of(path: &Path, source: io::Error) -> Self {
+        let remedy = Remedy::of(path, &source);
+        Self::Open { path: path.to_owned(), source, remedy }
+    }
 }
 
 fn holder(pid: Option<u32>) -> String {
@@ -109,7 +119,7 @@ impl ImageFile {
             // A FIFO must not make us wait for its other end before it is refused.
             .custom_flags(libc::O_NONBLOCK)
             .open(path)
-            .map_err(|source| OpenError::Open { path: path.to_owned(), source })?;
+            .map_err(|source| OpenError::of(path, source))?;
         Self::of(file, path, access)
     }
 
@@ -124,7 +134,7 @@ impl ImageFile {
         let path = path.to_owned();
         let kind = match file.metadata() {
             Ok(metadata) => metadata.file_type(),
-            Err(source) => return Err(OpenError::Open { path, source }),
+            Err(source) => return Err(OpenError::of(&path, source)),
         };
         if !kind.is_file() && !kind.is_block_device() {
             return Err(OpenError::Kind(path));
