@@ -7,8 +7,8 @@ use serde_json::Value;
 use system_tests::{host::Host, load::SIZE, world::World};
 
 /// What stands for the units of virtual machines, each with its disk: that by which libvirt stops its guests, and one
-/// in the slice where each guest of libvirt's has its scope. Neither knows the other unit, and both end as a guest does:
-/// with requests under way, and with more that it still has to ask.
+/// in the slice where each guest of libvirt's has its scope. Neither knows its disk's unit, and both end as a guest
+/// does: with requests under way, and with more that it still has to ask.
 const VMS: [(&str, &str, &str); 2] =
     [("a", "libvirt-guests.service", ""), ("b", "vm-b.service", "Slice=machine.slice")];
 

@@ -101,7 +101,8 @@ impl Host {
             let copied = File::open(&part).and_then(|mut part| io::copy(&mut part, &mut whole));
             let _ = copied.unwrap_or_else(|error| panic!("{}: {error}", part.display()));
         }
-        // Landlock is a part of the programs' sandbox. The console has the journal, also of what comes after the channel.
+        // Landlock is a part of the programs' sandbox. The console has the journal, also of what comes after the
+        // channel has gone.
         let append = "lsm=landlock,capability systemd.journald.forward_to_console=1";
         let options = ["--append", append, "--mem", "1024", "--cpus", "2"];
         let mut options: Vec<OsString> = options.map(Into::into).into();
