@@ -230,7 +230,7 @@ fn pauses(host: &mut Host, unit: &str) -> Vec<(u64, f64)> {
 fn refusals(host: &mut Host, disk: &str) -> (usize, usize) {
     let refused = |line: &str| line.contains(disk) && line.contains("refused");
     let lines = journal(host, "keyd").into_iter().filter(|(_, line)| refused(line)).count();
-    let rows = host.succeed_as("keyd", "keyd audit tail -n 1000 --json");
+    let rows = host.succeed_as("keyd", "keyd audit tail -n 500 --json");
     let rows: Vec<Value> = serde_json::from_str(&rows).expect("JSON");
     let is_one = |row: &&Value| {
         row["subject"] == disk
