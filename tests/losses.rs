@@ -9,7 +9,7 @@ use std::{
 use keyd_client::{
     ClientError, DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
     message::{
-        Consent, DesRequest, DiskRequest, Edit, EncryptionType, KeyChange, KeyOperation,
+        Bound, Consent, DesRequest, DiskRequest, Edit, EncryptionType, KeyChange, KeyOperation,
         KeyRequest, KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms,
         UnixSeconds, VaultRequest,
     },
@@ -111,15 +111,15 @@ const LOSSES: [Loss; 15] = [
         what: "expired, where that revokes",
         on_expiry: OnExpiry::Revoke,
         by_clock: true,
-        take: |case| case.change(None, expiry(seconds() + 2)),
-        give_back: Some(|case| case.change(None, expiry(0))),
+        take: |case| case.change(None, expiry(Bound::At(seconds() + 2))),
+        give_back: Some(|case| case.change(None, expiry(Bound::Never))),
         ..LOSS
     },
     Loss {
         what: "not yet valid, where that revokes",
         on_expiry: OnExpiry::Revoke,
-        take: |case| case.change(None, not_before(seconds() + YEAR)),
-        give_back: Some(|case| case.change(None, not_before(0))),
+        take: |case| case.change(None, not_before(Bound::At(seconds() + YEAR))),
+        give_back: Some(|case| case.change(None, not_before(Bound::Never))),
         ..LOSS
     },
     Loss {
@@ -157,12 +157,12 @@ fn enabled(on: bool) -> KeyChange {
     KeyChange { enabled: Some(on), ..KeyChange::default() }
 }
 
-fn not_before(seconds: UnixSeconds) -> KeyChange {
-    KeyChange { not_before: Some(seconds), ..KeyChange::default() }
+fn not_before(from: Bound) -> KeyChange {
+    KeyChange { not_before: Some(from), ..KeyChange::default() }
 }
 
-fn expiry(seconds: UnixSeconds) -> KeyChange {
-    KeyChange { expires: Some(seconds), ..KeyChange::default() }
+fn expiry(until: Bound) -> KeyChange {
+    KeyChange { expires: Some(until), ..KeyChange::default() }
 }
 
 fn operations(all: &[KeyOperation]) -> KeyChange {
@@ -415,7 +415,7 @@ fn what_takes_no_key_away_is_not_noticed() {
             case.change(Some(case.version()), operations(&[KeyOperation::UnwrapKey]))
         }),
         ("expired, where that only refuses new disks", &|| {
-            case.change(Some(case.version()), expiry(seconds() - 1))
+            case.change(Some(case.version()), expiry(Bound::At(seconds() - 1)))
         }),
         ("the vault protected", &|| {
             world.ask(VaultRequest::Protect { name: VaultName::default_vault() });

@@ -8,6 +8,7 @@ mod common;
 use common::{
     Keyd,
     https::{Response, connect_local, exchange, request},
+    jwk,
     vaults::Vaults,
 };
 use serde_json::json;
@@ -187,4 +188,58 @@ fn fifteen_tags_of_the_greatest_length_pass_on_every_way_and_through_a_backup() 
         assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
         assert_eq!(keyd.key(&format!("prod/{name}")).tags.len(), 15);
     }
+}
+
+/// However they are set, and through a backup. 1970 is a date like any other; what was not sent is not there.
+#[test]
+fn dates_and_tags_come_back_as_they_were_sent() {
+    let vaults = Vaults::start();
+    let keyd = &vaults.keyd;
+    let ask = |method: &str, path: &str, body: &serde_json::Value| {
+        let answer = local(keyd, method, &format!("{path}?api-version=7.4"), &body.to_string());
+        assert_eq!(answer.status, 200, "{path} {body}: {:?}", answer.problem());
+        answer.json()
+    };
+    let restored = |saved: &serde_json::Value| {
+        let mut stream = connect_local(&keyd.socket()).unwrap();
+        let (to, body) = ("/keys/restore?api-version=7.4", saved.to_string());
+        let bytes = request("POST", to, "many.localhost", &[], body.as_bytes());
+        exchange(&mut *stream, &bytes).unwrap().json()
+    };
+    let key = jwk::private();
+    for (n, attributes) in [
+        json!({ "nbf": 0 }),
+        json!({ "exp": 0 }),
+        json!({ "nbf": 0, "exp": 253_402_300_799_u64 }),
+        json!({ "nbf": 1, "exp": 2 }),
+        json!({}),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let tags = json!({ "empty": "", "owner": "ops" });
+        let body = json!({
+            "kty": "RSA", "attributes": attributes, "tags": tags, "release_policy": null,
+        });
+        let imported = json!({ "key": key, "attributes": attributes, "tags": tags });
+        let (made, other, brought) =
+            (format!("/keys/made-{n}"), format!("/keys/set-{n}"), format!("/keys/brought-{n}"));
+        ask("POST", &format!("{other}/create"), &json!({ "kty": "RSA" }));
+        let answers = [
+            ask("POST", &format!("{made}/create"), &body),
+            ask("PUT", &brought, &imported),
+            ask("PATCH", &other, &json!({ "attributes": attributes, "tags": tags })),
+            ask("GET", &made, &json!({})),
+            restored(&ask("POST", &format!("{made}/backup"), &json!({}))),
+        ];
+        for answer in answers {
+            for name in ["nbf", "exp"] {
+                assert_eq!(answer["attributes"][name], attributes[name], "{name}: {answer}");
+            }
+            assert_eq!(answer["tags"], tags);
+        }
+    }
+    let never = keyd.run(&["key", "set", "prod/made-0", "--not-before", "never"]);
+    assert!(never.status.success(), "{never:?}");
+    assert!(ask("GET", "/keys/made-0", &json!({}))["attributes"]["nbf"].is_null());
 }

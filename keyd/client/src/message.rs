@@ -33,8 +33,8 @@ pub use disk::{
 pub use holder::{Attached, Event, FenceReport, HolderMessage, IfLost};
 pub use impact::{Affected, Consent, HolderAnswer, Impact, LeftBehind, Revocation, When};
 pub use key::{
-    DeletedStatus, KeyBackups, KeyChange, KeyOperation, KeyRequest, KeyStatus, KeyVersionStatus,
-    RotationPolicy, Trigger, UnixSeconds,
+    Bound, DeletedStatus, KeyBackups, KeyChange, KeyOperation, KeyRequest, KeyStatus,
+    KeyVersionStatus, RotationPolicy, Trigger, UnixSeconds,
 };
 pub use recovery::{BackedUp, BackupStatus, StateChecked, StoreStatus};
 pub use reply::{DaemonStatus, Refusal, RefusalCode, Reply};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use keyd_client::message::{KeyChange, KeyOperation, UnixSeconds};
+use keyd_client::message::{Bound, KeyChange, KeyOperation, UnixSeconds};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, Unexpected, Visitor},
@@ -40,11 +40,6 @@ pub(super) fn judge(
             "no key here is exportable: leave attributes.exportable and release_policy out",
         ));
     }
-    if exp == Some(0) {
-        return Err(Problem::bad(
-            "attributes.exp is later than 1970-01-01: the key would have ended",
-        ));
-    }
     if nbf.zip(exp).is_some_and(|(nbf, exp)| nbf >= exp) {
         return Err(Problem::bad(
             "attributes.nbf must be before attributes.exp: the key could never be used",
@@ -53,8 +48,8 @@ pub(super) fn judge(
     let operations = |names: Vec<String>| names.iter().map(|name| operation(name)).collect();
     Ok(KeyChange {
         enabled,
-        not_before: nbf,
-        expires: exp,
+        not_before: nbf.map(Bound::At),
+        expires: exp.map(Bound::At),
         operations: key_ops.map(operations).transpose()?,
         tags: tags.map(tags::judge).transpose()?,
     })

@@ -167,7 +167,7 @@ fn not_released(policy: Option<IgnoredAny>) -> Result<(), Problem> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use keyd_client::message::KeyOperation;
+    use keyd_client::message::{Bound, KeyOperation};
 
     use super::*;
 
@@ -194,8 +194,8 @@ mod tests {
         assert_eq!((made.bits, made.provider), (KeyBits::Rsa4096, Provider::Hsm));
         let expected = KeyChange {
             enabled: Some(false),
-            not_before: Some(1),
-            expires: Some(2),
+            not_before: Some(Bound::At(1)),
+            expires: Some(Bound::At(2)),
             operations: Some(BTreeSet::from([KeyOperation::WrapKey, KeyOperation::UnwrapKey])),
             tags: Some(Tags::from([("a".into(), "b".into())])),
         };
@@ -215,7 +215,6 @@ mod tests {
             r#"{"kty":"RSA","key_ops":["launch"]}"#,
             r#"{"kty":"RSA","attributes":{"nbf":2,"exp":2}}"#,
             r#"{"kty":"RSA","attributes":{"exp":-1}}"#,
-            r#"{"kty":"RSA","attributes":{"exp":0}}"#,
             r#"{"kty":"RSA","attributes":{"exp":253402300800}}"#,
             r#"{"kty":"RSA","attributes":{"exportable":true}}"#,
             r#"{"kty":"RSA","release_policy":{"data":"x"}}"#,

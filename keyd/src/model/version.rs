@@ -7,7 +7,7 @@ use std::{
 
 use keyd_client::{
     KeyId, KeyVersion,
-    message::{KeyChange, KeyOperation, UnixMillis, UnixSeconds},
+    message::{Bound, KeyChange, KeyOperation, UnixMillis, UnixSeconds},
 };
 use serde::{Deserialize, Serialize};
 
@@ -157,11 +157,10 @@ impl Version {
 
     /// Changes attributes; what is missing stays.
     pub fn change(&mut self, change: &KeyChange, now: UnixMillis) {
-        let moment = |seconds: UnixSeconds| (seconds != 0).then_some(seconds);
         self.enabled = change.enabled.unwrap_or(self.enabled);
-        self.not_before = change.not_before.map_or(self.not_before, moment);
+        self.not_before = change.not_before.map_or(self.not_before, Bound::moment);
         if let Some(expires) = change.expires {
-            self.expires = moment(expires);
+            self.expires = expires.moment();
             self.end_told = false;
         }
         if let Some(operations) = &change.operations {

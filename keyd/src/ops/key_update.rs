@@ -71,8 +71,8 @@ fn told(version: Option<KeyVersion>, change: &KeyChange) -> String {
     let parts = [
         Some(version.map_or_else(|| "versions=all".to_owned(), |v| format!("version={v}"))),
         change.enabled.map(|enabled| format!("enabled={enabled}")),
-        change.not_before.map(|seconds| format!("nbf={seconds}")),
-        change.expires.map(|seconds| format!("exp={seconds}")),
+        change.not_before.map(|from| format!("nbf={from}")),
+        change.expires.map(|until| format!("exp={until}")),
         operations.map(|operations| format!("key_ops={operations}")),
         change.tags.as_ref().map(|tags| format!("tags={}", tags.len())),
     ];

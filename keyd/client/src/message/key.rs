@@ -1,6 +1,9 @@
 //! Keys and their versions, as they are told and asked for.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +53,36 @@ impl KeyOperation {
     }
 }
 
+/// Where a validity begins or ends. 1970 is a moment as any other: who sets it gets it back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    /// Nowhere: a bound that there was is taken away.
+    Never,
+    /// There.
+    At(UnixSeconds),
+}
+
+impl Bound {
+    /// The moment, if there is one.
+    #[must_use]
+    pub fn moment(self) -> Option<UnixSeconds> {
+        match self {
+            Self::Never => None,
+            Self::At(seconds) => Some(seconds),
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::At(seconds) => seconds.fmt(f),
+        }
+    }
+}
+
 /// A change of a key version's attributes; what is missing stays.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -57,12 +90,12 @@ pub struct KeyChange {
     /// On or off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub enabled: Option<bool>,
-    /// Not before; 0 takes it away.
+    /// Not before.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub not_before: Option<UnixSeconds>,
-    /// Expiry; 0 takes it away.
+    pub not_before: Option<Bound>,
+    /// Expiry.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub expires: Option<UnixSeconds>,
+    pub expires: Option<Bound>,
     /// What it may be used for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations: Option<BTreeSet<KeyOperation>>,

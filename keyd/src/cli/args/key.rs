@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::{ArgGroup, Args, Subcommand};
 use keyd_client::{
     KeyId, KeyVersion, Period, VaultName,
-    message::{KeyChange, KeyOperation, RotationPolicy, Trigger, UnixSeconds},
+    message::{Bound, KeyChange, KeyOperation, RotationPolicy, Trigger},
 };
 
 use super::{
@@ -135,10 +135,10 @@ pub struct Which {
 pub struct Change {
     /// When it ends: RFC 3339, a time from now such as 365d, or 'never'
     #[arg(long, group = "change", value_parser = moment, allow_hyphen_values = true, value_name = "MOMENT")]
-    expires: Option<UnixSeconds>,
+    expires: Option<Bound>,
     /// When it begins, likewise; 'never' takes the bound away
     #[arg(long, group = "change", value_parser = moment, allow_hyphen_values = true, value_name = "MOMENT")]
-    not_before: Option<UnixSeconds>,
+    not_before: Option<Bound>,
     /// What it may do: encrypt, decrypt, sign, verify, wrapKey, unwrapKey; or none
     #[arg(long, group = "change", value_parser = operations, value_name = "OP,OP")]
     operations: Option<BTreeSet<KeyOperation>>,

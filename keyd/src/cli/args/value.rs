@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
 
 use keyd_client::{
     Period,
-    message::{KeyOperation, UnixSeconds},
+    message::{Bound, KeyOperation},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -63,22 +63,22 @@ pub(super) fn bits(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "RSA keys have 2048, 3072 or 4096 bits".to_owned())
 }
 
-/// A moment by RFC 3339, or a time from now; `never` is 0, which takes a bound away.
-pub(super) fn moment(text: &str) -> Result<UnixSeconds, String> {
+/// A moment by RFC 3339, or a time from now; `never` takes a bound away.
+pub(super) fn moment(text: &str) -> Result<Bound, String> {
     let wrong = || {
         format!(
             "'{text}' is no moment: write it as 2027-01-01T00:00:00Z, as a time from now such as 30d, or 'never'"
         )
     };
     if text == "never" {
-        return Ok(0);
+        return Ok(Bound::Never);
     }
     if let Ok(from_now) = duration(text) {
-        return (clock::now() / 1000).checked_add(from_now.as_secs()).ok_or_else(wrong);
+        let at = (clock::now() / 1000).checked_add(from_now.as_secs());
+        return at.map(Bound::At).ok_or_else(wrong);
     }
     let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
-    // 1970 itself would be 'never'.
-    u64::try_from(moment.unix_timestamp()).ok().filter(|seconds| *seconds > 0).ok_or_else(wrong)
+    u64::try_from(moment.unix_timestamp()).map(Bound::At).map_err(|_| wrong())
 }
 
 /// Names, separated by commas; `none` is none of them.
@@ -137,11 +137,12 @@ mod tests {
     /// Seconds from GNU date.
     #[test]
     fn moments_are_read_in_every_zone_and_from_now() {
-        assert_eq!(moment("2027-01-01T00:00:00Z"), Ok(1_798_761_600));
-        assert_eq!(moment("2027-01-01T02:00:00+02:00"), Ok(1_798_761_600));
-        assert_eq!(moment("2000-02-29T12:34:56.789Z"), Ok(951_827_696));
-        assert_eq!(moment("never"), Ok(0));
-        let soon = moment("90s").unwrap();
+        assert_eq!(moment("2027-01-01T00:00:00Z"), Ok(Bound::At(1_798_761_600)));
+        assert_eq!(moment("2027-01-01T02:00:00+02:00"), Ok(Bound::At(1_798_761_600)));
+        assert_eq!(moment("2000-02-29T12:34:56.789Z"), Ok(Bound::At(951_827_696)));
+        assert_eq!(moment("never"), Ok(Bound::Never));
+        assert_eq!(moment("1970-01-01T00:00:00Z"), Ok(Bound::At(0)));
+        let soon = moment("90s").unwrap().moment().unwrap();
         assert!(soon.abs_diff(clock::now() / 1000 + 90) <= 1);
         for wrong in [
             "",
@@ -150,7 +151,6 @@ mod tests {
             "2027-01-01 00:00",
             "2027-02-29T00:00:00Z",
             "1969-12-31T00:00:00Z",
-            "1970-01-01T00:00:00Z",
         ] {
             assert!(moment(wrong).is_err(), "{wrong}");
         }

@@ -1,3 +1,4 @@
+use keyd_client::message::Bound;
 use proptest::prelude::*;
 
 use super::*;
@@ -61,7 +62,10 @@ fn tags_keep_to_key_vaults_limits_and_a_refused_change_changes_nothing() {
 #[test]
 fn no_change_leaves_a_version_that_could_never_be_used() {
     let mut key = key();
-    let bounds = |not_before, expires| KeyChange { not_before, expires, ..KeyChange::default() };
+    let bounds = |from: Option<u64>, until: Option<u64>| {
+        let (not_before, expires) = (from.map(Bound::At), until.map(Bound::At));
+        KeyChange { not_before, expires, ..KeyChange::default() }
+    };
     key.change(None, &bounds(None, Some(200)), 5).unwrap();
     for wrong in [bounds(Some(200), None), bounds(Some(300), None), bounds(Some(300), Some(250))] {
         let refused = key.change(None, &wrong, 6);
@@ -71,7 +75,8 @@ fn no_change_leaves_a_version_that_could_never_be_used() {
     key.change(None, &bounds(Some(199), None), 5).unwrap();
     assert!(matches!(key.change(None, &bounds(None, Some(199)), 5), Err(Refused::NeverValid(_))));
     key.change(None, &bounds(Some(300), Some(400)), 5).unwrap();
-    key.change(None, &bounds(None, Some(0)), 5).unwrap();
+    let endless = KeyChange { expires: Some(Bound::Never), ..KeyChange::default() };
+    key.change(None, &endless, 5).unwrap();
     // One of several versions is enough.
     key.push(version(2)).unwrap();
     assert!(matches!(key.change(None, &bounds(None, Some(250)), 5), Err(Refused::NeverValid(_))));
@@ -83,8 +88,8 @@ fn no_change_leaves_a_version_that_could_never_be_used() {
 #[test]
 fn validity_stops_what_makes_new_ciphertext_only() {
     let mut key = key();
-    let change = KeyChange { not_before: Some(100), expires: Some(200), ..KeyChange::default() };
-    key.change(None, &change, 5).unwrap();
+    let (not_before, expires) = (Some(Bound::At(100)), Some(Bound::At(200)));
+    key.change(None, &KeyChange { not_before, expires, ..KeyChange::default() }, 5).unwrap();
     let newest = key.newest().version;
     for (seconds, valid) in [(0, false), (99, false), (100, true), (199, true), (200, false)] {
         let now = seconds * 1000 + 999;
@@ -97,8 +102,8 @@ fn validity_stops_what_makes_new_ciphertext_only() {
             assert_eq!(usable, valid || !makes, "{operation:?} at {seconds}");
         }
     }
-    let none = KeyChange { not_before: Some(0), expires: Some(0), ..KeyChange::default() };
-    key.change(None, &none, 5).unwrap();
+    let (not_before, expires) = (Some(Bound::Never), Some(Bound::Never));
+    key.change(None, &KeyChange { not_before, expires, ..KeyChange::default() }, 5).unwrap();
     assert_eq!((key.newest().not_before, key.newest().expires), (None, None));
 }
 

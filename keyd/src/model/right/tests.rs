@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keyd_client::message::{EncryptionType, KeyChange, OnRevoke, Terms};
+use keyd_client::message::{Bound, EncryptionType, KeyChange, OnRevoke, Terms};
 
 use super::*;
 use crate::{
@@ -178,13 +178,15 @@ fn every_use_outside_validity_for_each_choice_of_the_set() {
             (OnExpiry::Ignore, [why, "yes", "yes"]),
         ] {
             let mut state = healthy(on_expiry);
+            let bounds = (not_before.map(Bound::At), expires.map(Bound::At));
+            let (not_before, expires) = bounds;
             state.change(&KeyChange { not_before, expires, ..KeyChange::default() });
             let told = USES.map(|what_for| state.right(what_for));
             assert_eq!(told, expected, "{on_expiry:?} {not_before:?} {expires:?}");
         }
     }
     let mut state = healthy(OnExpiry::Revoke);
-    let (not_before, expires) = (Some(seconds), Some(seconds + 1));
+    let (not_before, expires) = (Some(Bound::At(seconds)), Some(Bound::At(seconds + 1)));
     state.change(&KeyChange { not_before, expires, ..KeyChange::default() });
     assert_eq!(USES.map(|what_for| state.right(what_for)), ["yes"; 3], "the bounds themselves");
 }

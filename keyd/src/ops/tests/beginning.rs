@@ -18,7 +18,7 @@ fn expect_first(holder: &mut Holder<'_>) -> Vec<u8> {
 }
 
 fn expire(daemon: &Daemon, expires: u64) {
-    let change = KeyChange { expires: Some(expires), ..KeyChange::default() };
+    let change = KeyChange { expires: Some(Bound::At(expires)), ..KeyChange::default() };
     let (name, version, consent) = (id("k"), None, Consent::Force);
     daemon.ask(KeyRequest::Update { name, version, change, consent, wait_ms: 0 });
 }

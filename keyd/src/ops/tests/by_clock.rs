@@ -139,7 +139,7 @@ fn a_coming_end_is_told_once_and_warned_of_until_it_is_mended() {
     assert!(daemon.warnings().contains("key 'k' expires on "), "{}", daemon.warnings());
     // Another end is told again.
     let prolong = |days_more| {
-        let expires = Some((clock::now() + days(days_more)) / 1000);
+        let expires = Some(Bound::At((clock::now() + days(days_more)) / 1000));
         daemon.ask(update(None, KeyChange { expires, ..KeyChange::default() }));
         due::rotate(daemon.core()).unwrap();
         daemon.records("key-near-expiry").len()

@@ -210,7 +210,7 @@ fn a_version_that_ends_too_soon_is_followed_when_it_does_not() {
     holder.expect_nothing();
     assert_eq!(daemon.set("s").active_version, before);
     // The advice is right, and what it mends is followed without waiting.
-    let change = KeyChange { expires: Some(0), ..KeyChange::default() };
+    let change = KeyChange { expires: Some(Bound::Never), ..KeyChange::default() };
     daemon.ask(update(Some(newest), change));
     catch_up(&daemon);
     let set = daemon.set("s");
@@ -225,7 +225,7 @@ fn a_revoking_set_whose_key_has_ended_is_told_what_brings_it_back() {
     let daemon = Daemon::with(Terms { on_expiry: OnExpiry::Revoke, ..TERMS });
     let disk = daemon.make_disk("s");
     let version = daemon.set("s").active_version;
-    let end = KeyChange { expires: Some(1), ..KeyChange::default() };
+    let end = KeyChange { expires: Some(Bound::At(1)), ..KeyChange::default() };
     daemon.edit_key("k", |key| key.change(None, &end, 5).unwrap());
     let advice = "'keyd key set k --expires ...'";
     for told in [daemon.set("s").key_lost, daemon.disk(disk).key_lost] {
@@ -239,7 +239,7 @@ fn a_revoking_set_whose_key_has_ended_is_told_what_brings_it_back() {
     assert!(error.message.contains(&advice), "{error:?}");
     assert!(!error.message.contains("key rotate"), "{error:?}");
     // And it does.
-    let never = KeyChange { expires: Some(0), ..KeyChange::default() };
+    let never = KeyChange { expires: Some(Bound::Never), ..KeyChange::default() };
     daemon.ask(update(Some(version), never));
     catch_up(&daemon);
     let set = daemon.set("s");

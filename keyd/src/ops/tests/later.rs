@@ -14,7 +14,7 @@ fn seconds_from_now(seconds: u64) -> u64 {
 }
 
 fn expires(at: u64, consent: Consent) -> KeyRequest {
-    let change = KeyChange { expires: Some(at), ..KeyChange::default() };
+    let change = KeyChange { expires: Some(Bound::At(at)), ..KeyChange::default() };
     KeyRequest::Update { name: id("k"), version: None, change, consent, wait_ms: 0 }
 }
 
@@ -116,7 +116,7 @@ fn so_is_what_brings_disks_under_a_key_that_ends() {
     let daemon = Daemon::with(REVOKE);
     daemon.make_key("k2");
     let end = seconds_from_now(3600);
-    let change = KeyChange { expires: Some(end), ..KeyChange::default() };
+    let change = KeyChange { expires: Some(Bound::At(end)), ..KeyChange::default() };
     daemon.ask(update_of("k2", None, change));
     daemon.make_set("t", "k2", EncryptionType::CustomerKey, REVOKE);
     let disk = daemon.make_disk("s");

@@ -191,9 +191,13 @@ fn what_only_wraps_are_refused_for_halts_nobody() {
 /// Outside its validity a key unwraps on (Key Vault's table): what that means for disks is the set's to say.
 #[test]
 fn the_end_and_the_beginning_of_validity_do_what_the_set_says() {
-    let past = KeyChange { expires: Some(1), ..KeyChange::default() };
-    let future = KeyChange { not_before: Some(4_000_000_000), ..KeyChange::default() };
-    let always = KeyChange { expires: Some(0), not_before: Some(0), ..KeyChange::default() };
+    let past = KeyChange { expires: Some(Bound::At(1)), ..KeyChange::default() };
+    let future = KeyChange { not_before: Some(Bound::At(4_000_000_000)), ..KeyChange::default() };
+    let always = KeyChange {
+        expires: Some(Bound::Never),
+        not_before: Some(Bound::Never),
+        ..KeyChange::default()
+    };
     for (change, why) in [(past, "has expired"), (future, "is not valid yet")] {
         for (on_expiry, goes_on, attaches) in [
             (OnExpiry::RefuseNew, true, false),

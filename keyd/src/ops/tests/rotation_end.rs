@@ -30,13 +30,13 @@ fn off() -> KeyChange {
 fn a_version_that_is_taken_away_in_any_way_lets_its_rotation_end_first() {
     let revoke = Terms { on_expiry: OnExpiry::Revoke, ..TERMS };
     let operations = Some([KeyOperation::WrapKey].into());
-    let soon = Some(clock::now() / 1000 + 1);
+    let soon = Some(Bound::At(clock::now() / 1000 + 1));
     for change in [
         off(),
         KeyChange { operations, ..KeyChange::default() },
-        KeyChange { expires: Some(1), ..KeyChange::default() },
+        KeyChange { expires: Some(Bound::At(1)), ..KeyChange::default() },
         KeyChange { expires: soon, ..KeyChange::default() },
-        KeyChange { not_before: Some(4_000_000_000), ..KeyChange::default() },
+        KeyChange { not_before: Some(Bound::At(4_000_000_000)), ..KeyChange::default() },
     ] {
         let (daemon, disks, old) = half_way(revoke, begin_rotation);
         let mut holder = daemon.attach(disks[0]);
@@ -168,7 +168,7 @@ fn a_rotation_by_https_answers_when_the_disks_are_wrapped_anew() {
 fn every_loss_of_a_version_is_told_with_the_versions_own_remedy() {
     let revoke = Terms { on_expiry: OnExpiry::Revoke, ..TERMS };
     let operations = Some([KeyOperation::WrapKey].into());
-    let future = Some(4_000_000_000);
+    let future = Some(Bound::At(4_000_000_000));
     for (change, why, remedy) in [
         (off(), "is disabled", "key enable k --version"),
         (
@@ -177,7 +177,7 @@ fn every_loss_of_a_version_is_told_with_the_versions_own_remedy() {
             "key set k --version",
         ),
         (
-            KeyChange { expires: Some(1), ..KeyChange::default() },
+            KeyChange { expires: Some(Bound::At(1)), ..KeyChange::default() },
             "has expired",
             "key set k --version",
         ),

@@ -203,7 +203,7 @@ fn a_jump_ahead_halts_no_running_disk_by_an_end_and_attaches_none() {
     let daemon = host.first_with(Terms { on_expiry: OnExpiry::Revoke, ..TERMS });
     let (disk, other) = (daemon.make_disk("s"), daemon.make_disk("s"));
     let end = (host.wall() + days(2)) / 1000;
-    daemon.ask(update(None, KeyChange { expires: Some(end), ..KeyChange::default() }));
+    daemon.ask(update(None, KeyChange { expires: Some(Bound::At(end)), ..KeyChange::default() }));
     let mut holder = daemon.attach(disk);
     host.set(host.wall() + days(3));
     due::enforce(daemon.core()).unwrap();

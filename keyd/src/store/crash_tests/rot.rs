@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use keyd_client::{
     DesName, DiskId, Principal, Scope, TokenId,
     message::{
-        DiskKind, EncryptionType, Geometry, Holes, KeyChange, OnExpiry, OnRevoke, Terms,
+        Bound, DiskKind, EncryptionType, Geometry, Holes, KeyChange, OnExpiry, OnRevoke, Terms,
         VolumeKeyDigest,
     },
     permission::Permission,
@@ -82,7 +82,7 @@ pub(super) fn fill(store: &Store) {
     let keys = ["k1", "k2"].map(|name| Key::new(name.parse().unwrap(), false, version()));
     let sets = ["s1", "s2"].map(|name| set(&keys[0], name));
     let mut deleted = Key::new("k3".parse().unwrap(), false, version());
-    let ends = KeyChange { expires: Some(9_000_000_000), ..KeyChange::default() };
+    let ends = KeyChange { expires: Some(Bound::At(9_000_000_000)), ..KeyChange::default() };
     deleted.change(None, &ends, 5).unwrap();
     deleted.delete(5, 6).unwrap();
     change(store, |txn| {
