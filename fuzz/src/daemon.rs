@@ -76,7 +76,7 @@ impl Daemon {
         let name = socket::Name::of(&path).expect("its name");
         let (stop, stopped) = UnixStream::pair().expect("a pair");
         thread::spawn(move || {
-            native::serve((&listener, &name), &stopped, &service, &http.adopter())
+            native::serve((&listener, &name, &|_| ()), &stopped, &service, &http.adopter())
         });
         Self { _dir: dir, socket: path, _stop: stop }
     }

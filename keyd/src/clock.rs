@@ -67,6 +67,12 @@ impl Clock {
         self.source.wall()
     }
 
+    /// Running time of the host, milliseconds: for what is done every so often.
+    #[must_use]
+    pub fn boot(&self) -> u64 {
+        self.source.boot()
+    }
+
     /// A time is committed now; what is to be kept with it.
     #[must_use]
     pub fn commit(&self) -> Kept {

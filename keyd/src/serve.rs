@@ -1,9 +1,10 @@
 //! Starts the daemon, in an order in which nothing is announced before it is there.
 
+mod last_words;
+
 use std::{
     io,
     os::unix::net::UnixStream,
-    panic,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -108,7 +109,7 @@ pub enum ServeError {
 /// [`ServeError`], before the first request, or if the listener or the store fails.
 pub fn run(config: &Config, allowed: impl Fn(bool) -> Vec<Call>) -> Result<(), ServeError> {
     harden::process();
-    tell_panics();
+    last_words::prepare();
     let (stop, end) = stop_signals().map_err(ServeError::Signals)?;
     let manager = Manager::find().unwrap_or_else(|error| {
         not_told(&error);
@@ -156,26 +157,14 @@ fn serve(
         not_told(&error);
     }
     let keeper = Keeper::start(&core, end);
-    let served = native::serve((&listener, &name), stop, &service, &http.adopter());
+    let tell = |line: &str| manager.status(line);
+    let served = native::serve((&listener, &name, &tell), stop, &service, &http.adopter());
     core.stop();
     http.stop(STOP_PATIENCE);
     drop(keeper);
     finish(&core, &name);
     served.map_err(ServeError::Listen)?;
     Ok(core.store.well()?)
-}
-
-/// redb promises no panic on a file that it has checked. Should it panic all the same, the last words say what to do.
-fn tell_panics() {
-    let tell = panic::take_hook();
-    panic::set_hook(Box::new(move |panic| {
-        tell(panic);
-        if panic.location().is_some_and(|at| at.file().contains("redb")) {
-            log::line(format_args!(
-                "store.redb cannot be read: put the state directory back from a copy, or make a new one of a backup with 'keyd restore'"
-            ));
-        }
-    }));
 }
 
 /// Directories that are missing are made, and are the user's that root is to become.

@@ -25,6 +25,7 @@ use crate::{
     error::{Failure, Fault, Refused},
     leases::LeaseOver,
     log, ops,
+    tls::TlsOptions,
 };
 
 pub use crate::core::refusals::Origin;
@@ -43,6 +44,8 @@ pub struct Reach {
     pub identity_endpoint: Option<String>,
     /// Certificate of its own certification authority, PEM, if it has one.
     pub ca_certificate: Option<String>,
+    /// Where HTTPS has its certificates from, if it is served.
+    pub tls: Option<TlsOptions>,
 }
 
 /// What a connection does after a request.
@@ -90,8 +93,9 @@ impl Service {
         let core = &self.core;
         match request {
             Request::Status => {
-                let status =
+                let mut status =
                     self.act(by, None, "keyd", |permit| ops::daemon_status::run(core, permit))?;
+                status.warnings.extend(self.reach.tls.iter().flat_map(TlsOptions::warnings));
                 Ok(Reply::Status(status).into())
             }
             Request::Clock(request) => Ok(self.clock(by, &request)?.into()),

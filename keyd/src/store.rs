@@ -177,6 +177,7 @@ impl Store {
                 not_lost(&mut writer, assessed, committed.seq, newest)
             }
         };
+        let clock = Clock::start(options.time.clone(), kept);
         let mut store = Self {
             dir,
             db,
@@ -185,10 +186,10 @@ impl Store {
             ballast,
             seal,
             watch,
-            clock: Clock::start(options.time.clone(), kept),
             writer: Mutex::new(writer),
             digest: Mutex::new(digest.unwrap_or_default()),
-            damage: Mutex::new(Damage::found(&checked)),
+            damage: Mutex::new(Damage::found(&checked, &clock)),
+            clock,
             health: Mutex::new(health),
             full: Mutex::default(),
             begin: Mutex::new(begin),

@@ -6,14 +6,18 @@ mod common;
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
 
 use common::{
-    Keyd, attach, fails_to_serve, refusal,
+    Keyd, attach, fails_to_serve,
+    https::{connect, trusting},
+    refusal,
     state_files::{is_whole, write_rows},
+    vaults::port_after,
 };
 use keyd_client::{DiskId, message::AuditRecord};
 use rustix::process::{Pid, Signal, kill_process};
@@ -186,6 +190,31 @@ fn a_socket_that_is_taken_away_is_said_and_another_daemons_is_left_alone() {
     let _other = std::os::unix::net::UnixListener::bind(keyd.socket()).unwrap();
     assert_eq!(keyd.end(), Some(0));
     assert!(keyd.socket().exists());
+}
+
+/// What the next start needs, while this daemon goes on with what it read.
+#[test]
+fn a_certificate_that_is_taken_away_is_warned_of_and_https_goes_on() {
+    let files = tempfile::tempdir().unwrap();
+    let (chain, key) = (files.path().join("chain.pem"), files.path().join("key.pem"));
+    let made = rcgen::generate_simple_self_signed(vec!["default.localhost".to_owned()]).unwrap();
+    fs::write(&chain, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let (chain_path, key_path) = (chain.to_str().unwrap(), key.to_str().unwrap());
+    let listen = ["--listen", "127.0.0.1:0", "--tls-cert", chain_path, "--tls-key", key_path];
+    let keyd = Keyd::start_with(&listen);
+    let trusting = trusting(&chain, None);
+    let port = port_after(&keyd.log(), "https ");
+    let serves = || connect(&trusting, "default.localhost", port).unwrap().flush().unwrap();
+    serves();
+    assert!(!said(&keyd, &["status"], 0).contains("certificate"));
+    let kept = fs::read(&chain).unwrap();
+    fs::remove_file(&chain).unwrap();
+    let told = said(&keyd, &["status"], 5);
+    assert!(told.contains("warning: the certificate of HTTPS") && told.contains(chain_path));
+    serves();
+    fs::write(&chain, kept).unwrap();
+    assert!(!said(&keyd, &["status"], 0).contains("certificate"));
 }
 
 fn copied(more: &[&str]) -> (Keyd, DiskId, PathBuf, tempfile::TempDir) {

@@ -89,6 +89,39 @@ fn a_service_manager_is_told_that_it_is_ready_from_within_the_sandbox() {
     }
 }
 
+/// `keyd status` cannot be asked then; `systemctl status` can.
+#[test]
+fn a_service_manager_is_told_when_nobody_reaches_the_socket_any_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let (notify, socket) = (dir.path().join("notify"), dir.path().join("keyd.sock"));
+    let manager = UnixDatagram::bind(&notify).unwrap();
+    manager.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut command = Command::new(KEYD);
+    command.args(["serve", "--state-dir"]).arg(dir.path().join("state"));
+    command.arg("--socket").arg(&socket);
+    let mut keyd = command.env("NOTIFY_SOCKET", &notify).spawn().unwrap();
+    let heard = || {
+        let mut heard = [0; 4096];
+        manager.recv(&mut heard).map(|len| String::from_utf8_lossy(&heard[..len]).into_owned())
+    };
+    let ready = heard();
+    let kept = dir.path().join("elsewhere");
+    fs::rename(&socket, &kept).unwrap();
+    let taken = heard();
+    let unreachable = Command::new(KEYD).args(["status", "--socket"]).arg(&socket).output();
+    fs::rename(&kept, &socket).unwrap();
+    let back = heard();
+    kill_process(Pid::from_child(&keyd), Signal::TERM).unwrap();
+    assert_eq!(keyd.wait().unwrap().code(), Some(0));
+    assert_eq!(ready.unwrap(), "READY=1");
+    let (taken, back) = (taken.unwrap(), back.unwrap());
+    assert!(taken.starts_with("STATUS=") && taken.contains("start keyd again"), "{taken}");
+    assert!(taken.contains("keyd.sock was removed or moved away"), "{taken}");
+    assert_eq!(back, "STATUS=the socket is in its place again");
+    let said = String::from_utf8(unreachable.unwrap().stderr).unwrap();
+    assert!(said.contains("whose socket was removed has to be started again"), "{said}");
+}
+
 #[test]
 fn a_second_daemon_is_refused_with_the_firsts_process() {
     let keyd = Keyd::start();

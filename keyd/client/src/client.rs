@@ -27,7 +27,7 @@ use crate::{
 pub enum ClientError {
     /// No daemon there.
     #[error(
-        "cannot reach keyd at {path}: {source}; is 'keyd serve' running, and is that its socket ({option})?"
+        "cannot reach keyd at {path}: {source}; is 'keyd serve' running, and is that its socket ({option})?{}", removed(.source)
     )]
     Unreachable {
         /// The socket.
@@ -59,6 +59,14 @@ pub enum ClientError {
     /// The daemon answered something else than was asked.
     #[error("keyd gave an answer that does not fit the question: use programs of one release")]
     UnexpectedReply,
+}
+
+/// What else may be, where there is nothing.
+fn removed(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::NotFound => " A keyd whose socket was removed has to be started again",
+        _ => "",
+    }
 }
 
 /// A path that no Unix socket can have.

@@ -42,12 +42,15 @@ use crate::{
 /// How often it is looked whether the socket still has its name, where nobody comes.
 const LOOK: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
+/// Tells the service manager how the daemon fares.
+pub type Tell<'a> = &'a dyn Fn(&str);
+
 /// Serves until there is something to read from `stop`.
 ///
 /// # Errors
 /// The listener itself failed.
 pub fn serve(
-    (listener, name): (&UnixListener, &Name),
+    (listener, name, tell): (&UnixListener, &Name, Tell<'_>),
     stop: &UnixStream,
     service: &Arc<Service>,
     http: &Adopter,
@@ -57,7 +60,7 @@ pub fn serve(
     loop {
         let mut fds = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN)];
         match poll(&mut fds, Some(&LOOK)) {
-            Ok(0) => look(name, &mut lost),
+            Ok(0) => look(name, &mut lost, tell),
             Ok(_) if !fds[1].revents().is_empty() => return Ok(()),
             Ok(_) => accept(listener, service, http, &open),
             Err(Errno::INTR) => {}
@@ -66,13 +69,20 @@ pub fn serve(
     }
 }
 
-/// Nothing else can be done about it here: the sandbox makes no socket, and to end would halt disks that run.
-fn look(name: &Name, lost: &mut Option<Loss>) {
+/// Nothing else is done about it here: the sandbox makes no socket, and to end would halt disks that run. As `keyd
+/// status` cannot be asked any more, the service manager's status says it.
+fn look(name: &Name, lost: &mut Option<Loss>, tell: Tell<'_>) {
     let now = name.loss();
-    if now != *lost
-        && let Some(now) = &now
-    {
-        log::line(format_args!("{now}: nobody reaches keyd by it, start keyd again"));
+    if now == *lost {
+        return;
+    }
+    match &now {
+        Some(now) => {
+            let told = format!("{now}: nobody reaches keyd by it, start keyd again");
+            log::line(format_args!("{told}"));
+            tell(&told);
+        }
+        None => tell("the socket is in its place again"),
     }
     *lost = now;
 }

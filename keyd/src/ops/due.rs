@@ -152,13 +152,13 @@ fn tell_end(core: &Core, id: &KeyId) -> Result<(), Failure> {
     })
 }
 
-/// Checks every record, once a day.
+/// Checks every record, once a day of running time, whatever the clock on the wall says.
 ///
 /// # Errors
 /// [`crate::error::Fault`].
 pub fn check(core: &Core) -> Result<(), Failure> {
     let known = core.store.damage();
-    if core.store.clock().wall().abs_diff(known.checked) < CHECK_INTERVAL_MS {
+    if core.store.clock().boot().saturating_sub(known.checked_boot) < CHECK_INTERVAL_MS {
         return Ok(());
     }
     let found = core.store.check()?;

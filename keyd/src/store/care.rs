@@ -15,7 +15,7 @@ impl Store {
     /// [`Fault`].
     pub fn check(&self) -> Result<Damage, Fault> {
         let snapshot = self.snapshot()?;
-        let mut damage = Damage::found(&check::snapshot(&snapshot)?);
+        let mut damage = Damage::found(&check::snapshot(&snapshot)?, &self.clock);
         drop(snapshot);
         damage.names.extend(self.rotten()?);
         let mut known = lock(&self.damage);

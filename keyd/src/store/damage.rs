@@ -5,7 +5,7 @@ use keyd_client::message::UnixMillis;
 use super::{Store, check::Checked};
 use crate::{
     audit::Class,
-    clock,
+    clock::Clock,
     error::{Failure, Refused},
     lock::lock,
 };
@@ -23,18 +23,22 @@ pub struct Damage {
     pub deks: Vec<String>,
     /// When all was looked at.
     pub checked: UnixMillis,
+    /// The same in running time, milliseconds.
+    pub checked_boot: u64,
     /// How many rows that were.
     pub rows: u64,
 }
 
 impl Damage {
-    pub(super) fn found(checked: &Checked) -> Self {
+    /// What was found now.
+    pub(super) fn found(checked: &Checked, clock: &Clock) -> Self {
         Self {
             names: checked.told(),
             distrusted: checked.distrusted(),
             mended: None,
             deks: Vec::new(),
-            checked: clock::now(),
+            checked: clock.wall(),
+            checked_boot: clock.boot(),
             rows: checked.rows,
         }
     }

@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     audit::{Class, Entry},
-    clock,
     error::{Failure, Fault, Refused},
     lock::lock,
     log,
@@ -61,7 +60,8 @@ impl Store {
         )?;
         log::line(format_args!("the store was damaged, and mended: {detail}"));
         let checked = check::snapshot(&self.snapshot()?)?;
-        *lock(&self.damage) = Damage { mended: Some(detail), ..Damage::found(&checked) };
+        *lock(&self.damage) =
+            Damage { mended: Some(detail), ..Damage::found(&checked, &self.clock) };
         Ok(())
     }
 
@@ -94,8 +94,8 @@ impl Store {
         let entry = entry.class(Class::Administration).detail(detail);
         self.write(&mut writer, transaction, &Digest::default(), entry)?;
         let head = writer.head().clone();
-        *lock(&self.damage) =
-            Damage { checked: clock::now(), rows: checked.rows, ..Damage::default() };
+        let rows = checked.rows;
+        *lock(&self.damage) = Damage { rows, ..Damage::found(&Checked::default(), &self.clock) };
         drop(writer);
         self.copies.follow(&head, Class::Administration)?;
         Ok(names)

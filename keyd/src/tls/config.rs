@@ -1,6 +1,7 @@
 //! The TLS server: 1.2 and 1.3, HTTP/1.1 inside.
 
 use std::{
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -66,6 +67,30 @@ pub struct TlsOptions {
     pub certificate: Option<(PathBuf, PathBuf)>,
     /// Whose client certificates are taken.
     pub client_ca: Option<PathBuf>,
+}
+
+impl TlsOptions {
+    /// What of the files that it names keeps the next start from serving. This daemon goes on with what it read.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let certificate = self.certificate.as_ref().and_then(|(chain, key)| {
+            let why = operator::check(chain, key).err()?;
+            Some(format!(
+                "the certificate of HTTPS cannot be read any more, and keyd goes on with the one it has, which it does not renew and would not start with again: {why}"
+            ))
+        });
+        // A file that cannot be read behind the sandbox is there all the same.
+        let gone = |path: &&PathBuf| {
+            fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        };
+        let authority = self.client_ca.as_ref().filter(gone).map(|path| {
+            format!(
+                "{} (--client-ca) is gone, and keyd would not start without it: put it back",
+                path.display()
+            )
+        });
+        certificate.into_iter().chain(authority).collect()
+    }
 }
 
 /// The server's side of TLS, and the certificate of the daemon's own CA if it is that which clients are to trust. The

@@ -74,6 +74,14 @@ impl Operator {
     }
 }
 
+/// Why the next start would not have these files, as they are now.
+///
+/// # Errors
+/// [`TlsError::Pem`], [`TlsError::Pair`].
+pub(super) fn check(chain: &Path, key: &Path) -> Result<(), TlsError> {
+    load(chain, key).map(drop)
+}
+
 impl ResolvesServerCert for Operator {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let mut loaded = lock(&self.loaded);

@@ -65,7 +65,8 @@ impl Front {
         let http = Http::start(service.clone(), doors).unwrap();
         let (stop, stopped) = UnixStream::pair().unwrap();
         thread::spawn(move || {
-            native::serve((&listener, &name), &stopped, &service, &http.adopter()).unwrap();
+            native::serve((&listener, &name, &|_| ()), &stopped, &service, &http.adopter())
+                .unwrap();
             http.stop(Duration::ZERO);
         });
         let mut front = Self { port, token: String::new(), dir, _stop: stop };

@@ -58,6 +58,7 @@ pub struct Doors {
     pub(super) identity: Option<TcpListener>,
     pub(super) patience: Patience,
     ca_certificate: Option<String>,
+    tls: Option<TlsOptions>,
 }
 
 impl Doors {
@@ -76,7 +77,8 @@ impl Doors {
             (https, ca_certificate) = (Some((bind(address)?, tls)), certificate);
         }
         let identity = options.identity.map(bind).transpose()?;
-        Ok(Self { names, https, identity, patience: Patience::default(), ca_certificate })
+        let tls = https.is_some().then(|| options.tls.clone());
+        Ok(Self { names, https, identity, patience: Patience::default(), ca_certificate, tls })
     }
 
     /// The same with other times for their clients: those of a test.
@@ -95,6 +97,7 @@ impl Doors {
         Reach {
             identity_endpoint: self.identity.as_ref().and_then(endpoint),
             ca_certificate: self.ca_certificate.clone(),
+            tls: self.tls.clone(),
         }
     }
 

@@ -251,3 +251,48 @@ fn a_jump_ahead_rotates_no_key() {
     due::rotate(daemon.core()).unwrap();
     assert_eq!(daemon.key("k").versions.len(), 2);
 }
+
+/// Flips a bit in each row that has a text.
+fn rot(daemon: &Daemon, text: &str) {
+    daemon.twin.rot("store.redb", |bytes| {
+        let has = |at: &usize| bytes[*at..].starts_with(text.as_bytes());
+        let found: Vec<usize> = (0..bytes.len()).filter(has).collect();
+        assert!(!found.is_empty());
+        found.iter().for_each(|at| bytes[at + text.len() + 3] ^= 1);
+    });
+}
+
+#[test]
+fn all_is_checked_after_a_day_of_running_time_by_any_clock_and_what_has_rotted_is_named() {
+    let host = Host::new();
+    let daemon = host.first();
+    let disk = daemon.make_disk("s");
+    due::check(daemon.core()).unwrap();
+    let begun = daemon.core().store.damage().checked;
+    rot(&daemon, &format!("\"id\":\"{disk}\""));
+    let told = format!("damaged in the store: disk {disk} (on the disk; in memory it is sound)");
+    let checked = |hours: u64| {
+        host.boot.fetch_add(hours * HOUR, Ordering::Relaxed);
+        due::check(daemon.core()).unwrap();
+        daemon.core().store.damage().checked != begun
+    };
+    // Neither brings the day nearer, or puts it off.
+    for wrong in [begun + days(3), begun - days(5), 0] {
+        host.set(wrong);
+        assert!(!checked(0), "{wrong}");
+    }
+    assert!(!checked(23));
+    assert!(!daemon.warnings().contains(&told));
+    // The keeper does it by itself.
+    host.boot.fetch_add(HOUR, Ordering::Relaxed);
+    host.set(begun + days(1));
+    let (_end, end) = UnixStream::pair().unwrap();
+    let keeper = crate::keeper::Keeper::start(daemon.service.core(), &Arc::new(end));
+    let since = std::time::Instant::now();
+    while !daemon.warnings().contains(&told) {
+        assert!(since.elapsed().as_secs() < 120, "{}", daemon.warnings());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    drop(keeper);
+    assert_eq!(daemon.core().store.damage().checked, begun + days(1));
+}

@@ -173,3 +173,29 @@ fn files_that_are_no_pair_are_named() {
     assert!(matches!(Operator::open(&key, &key), Err(TlsError::Pem { .. })));
     assert!(matches!(Operator::open(&chain, Path::new("/nowhere")), Err(TlsError::Pem { .. })));
 }
+
+#[test]
+fn files_that_are_gone_or_are_no_pair_any_more_are_warned_of_until_they_are_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (chain, key) = operators(dir.path(), "a.localhost");
+    let authority = dir.path().join("clients.pem");
+    fs::copy(&chain, &authority).unwrap();
+    let own = TlsOptions {
+        certificate: Some((chain.clone(), key.clone())),
+        client_ca: Some(authority.clone()),
+        ..options(names(&[], &[]))
+    };
+    assert_eq!(own.warnings(), Vec::<String>::new());
+    for path in [&chain, &key, &authority] {
+        let kept = fs::read(path).unwrap();
+        fs::remove_file(path).unwrap();
+        let told = own.warnings().join("\n");
+        assert!(told.contains(path.to_str().unwrap()) && told.lines().count() == 1, "{told}");
+        fs::write(path, kept).unwrap();
+        assert_eq!(own.warnings(), Vec::<String>::new());
+    }
+    let other = tempfile::tempdir().unwrap();
+    fs::copy(operators(other.path(), "a.localhost").0, &chain).unwrap();
+    let told = own.warnings().join("\n");
+    assert!(told.contains("are no certificate and its private key"), "{told}");
+}
