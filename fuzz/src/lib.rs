@@ -15,6 +15,7 @@ pub mod inflight;
 pub mod key;
 pub mod message;
 pub mod mutation;
+pub mod pages;
 pub mod request;
 pub mod ring;
 
@@ -22,7 +23,7 @@ pub mod ring;
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is also that of its directory of the corpus.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("request", request::run),
     ("ring", ring::run),
     ("message", message::run),
@@ -30,4 +31,5 @@ pub const TARGETS: [(&str, Target); 7] = [
     ("frame", frame::run),
     ("http", http::run),
     ("inflight", inflight::run),
+    ("pages", pages::run),
 ];

@@ -26,7 +26,7 @@ mod mark;
 mod mend;
 mod meta;
 mod names;
-mod pages;
+pub mod pages;
 mod purged;
 mod space;
 mod spelling;

@@ -25,15 +25,33 @@ struct Inner {
     capacity: Option<usize>,
     /// The path of the state's directory leads to another one, which is empty.
     swapped: bool,
+    /// Blocks that were read, by file; none while nobody wants to know.
+    read: Option<BTreeSet<(usize, u64)>>,
 }
 
-/// A file as programs see it, as it was at the last sync, and what was done since.
+/// A file as programs see it, as it was at the last sync, and what was done since. Copies share what neither has
+/// changed.
 #[derive(Default, Clone)]
 struct Volatile {
-    seen: Vec<u8>,
-    synced: Vec<u8>,
+    seen: Arc<Vec<u8>>,
+    synced: Arc<Vec<u8>>,
     since: Vec<Change>,
-    blocks: BTreeSet<u64>,
+    blocks: Arc<BTreeSet<u64>>,
+    /// Whether the last of what was done since was done in part, and is not seen.
+    torn: bool,
+}
+
+impl Volatile {
+    /// One with these bytes, all of them synced.
+    fn of(bytes: Vec<u8>) -> Self {
+        let bytes = Arc::new(bytes);
+        let blocks = Arc::new(blocks_of(bytes.len()));
+        Self { seen: bytes.clone(), synced: bytes, blocks, ..Self::default() }
+    }
+
+    fn keep_blocks(&mut self, len: u64) {
+        Arc::make_mut(&mut self.blocks).retain(|block| block * BLOCK < len);
+    }
 }
 
 #[derive(Clone)]
@@ -126,15 +144,13 @@ impl Inner {
         let cut = self.random();
         let file = &mut self.files[file];
         if !last {
-            apply(&mut file.seen, &change);
-            match change {
+            apply(Arc::make_mut(&mut file.seen), &change);
+            if let Change::Length(len) = change {
                 // Blocks go to another file only when it is durable that they were given back.
-                Change::Length(len) if len < file.synced.len() => {
-                    file.synced.truncate(len);
-                    file.blocks.retain(|block| block * BLOCK < len as u64);
+                if len < file.synced.len() {
+                    Arc::make_mut(&mut file.synced).truncate(len);
                 }
-                Change::Length(len) => file.blocks.retain(|block| block * BLOCK < len as u64),
-                Change::Write(..) => {}
+                file.keep_blocks(len as u64);
             }
             file.since.push(change);
             return Ok(());
@@ -142,6 +158,7 @@ impl Inner {
         if let Change::Write(at, mut data) = change {
             data.truncate(cut as usize % (data.len() + 1));
             file.since.push(Change::Write(at, data));
+            file.torn = true;
         }
         Err(dead())
     }
@@ -149,12 +166,15 @@ impl Inner {
     /// Gives a file blocks it has not, as far as there are any.
     fn occupy(&mut self, file: usize, blocks: std::ops::Range<u64>) -> io::Result<()> {
         let Some(capacity) = self.capacity else {
-            self.files[file].blocks.extend(blocks);
+            let has = &mut self.files[file].blocks;
+            if blocks.clone().any(|block| !has.contains(&block)) {
+                Arc::make_mut(has).extend(blocks);
+            }
             return Ok(());
         };
         for block in blocks {
             let used: usize = self.files.iter().map(|file| file.blocks.len()).sum();
-            let blocks = &mut self.files[file].blocks;
+            let blocks = Arc::make_mut(&mut self.files[file].blocks);
             if !blocks.contains(&block) && used >= capacity {
                 return Err(io::ErrorKind::StorageFull.into());
             }
@@ -175,7 +195,7 @@ impl Inner {
             self.dirs.iter().flat_map(|names| names.seen.values().copied()).collect();
         for (file, volatile) in self.files.iter_mut().enumerate() {
             if !named.contains(&file) {
-                volatile.blocks.clear();
+                volatile.blocks = Arc::default();
             }
         }
         Ok(())
@@ -233,14 +253,14 @@ impl Disk {
     pub(crate) fn reboot(&self) -> Self {
         let mut inner = self.inner();
         let mut after = Inner { capacity: inner.capacity, ..Inner::default() };
-        for Volatile { synced, since, mut blocks, .. } in inner.files.clone() {
-            let mut bytes = synced;
+        for Volatile { mut synced, since, blocks, .. } in inner.files.clone() {
             for change in inner.surviving(since) {
-                apply(&mut bytes, &change);
+                apply(Arc::make_mut(&mut synced), &change);
             }
-            blocks.retain(|block| block * BLOCK < bytes.len() as u64);
-            let (seen, synced) = (bytes.clone(), bytes);
-            after.files.push(Volatile { seen, synced, blocks, since: Vec::new() });
+            let (seen, len) = (synced.clone(), synced.len() as u64);
+            let mut file = Volatile { seen, synced, blocks, ..Volatile::default() };
+            file.keep_blocks(len);
+            after.files.push(file);
         }
         for (dir, Names { synced, since, .. }) in inner.dirs.clone().into_iter().enumerate() {
             let mut names = synced;
@@ -257,17 +277,15 @@ impl Disk {
     pub(crate) fn read(&self, name: &str) -> Option<Vec<u8>> {
         let inner = self.inner();
         let file = *inner.dirs[0].seen.get(name)?;
-        Some(inner.files[file].seen.clone())
+        Some(inner.files[file].seen.to_vec())
     }
 
     /// Puts a file there, as somebody else would; or takes it away.
     pub(crate) fn put(&self, name: &str, bytes: Option<Vec<u8>>) {
         let mut inner = self.inner();
         let file = inner.files.len();
-        let blocks = blocks_of(bytes.as_ref().map_or(0, Vec::len));
         if let Some(bytes) = bytes {
-            let (seen, synced) = (bytes.clone(), bytes);
-            inner.files.push(Volatile { seen, synced, blocks, since: Vec::new() });
+            inner.files.push(Volatile::of(bytes));
             inner.dirs[0].seen.insert(name.to_owned(), file);
         } else {
             inner.dirs[0].seen.remove(name);
@@ -279,14 +297,9 @@ impl Disk {
     pub(crate) fn edit(&self, name: &str, edit: impl FnOnce(&mut Vec<u8>)) {
         let mut inner = self.inner();
         let file = inner.dirs[0].seen[name];
-        edit(&mut inner.files[file].seen);
-        let seen = inner.files[file].seen.clone();
-        inner.files[file] = Volatile {
-            synced: seen.clone(),
-            blocks: blocks_of(seen.len()),
-            since: Vec::new(),
-            seen,
-        };
+        let mut bytes = std::mem::take(Arc::make_mut(&mut inner.files[file].seen));
+        edit(&mut bytes);
+        inner.files[file] = Volatile::of(bytes);
     }
 
     /// Gives a file another name, as somebody else would.
@@ -307,10 +320,40 @@ impl Disk {
     pub(crate) fn rot(&self, name: &str, rot: impl FnOnce(&mut Vec<u8>)) {
         let mut inner = self.inner();
         let file = inner.dirs[0].seen[name];
-        let mut bytes = inner.files[file].seen.clone();
-        rot(&mut bytes);
-        inner.files[file].seen = bytes.clone();
-        inner.files[file].synced = bytes;
+        let file = &mut inner.files[file];
+        rot(Arc::make_mut(&mut file.seen));
+        (file.synced, file.since, file.torn) = (file.seen.clone(), Vec::new(), false);
+    }
+
+    /// Another disk with the same on it, all of it synced.
+    pub(crate) fn copied(&self) -> Self {
+        let inner = self.inner();
+        let files = inner.files.iter().map(|file| Volatile {
+            seen: file.seen.clone(),
+            synced: file.seen.clone(),
+            blocks: file.blocks.clone(),
+            ..Volatile::default()
+        });
+        let dirs = inner.dirs.clone().map(|names| Names {
+            synced: names.seen.clone(),
+            since: Vec::new(),
+            ..names
+        });
+        let (files, random) = (files.collect(), inner.random);
+        Self(Arc::new(Mutex::new(Inner { files, dirs, random, ..Inner::default() })))
+    }
+
+    /// Notes from now on what is read.
+    pub(crate) fn note_reads(&self) {
+        self.inner().read = Some(BTreeSet::new());
+    }
+
+    /// The blocks of a file that were read since.
+    pub(crate) fn blocks_read(&self, name: &str) -> BTreeSet<u64> {
+        let inner = self.inner();
+        let file = inner.dirs[0].seen[name];
+        let of_file = |(of, block): &(usize, u64)| (*of == file).then_some(*block);
+        inner.read.iter().flatten().filter_map(of_file).collect()
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -393,11 +436,15 @@ impl FileAt for TwinFile {
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
-        let inner = self.0.inner();
+        let mut inner = self.0.inner();
         let seen = &inner.files[self.1].seen;
         let from = seen.len().min(offset as usize);
         let len = out.len().min(seen.len() - from);
         out[..len].copy_from_slice(&seen[from..from + len]);
+        if let Some(read) = &mut inner.read {
+            let end = (offset + len as u64).div_ceil(BLOCK);
+            read.extend((offset / BLOCK..end).map(|block| (self.1, block)));
+        }
         Ok(len)
     }
 
@@ -423,8 +470,13 @@ impl FileAt for TwinFile {
             return Err(dead());
         }
         let file = &mut inner.files[self.1];
-        file.synced = file.seen.clone();
-        file.since.clear();
+        if std::mem::take(&mut file.torn) {
+            (file.synced, file.since) = (file.seen.clone(), Vec::new());
+        }
+        // In place: to copy a store for each of its commits is most of what a test would do.
+        for change in std::mem::take(&mut file.since) {
+            apply(Arc::make_mut(&mut file.synced), &change);
+        }
         Ok(())
     }
 
