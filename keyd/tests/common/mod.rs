@@ -36,6 +36,7 @@ pub(crate) struct Keyd {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) child: Child,
     args: Vec<String>,
+    env: Vec<(&'static str, String)>,
 }
 
 impl Keyd {
@@ -46,8 +47,8 @@ impl Keyd {
     pub(crate) fn start_with(args: &[&str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let child = spawn(dir.path(), &args);
-        let mut keyd = Self { dir, child, args };
+        let child = spawn(dir.path(), &args, &[]);
+        let mut keyd = Self { dir, child, args, env: Vec::new() };
         keyd.wait_ready();
         keyd
     }
@@ -91,13 +92,19 @@ impl Keyd {
     }
 
     pub(crate) fn resume(&mut self) {
-        self.child = spawn(self.dir.path(), &self.args);
+        self.child = spawn(self.dir.path(), &self.args, &self.env);
         self.wait_ready();
     }
 
     /// With other arguments from now on.
     pub(crate) fn resume_with(&mut self, args: &[&str]) {
         self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        self.resume();
+    }
+
+    /// In another environment from now on.
+    pub(crate) fn resume_in(&mut self, env: Vec<(&'static str, String)>) {
+        self.env = env;
         self.resume();
     }
 
@@ -222,7 +229,7 @@ impl Drop for Keyd {
     }
 }
 
-fn spawn(dir: &Path, args: &[String]) -> Child {
+fn spawn(dir: &Path, args: &[String], env: &[(&str, String)]) -> Child {
     let log = fs::File::create(dir.join("log")).unwrap();
     Command::new(KEYD)
         .args(["serve", "--state-dir"])
@@ -230,6 +237,7 @@ fn spawn(dir: &Path, args: &[String]) -> Child {
         .arg("--socket")
         .arg(dir.join("keyd.sock"))
         .args(args)
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stderr(log)
         .stdin(Stdio::null())
         .spawn()
