@@ -45,7 +45,10 @@ pub fn newest(file: &dyn FileAt, seal: &Seal, seq: u64) -> std::io::Result<Optio
         let head = tables::provable(&rows, seal)?;
         (head.seq >= seq).then_some((head.seq, rows))
     });
-    Ok(states.max_by_key(|(seq, _)| *seq).map(|(_, rows)| rows))
+    Ok(states.max_by_key(|(seq, _)| *seq).map(|(_, mut rows)| {
+        tables::with_format(&mut rows);
+        rows
+    }))
 }
 
 /// The rows under each commit slot.
@@ -119,21 +122,37 @@ impl Reader<'_> {
 
     /// The pairs of a leaf.
     fn leaf(&mut self, mut bytes: Vec<u8>, table: Option<&str>) -> Vec<Pair> {
-        if let Some(table) = table
-            && let Some(bit) = self.wrong_bit(&mut bytes, table)
-        {
+        let seal = self.seal;
+        let wrong = match table {
+            Some(table) => self.wrong_bit(&mut bytes, |(key, value)| {
+                tables::is_bare(table, key) || seal.open(table, key, value).is_some()
+            }),
+            // Definitions have no tags, and one length, as all keys and values are bytes.
+            None => {
+                let lengths = pairs(&bytes).into_iter().flatten().map(|(_, value)| value.len());
+                let lengths: Vec<usize> = lengths.collect();
+                let times = |len: &usize| lengths.iter().filter(|other| *other == len).count();
+                let usual = lengths.iter().copied().max_by_key(times);
+                self.wrong_bit(&mut bytes, |(name, definition)| {
+                    tables::is_ours(name) && Some(definition.len()) == usual
+                })
+            }
+        };
+        if let Some(bit) = wrong {
             flip(&mut bytes, bit);
         }
         let found = pairs(&bytes).into_iter().flatten();
         found.map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
     }
 
-    /// The bit of a leaf's numbers that is wrong, if there is one: without it more rows have the tags that are theirs.
-    /// It is found by trying.
-    fn wrong_bit(&mut self, bytes: &mut [u8], table: &str) -> Option<usize> {
-        let is_sound = |pair: Option<Pair<&[u8]>>| {
-            pair.is_some_and(|(key, value)| self.seal.open(table, key, value).is_some())
-        };
+    /// The bit of a leaf's numbers that is wrong, if there is one: without it more pairs are what they should be. It is
+    /// found by trying.
+    fn wrong_bit(
+        &mut self,
+        bytes: &mut [u8],
+        judge: impl Fn(Pair<&[u8]>) -> bool,
+    ) -> Option<usize> {
+        let is_sound = |pair: Option<Pair<&[u8]>>| pair.is_some_and(&judge);
         let len = |(key, value): &Pair<&[u8]>| (key.len() + value.len()) as u64 + TRY_LEN;
         let sound: Vec<bool> = pairs(bytes).into_iter().map(is_sound).collect();
         let wrong = sound.iter().filter(|sound| !**sound).count();

@@ -88,12 +88,31 @@ pub(super) const INDEXES: [Table; 8] = [
 
 /// A table's name, as it must have been if a bit of it is wrong.
 pub(super) fn known(name: &[u8]) -> String {
-    let bits = |other: &str| -> u32 {
-        name.iter().zip(other.as_bytes()).map(|(one, other)| (one ^ other).count_ones()).sum()
-    };
     let ours = [META].iter().chain(&ALL).map(TableHandle::name).map(str::to_owned);
-    let near = ours.into_iter().find(|other| other.len() == name.len() && bits(other) <= 1);
+    let near = ours.into_iter().find(|other| differs(name, other.as_bytes()) <= 1);
     near.unwrap_or_else(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// Whether a table of ours is called so.
+pub(super) fn is_ours(name: &[u8]) -> bool {
+    [META].iter().chain(&ALL).any(|table| table.name().as_bytes() == name)
+}
+
+/// Gives the rows of a state that is proved the row that says their form, which nothing proves: without it, or with
+/// another in its place, they would be taken for a first start's or for another release's. Only this form has a digest.
+pub(super) fn with_format(rows: &mut Vec<super::Row>) {
+    let is_it = |row: &super::Row| row.table == META.name() && differs(&row.key, FORMAT) <= 1;
+    rows.retain(|row| !is_it(row));
+    let (table, key, value) = (META.name().to_owned(), FORMAT.to_vec(), FORMAT_VERSION.to_vec());
+    rows.push(super::Row { table, key, value });
+}
+
+/// In how many bits two texts of one length differ; texts of other lengths in all.
+fn differs(one: &[u8], other: &[u8]) -> u32 {
+    match one.len() == other.len() {
+        true => one.iter().zip(other).map(|(one, other)| (one ^ other).count_ones()).sum(),
+        false => u32::MAX,
+    }
 }
 
 /// A table by its name: all have bytes for keys and values.

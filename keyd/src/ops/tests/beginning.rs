@@ -17,8 +17,8 @@ fn expect_first(holder: &mut Holder<'_>) -> Vec<u8> {
     holder.expect(&Event::Reclaimed).expect("a DEK").expose().to_vec()
 }
 
-fn expire(daemon: &Daemon, expires: u64) {
-    let change = KeyChange { expires: Some(Bound::At(expires)), ..KeyChange::default() };
+fn expire(daemon: &Daemon, expires: Bound) {
+    let change = KeyChange { expires: Some(expires), ..KeyChange::default() };
     let (name, version, consent) = (id("k"), None, Consent::Force);
     daemon.ask(KeyRequest::Update { name, version, change, consent, wait_ms: 0 });
 }
@@ -77,7 +77,7 @@ fn it_goes_by_the_terms_of_the_moment() {
 fn it_is_refused_a_key_that_has_expired_where_that_halts_nobody() {
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
-    expire(&daemon, 1);
+    expire(&daemon, Bound::At(1));
     let refusal = daemon.begin(disk).err().unwrap();
     assert!(refusal.message.contains("has expired"), "{}", refusal.message);
 }
@@ -89,12 +89,12 @@ fn one_that_waits_does_not_get_a_key_that_bars_new_attaches_meanwhile() {
     let dek = daemon.dek(disk);
     daemon.ask(switch(false));
     let mut holder = daemon.begin(disk).unwrap();
-    expire(&daemon, 1);
+    expire(&daemon, Bound::At(1));
     daemon.ask(switch(true));
     holder.expect_nothing();
     assert!(holder.expect_still_revoked().contains("has expired"));
     holder.expect_nothing();
-    expire(&daemon, 0);
+    expire(&daemon, Bound::Never);
     assert_eq!(expect_first(&mut holder), dek);
 }
 

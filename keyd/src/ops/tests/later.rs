@@ -13,8 +13,9 @@ fn seconds_from_now(seconds: u64) -> u64 {
     clock::now() / 1000 + seconds
 }
 
-fn expires(at: u64, consent: Consent) -> KeyRequest {
-    let change = KeyChange { expires: Some(Bound::At(at)), ..KeyChange::default() };
+fn expires(until: impl Into<Option<u64>>, consent: Consent) -> KeyRequest {
+    let until = until.into().map_or(Bound::Never, Bound::At);
+    let change = KeyChange { expires: Some(until), ..KeyChange::default() };
     KeyRequest::Update { name: id("k"), version: None, change, consent, wait_ms: 0 }
 }
 
@@ -60,7 +61,7 @@ fn an_end_that_will_halt_disks_is_told_with_its_time_and_asked_for() {
     assert_eq!(later.disks, 0);
     daemon.ask(expires(end + 50, Consent::IfUnused));
     assert_eq!(would_hit(&daemon, |consent| expires(end, consent).into()).disks, 1);
-    assert_eq!(would_hit(&daemon, |consent| expires(0, consent).into()).disks, 0);
+    assert_eq!(would_hit(&daemon, |consent| expires(None, consent).into()).disks, 0);
     // Beside what it hits at once, by another verb.
     let Reply::Impact(impact) =
         daemon.ask(KeyRequest::Delete { name: id("k"), consent: Consent::DryRun, wait_ms: 0 })
