@@ -75,19 +75,19 @@ fn a_clock_that_is_days_ahead_after_a_stop_destroys_no_key_until_somebody_says_t
     let Some(library) = library() else { return };
     let mut keyd = Keyd::start();
     for args in [
-        "vault create v --retention 7",
-        "key create v/gone --bits 2048",
-        "key delete v/gone --force",
-        "key create v/later --bits 2048",
+        "vault create bank --retention 7",
+        "key create bank/gone --bits 2048",
+        "key delete bank/gone --force",
+        "key create bank/later --bits 2048",
     ] {
         let done = keyd.run(&args.split(' ').collect::<Vec<_>>());
         assert!(done.status.success(), "{args}: {done:?}");
     }
     restart_at(&mut keyd, &library, "+8d");
     // Deleted today, whatever day that is: it has its seven days.
-    assert!(keyd.run(&["key", "delete", "v/later", "--force"]).status.success());
+    assert!(keyd.run(&["key", "delete", "bank/later", "--force"]).status.success());
     what_is_due_is_done(&keyd);
-    assert!(said(&keyd, &["key", "show", "v/gone"]).contains("v/gone"));
+    assert!(said(&keyd, &["key", "show", "bank/gone"]).contains("bank/gone"));
     keyd.audited("key-delete", "ok");
     assert!(!keyd.audit().iter().any(|row| row.operation == "key-purge"));
     let told = said(&keyd, &["status"]);
@@ -98,12 +98,12 @@ fn a_clock_that_is_days_ahead_after_a_stop_destroys_no_key_until_somebody_says_t
     let done = keyd.run(&command.split(' ').collect::<Vec<_>>());
     assert!(done.status.success(), "{done:?}");
     what_is_due_is_done(&keyd);
-    assert_eq!(keyd.run(&["key", "show", "v/gone"]).status.code(), Some(1));
-    assert!(said(&keyd, &["key", "show", "v/later"]).contains("v/later"));
+    assert_eq!(keyd.run(&["key", "show", "bank/gone"]).status.code(), Some(1));
+    assert!(said(&keyd, &["key", "show", "bank/later"]).contains("bank/later"));
     let purged: Vec<_> =
         keyd.audit().into_iter().filter(|row| row.operation == "key-purge").collect();
     assert_eq!(purged.len(), 1, "{purged:?}");
-    assert_eq!((purged[0].subject.as_str(), purged[0].outcome.as_str()), ("v/gone", "ok"));
+    assert_eq!((purged[0].subject.as_str(), purged[0].outcome.as_str()), ("bank/gone", "ok"));
     assert!(!said(&keyd, &["status"]).contains("the clock says"));
     assert_eq!(keyd.end(), Some(0));
     forget(keyd.pid());
