@@ -1,7 +1,9 @@
 //! What `status` says of keys that have ended, or will soon.
 
+use std::collections::BTreeSet;
+
 use keyd_client::{
-    DesName,
+    DesName, KeyId,
     message::{OnExpiry, UnixMillis},
 };
 
@@ -23,7 +25,12 @@ use crate::{
 /// [`crate::error::Fault`].
 pub(super) fn warnings(view: &impl View, now: UnixMillis) -> Result<Vec<String>, Failure> {
     let (mut warnings, sets) = (Vec::new(), view.sets()?);
-    for id in view.keys_watched()? {
+    // Those whose newest version has an end, and those whose older versions have disks under them.
+    let mut ids: BTreeSet<KeyId> = view.keys_watched()?.into_iter().collect();
+    for set in &sets {
+        ids.extend(view.versions_in(set)?.into_iter().map(|id| id.key));
+    }
+    for id in ids {
         let key = match view.key(&id) {
             // It is told as damaged already.
             Err(Failure::Refused(_)) => continue,
