@@ -302,7 +302,7 @@ pub enum Refused {
     )]
     AuditBroken(Break),
     #[error(
-        "{0}: keyd uses no key, as what it writes now is gone when it ends; do not stop it: put the very file back (mv), or take 'keyd backup', then stop it and 'keyd restore'; keys can be taken away"
+        "{0}: keyd uses no key, as what it writes now is gone when it ends; do not stop it: put the very file back (mv), or take 'keyd backup' (in the state directory itself, if keyd may write nowhere else, and move it from there), then stop it and 'keyd restore'; keys can be taken away"
     )]
     StoreLost(Loss),
     #[error("what the break hides is given up by this: say so with --accept-break")]

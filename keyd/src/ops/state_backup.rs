@@ -26,7 +26,11 @@ pub fn run(
         let why = format!("{} is no absolute path: name the file from / on", to.display());
         return Err(Refused::Backup(why).into());
     }
-    recovery::outside(to, core.store.identity()?)?;
+    // Where the store was taken away this may be all that keyd can write in, and it cannot be told of another place
+    // without ending: what is made there is moved from there.
+    if core.store.lost().is_none() {
+        recovery::outside(to, core.store.identity()?)?;
+    }
     let recipients = recovery::recipients(recipients)?;
     // Before anything leaves: it holds every key.
     let detail = format!("to={}", recovery::names(&recipients));
