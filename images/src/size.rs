@@ -51,6 +51,17 @@ pub fn show(bytes: u64) -> String {
     }
 }
 
+/// How far something is: `421 of 1600 MiB`, in the largest unit of which the whole has a thousand or more. The whole is
+/// exact; what is done is no less than that.
+#[must_use]
+pub fn done(done: u64, total: u64) -> String {
+    let fits = |shift: u32| total >> shift >= 1000 && total.trailing_zeros() >= shift;
+    match UNITS.iter().rev().find(|(_, shift)| fits(*shift)) {
+        Some((unit, shift)) => format!("{} of {} {unit}iB", done >> shift, total >> shift),
+        None => format!("{done} of {total} bytes"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,6 +103,18 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn how_far_something_is_has_the_whole_as_it_is() {
+        assert_eq!(done(0, 1600 << 20), "0 of 1600 MiB");
+        assert_eq!(done((1600 << 20) - 1, 1600 << 20), "1599 of 1600 MiB");
+        assert_eq!(done(1600 << 20, 1600 << 20), "1600 of 1600 MiB");
+        assert_eq!(done(8 << 20, 10 << 30), "8 of 10240 MiB");
+        assert_eq!(done(1 << 40, 2 << 40), "1024 of 2048 GiB");
+        assert_eq!(done(4096, 8 << 20), "4 of 8192 KiB");
+        assert_eq!(done(1024, (10 << 30) + 512), "1024 of 10737418752 bytes");
+        assert_eq!(done(0, 0), "0 of 0 bytes");
     }
 
     #[test]

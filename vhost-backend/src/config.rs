@@ -7,7 +7,7 @@ use std::{path::PathBuf, str::FromStr};
 
 use clap::{ArgGroup, Parser, ValueEnum};
 use confine::user::Account;
-use keyd_client::DiskId;
+use keyd_client::{DiskId, number};
 use thiserror::Error;
 
 use crate::limits::{QUEUE_SIZE_DEFAULT, QUEUE_SIZE_MAX, QUEUES_MAX};
@@ -37,7 +37,7 @@ pub struct Args {
     socket_path: Option<PathBuf>,
 
     /// Serve this open socket, listening or connected.
-    #[arg(long, alias = "socket-fd", value_name = "FDNUM")]
+    #[arg(long, alias = "socket-fd", value_name = "FDNUM", value_parser = number::<i32>(0..=i32::MAX as u64, 3))]
     fd: Option<i32>,
 
     /// The image: a file or block device made by 'image create'.
@@ -62,12 +62,12 @@ pub struct Args {
     /// A queue costs nothing before the front end starts it, and a thread from then on. QEMU asks for one for each
     /// processor of its VM.
     #[arg(long, value_name = "N",
-          value_parser = clap::value_parser!(u16).range(1..=i64::from(QUEUES_MAX)))]
+          value_parser = number::<u16>(1..=u64::from(QUEUES_MAX), 4))]
     num_queues: Option<u16>,
 
     /// Longest virtqueue the front end may ask for; a power of two.
     #[arg(long, value_name = "N", default_value_t = QUEUE_SIZE_DEFAULT,
-          value_parser = clap::value_parser!(u16).range(2..=i64::from(QUEUE_SIZE_MAX)))]
+          value_parser = number::<u16>(2..=u64::from(QUEUE_SIZE_MAX), u64::from(QUEUE_SIZE_DEFAULT)))]
     queue_size: u16,
 
     /// The disk's id, as 'image info' tells it: an image of any other disk is refused. Without it the file itself says

@@ -43,6 +43,9 @@ pub enum IdError {
     /// Not a UUID.
     #[error("'{0}' is not a disk id: it is a UUID as 'keyd disk list' and 'image info' print it")]
     Uuid(String),
+    /// Not a token's id.
+    #[error("'{0}' is not a token's id: it is a UUID as 'keyd token list' prints it")]
+    Token(String),
     /// Not a key version.
     #[error(
         "'{0}' is not a key version: it is 32 hexadecimal digits as 'keyd key show' prints them"
@@ -113,7 +116,7 @@ name_type! {
 }
 
 macro_rules! uuid_type {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident, $wrong:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
@@ -131,7 +134,7 @@ macro_rules! uuid_type {
             type Err = IdError;
 
             fn from_str(text: &str) -> Result<Self, IdError> {
-                Uuid::parse_str(text).map(Self).map_err(|_| IdError::Uuid(text.chars().take(64).collect()))
+                Uuid::parse_str(text).map(Self).map_err(|_| IdError::$wrong(text.chars().take(64).collect()))
             }
         }
 
@@ -145,20 +148,20 @@ macro_rules! uuid_type {
 
 uuid_type! {
     /// Id of a disk: the UUID in its LUKS2 header and in the daemon's record.
-    DiskId
+    DiskId, Uuid
 }
 uuid_type! {
     /// Id of a disk encryption set inside the wrapped DEK; its name may be reused after deletion, its id never.
-    DesId
+    DesId, Uuid
 }
 uuid_type! {
     /// Id of one holder's lease of one disk's DEK.
-    LeaseId
+    LeaseId, Uuid
 }
 
 uuid_type! {
     /// Id of a token: public, and by it the token is revoked.
-    TokenId
+    TokenId, Token
 }
 
 /// Version of a key: 32 lower-case hexadecimal digits, as in a Key Vault key URL.

@@ -10,6 +10,7 @@ pub mod ids;
 pub mod lease;
 pub mod limits;
 pub mod message;
+pub mod number;
 pub mod period;
 pub mod permission;
 pub mod printable;
@@ -25,5 +26,6 @@ pub use ids::{
     AppName, DesName, DiskId, Fingerprint, KeyId, KeyName, KeyVersion, LeaseId, Principal, Scope,
     TokenId, VaultName,
 };
+pub use number::number;
 pub use period::Period;
 pub use printable::{Page, Printable};

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::Parser;
+use clap::{Command, CommandFactory, Parser};
 
 use crate::{
     limits::QUOTED_LEN_MAX,
@@ -41,18 +41,40 @@ pub fn parse<A: Parser>(
     words: impl IntoIterator<Item = impl Into<OsString>>,
 ) -> Result<A, ExitCode> {
     let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-    let error = match A::try_parse_from(&words) {
+    let error = match understand::<A>(&words) {
         Ok(args) => return Ok(args),
         Err(error) => error,
     };
     // The message quotes words, the program's own name among them. Printable words make a printable message.
     let seen = words.iter().map(|word| quoted(word).to_string());
-    match A::try_parse_from(seen) {
+    match understand::<A>(seen) {
         // Nobody is there to be told.
         Err(error) => drop(error.print()),
         Ok(_) => note(&error),
     }
     Err(u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn understand<A: Parser>(
+    words: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<A, clap::Error> {
+    let mut found = command::<A>().try_get_matches_from(words)?;
+    A::from_arg_matches_mut(&mut found).map_err(|error| error.format(&mut command::<A>()))
+}
+
+/// What a program understands. A negative number is the value of the option before it, so that the answer to it says
+/// what that option takes.
+#[must_use]
+pub fn command<A: CommandFactory>() -> Command {
+    with_signs(A::command())
+}
+
+fn with_signs(command: Command) -> Command {
+    let command = command.mut_args(|arg| match arg.get_action().takes_values() {
+        true => arg.allow_negative_numbers(true),
+        false => arg,
+    });
+    command.mut_subcommands(with_signs)
 }
 
 fn quoted(word: &OsString) -> Printable {

@@ -4,9 +4,9 @@ use std::path::{self, PathBuf};
 
 use clap::{Args, Subcommand};
 use confine::paths::directory;
+use keyd_client::number;
 
 use crate::{
-    amounts::bytes,
     limits::{AUDIT_SEGMENT_LEN, AUDIT_SEGMENT_LEN_MIN, AUDIT_TAIL_MAX},
     store::AuditKeeping,
 };
@@ -26,7 +26,7 @@ pub enum Audit {
     Tail {
         /// How many at most, up to 500
         #[arg(short = 'n', default_value_t = 20,
-              value_parser = clap::value_parser!(u32).range(1..=i64::from(AUDIT_TAIL_MAX)))]
+              value_parser = number::<u32>(1..=u64::from(AUDIT_TAIL_MAX), 100))]
         count: u32,
     },
     /// Check that no record was changed, cut or added
@@ -35,7 +35,7 @@ pub enum Audit {
     #[command(after_help = ARCHIVE_HELP)]
     Archive {
         /// Rows before this one; without it all that are written: the file that grows is closed for it
-        #[arg(long, value_name = "ROW")]
+        #[arg(long, value_name = "ROW", value_parser = number::<u64>(0..=u64::MAX, 150_000))]
         before: Option<u64>,
         /// A directory that the daemon may write to
         #[arg(long, value_name = "DIR")]
@@ -76,7 +76,7 @@ pub struct KeepAudit {
     pub audit_copy: Option<PathBuf>,
     /// Close that copy when it has this many bytes: it is renamed to PATH.ROW, by the number of its first row, and the
     /// next is begun. Without this, rotate it with another program, which then sends keyd SIGHUP
-    #[arg(long, value_name = "BYTES", requires = "audit_copy", value_parser = clap::value_parser!(u64).range(AUDIT_SEGMENT_LEN_MIN..))]
+    #[arg(long, value_name = "BYTES", requires = "audit_copy", value_parser = segment_len())]
     pub audit_copy_segment: Option<u64>,
     /// Send every audit row to the system's log too (RFC 5424), at this socket
     #[arg(long, value_name = "SOCKET", num_args = 0..=1, default_missing_value = "/dev/log")]
@@ -85,22 +85,18 @@ pub struct KeepAudit {
     #[arg(long)]
     pub audit_copy_required: bool,
     /// Close a file of the audit log when it has this many bytes, and begin the next
-    #[arg(long, value_name = "BYTES", default_value_t = AUDIT_SEGMENT_LEN, value_parser = segment_len)]
+    #[arg(long, value_name = "BYTES", default_value_t = AUDIT_SEGMENT_LEN, value_parser = segment_len())]
     pub audit_segment: u64,
 }
 
 /// A number of bytes that rows fit in.
-fn segment_len(text: &str) -> Result<u64, String> {
-    let len = text.parse().ok().filter(|len| *len >= AUDIT_SEGMENT_LEN_MIN);
-    len.ok_or_else(|| {
-        let (min, usual) = (bytes(AUDIT_SEGMENT_LEN_MIN), bytes(AUDIT_SEGMENT_LEN));
-        format!("a number of bytes, {AUDIT_SEGMENT_LEN_MIN} ({min}) at least; {usual} are usual")
-    })
+fn segment_len() -> impl Fn(&str) -> Result<u64, String> + Clone {
+    number(AUDIT_SEGMENT_LEN_MIN..=u64::MAX, AUDIT_SEGMENT_LEN)
 }
 
 /// Where a copy is, from `/` on. keyd goes on to write in its directory, and the sandbox lets it.
 fn copy_path(text: &str) -> Result<PathBuf, String> {
-    let path = path::absolute(text).map_err(|error| error.to_string())?;
+    let path = path::absolute(text).map_err(|_| "name a file, such as /srv/audit/copy.log")?;
     let directory = directory(&path);
     let lies = directory.canonicalize().unwrap_or(directory);
     match lies.parent() {

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
+use keyd_client::number;
 
 use super::{root::OpenRoot, value::duration};
 use crate::{backups::Keep, limits::BACKUPS_KEPT, recovery, root::RootKind};
@@ -17,7 +18,7 @@ pub struct KeepBackups {
     #[arg(long, requires = "backup_to", default_value = "1h", value_parser = duration, value_name = "TIME")]
     pub backup_every: Duration,
     /// How many backups stay
-    #[arg(long, requires = "backup_to", default_value_t = BACKUPS_KEPT, value_name = "NUMBER")]
+    #[arg(long, requires = "backup_to", default_value_t = BACKUPS_KEPT, value_parser = number::<usize>(1..=u64::MAX, BACKUPS_KEPT as u64), value_name = "NUMBER")]
     pub backup_keep: usize,
     /// Who can open the backups; may be given several times
     #[arg(long, requires = "backup_to", value_name = "AGE1…")]
@@ -28,14 +29,14 @@ impl KeepBackups {
     /// What is asked, if it is asked.
     ///
     /// # Errors
-    /// A time that is too short, no backup at all, or a recipient that is none.
+    /// A time that is too short, or a recipient that is none.
     pub fn keep(self) -> Result<Option<Keep>, Box<dyn std::error::Error>> {
         let Some(to) = self.backup_to else {
             return Ok(None);
         };
         recovery::recipients(&self.recipient)?;
-        if self.backup_every < Duration::from_secs(1) || self.backup_keep == 0 {
-            return Err("--backup-every takes 1s or more, --backup-keep 1 or more".into());
+        if self.backup_every < Duration::from_secs(1) {
+            return Err("--backup-every takes 1s or more".into());
         }
         let (every, keep) = (self.backup_every, self.backup_keep);
         Ok(Some(Keep { to, every, recipients: self.recipient, keep }))

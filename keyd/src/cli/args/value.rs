@@ -54,7 +54,7 @@ pub(super) fn period(text: &str) -> Result<Period, String> {
 /// Days that a vault keeps what was deleted; which there can be is the daemon's to say.
 pub(super) fn retention(text: &str) -> Result<u16, String> {
     text.strip_suffix('d').unwrap_or(text).parse().map_err(|_| {
-        format!("a vault keeps deleted keys for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days")
+        format!("a vault keeps deleted keys for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days, such as 30")
     })
 }
 
