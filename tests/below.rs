@@ -33,7 +33,8 @@ fn direct_io_that_cannot_be_is_refused_if_asked_for_and_else_told_with_its_reaso
     let Some(_device) = volume(&world, 512) else { return };
     let words = ["--cache direct", "goes by 4096 bytes", "have 512", "--cache buffered"];
     backend_refuses(&world, "d", "--cache direct", &words);
-    backend_refuses(&world, "d", "--cache direct", &["image create --sector-size 4096"]);
+    let advice = "image create --sector-size 4096";
+    backend_refuses(&world, "d", "--cache direct", &[advice]);
     let mut backend = world.start_backend("d", "");
     let said = backend.said();
     let line = said.lines().find(|line| line.contains("serving")).unwrap();
@@ -43,8 +44,14 @@ fn direct_io_that_cannot_be_is_refused_if_asked_for_and_else_told_with_its_reaso
     assert_eq!(front_end.ask(0, &BlkRequest::read(1, 512)).data, [3; 512]);
     drop(front_end);
     assert!(backend.terminate().success());
-    let asked = world.start_backend("d", "--cache buffered");
+    let mut asked = world.start_backend("d", "--cache buffered");
     assert!(!asked.said().contains("(direct I/O"), "who asked for it needs no reason");
+    assert!(asked.terminate().success());
+    // As the refusal advises it.
+    let make = advice.strip_prefix("image ").unwrap();
+    let _ = world.image(&format!("{make} d.img --size 8M --force")).success();
+    let direct = world.start_backend("d", "--cache direct");
+    assert!(direct.said().contains("O_DIRECT"), "{}", direct.said());
 }
 
 #[test]

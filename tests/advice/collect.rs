@@ -1,25 +1,43 @@
 //! Commands that our texts advise: in quotation marks, in backquotes, as examples; wherever a user may read them.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
 
 use proc_macro2::{TokenStream, TokenTree};
 
 /// What begins one.
-const PROGRAMS: [&str; 4] = ["keyd", "image", "vhost-backend", "cryptsetup"];
+pub const PROGRAMS: [&str; 10] = [
+    "keyd",
+    "image",
+    "vhost-backend",
+    "cryptsetup",
+    "age-keygen",
+    "chmod",
+    "getent",
+    "openssl",
+    "systemctl",
+    "usermod",
+];
 
 const SOURCES: [&str; 5] =
     ["confine/src", "keyd/client/src", "images/src", "keyd/src", "vhost-backend/src"];
 
 /// Whose comments are help texts.
 pub const HELP: [&str; 3] =
-    ["keyd/src/cli/args", "images/src/bin/image.rs", "vhost-backend/src/config.rs"];
+    ["keyd/src/cli/args", "images/src/cli.rs", "vhost-backend/src/config.rs"];
 
 const PAPERS: [&str; 1] = ["README.md"];
 const UNITS: &str = "vhost-backend/share";
 
 /// Each command, and where it is advised.
-pub fn advices(root: &Path) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+pub type Advices = BTreeMap<String, BTreeSet<String>>;
+
+/// All of them.
+pub fn advices(root: &Path) -> Advices {
+    let mut found = Advices::new();
     for dir in SOURCES {
         walk(&root.join(dir), &mut |path, text| {
             let path = path.strip_prefix(root).unwrap().display().to_string();
@@ -70,12 +88,12 @@ fn literals(tokens: TokenStream, is_help: bool, with: &mut impl FnMut(&str)) {
     }
 }
 
-fn note(text: &str, place: &str, found: &mut BTreeMap<String, String>) {
+fn note(text: &str, place: &str, found: &mut Advices) {
     let lines = text.lines().map(str::trim).filter(|line| begins(line) && is_example(line));
     let quoted = ['\'', '`'].into_iter().flat_map(|mark| quoted(text, mark));
     for advice in lines.map(str::to_owned).chain(quoted) {
         for command in commands(&advice) {
-            found.entry(command).or_insert_with(|| place.to_owned());
+            found.entry(command).or_default().insert(place.to_owned());
         }
     }
 }

@@ -92,7 +92,12 @@ impl World {
 
     /// Starts the daemon and waits until it answers.
     pub fn start_keyd(&mut self) {
-        let mut keyd = Process::start("keyd", &mut self.keyd_command(""), &self.path("keyd.log"));
+        self.start_keyd_by(self.keyd_command(""));
+    }
+
+    /// The same, by another command.
+    pub fn start_keyd_by(&mut self, mut command: Command) {
+        let mut keyd = Process::start("keyd", &mut command, &self.path("keyd.log"));
         let socket = self.socket();
         keyd.wait_until("a socket", |_| std::os::unix::net::UnixStream::connect(&socket).is_ok());
         self.keyd = Some(keyd);
