@@ -381,11 +381,7 @@ impl Store {
     pub fn confirm_clock(&self, entry: Entry) -> Result<(), Failure> {
         let before = self.clock.confirm();
         // With its record goes what is believed now.
-        let recorded = self.record(entry);
-        if recorded.is_err() {
-            self.clock.doubt(before);
-        }
-        recorded
+        self.record(entry).inspect_err(|_| self.clock.doubt(before))
     }
 
     /// The state as of now, unmoved by later changes.

@@ -1,5 +1,5 @@
-//! The real daemon on a host whose clock was set while it did not run. libfaketime (Debian's package of that name) tells
-//! it another time than it is; time since the host's start, which nobody sets, is left as it is.
+//! The real daemon on a host whose clock was set while it did not run. libfaketime (Debian's package of that name)
+//! tells it another time than it is; time since the host's start, which nobody sets, is left as it is.
 
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 

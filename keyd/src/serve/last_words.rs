@@ -1,5 +1,5 @@
-//! What a daemon says that has panicked, before it ends: the program has a fault, or something under it. Nothing goes on
-//! half: what was answered is durable, disks that run have their lease, and the supervisor starts the next.
+//! What a daemon says that has panicked, before it ends: the program has a fault, or something under it. Nothing goes
+//! on half: what was answered is durable, disks that run have their lease, and the supervisor starts the next.
 
 use std::{panic, path::Path, process};
 
