@@ -48,6 +48,7 @@ pub const KNOWN: &[(&str, Why)] = &[
     ("systemctl edit vhost-backend@NAME", Machine),
     ("systemctl enable --now vhost-backend@NAME.socket", Machine),
     ("systemctl reload keyd", Machine),
+    ("systemctl restart", Machine),
     ("systemctl start vhost-backend@NAME", Machine),
     ("systemctl status", Machine),
     ("usermod -aG", Machine),
