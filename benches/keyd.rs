@@ -23,8 +23,9 @@ use keyd_client::{
     ids::DesId,
     lease::Lease,
     message::{
-        Consent, DesRequest, DiskRequest, Edit, EncryptionType, Event, FenceReport, Geometry,
-        Holes, KeyRequest, OnExpiry, OnRevoke, Reaction, Reply, Request, Terms, VaultRequest,
+        Ask, Consent, DesCreate, DiskCreate, DiskReleaseKey, Edit, EncryptionType, Event,
+        FenceReport, Geometry, Holes, KeyCreate, KeyRotate, OnExpiry, OnRevoke, Reaction,
+        StateCheck, StateCheckDeep, Status, Terms, VaultPermit, Weighed,
     },
 };
 use rustix::{
@@ -83,12 +84,11 @@ fn column(bits: u32, disks: usize) -> Rows {
     row("start after an end, ms", millis(keyd.resume()));
     row("RSS after it, MiB", keyd.resident());
     let begun = Instant::now();
-    keyd.must(Request::Check { deep: false, accept_damage: false });
+    keyd.must(StateCheck {});
     row("check of all records, ms", millis(begun.elapsed()));
     let begun = Instant::now();
-    let deep = Request::Check { deep: true, accept_damage: false };
     let patient = Client::connect_within(&keyd.socket, Duration::from_secs(3600));
-    patient.expect("a daemon").call(deep).expect("an answer");
+    patient.expect("a daemon").ask(StateCheckDeep {}).expect("an answer");
     row("check of all records and DEKs, s", format!("{:.1}", begun.elapsed().as_secs_f64()));
     keyd.end(Signal::KILL);
     row("start after a kill, ms", millis(keyd.resume()));
@@ -98,8 +98,7 @@ fn column(bits: u32, disks: usize) -> Rows {
     row("DEKs released a second, one client (one commit each)", releases(&keyd, others));
     row("RSA-OAEP unwraps a second, one core", unwraps(bits));
     let begun = Instant::now();
-    let rotated = keyd.must(KeyRequest::Rotate { name: key() });
-    assert!(matches!(rotated, Reply::Rotated { .. }), "{rotated:?}");
+    keyd.must(KeyRotate { name: key() });
     row("rotation of the key over all disks, s", format!("{:.1}", begun.elapsed().as_secs_f64()));
     row("RSS after it, MiB", keyd.resident());
     for (name, figure) in revocation(&keyd, &ids[..HOLDERS.min(ids.len() / 2)]) {
@@ -147,7 +146,7 @@ impl Daemon {
     }
 
     fn wait(&self) {
-        while Client::connect(&self.socket).and_then(|mut c| c.call(Request::Status)).is_err() {
+        while Client::connect(&self.socket).and_then(|mut c| c.ask(Status {})).is_err() {
             thread::sleep(Duration::from_millis(1));
         }
     }
@@ -165,9 +164,9 @@ impl Daemon {
         begun.elapsed()
     }
 
-    fn must(&self, request: impl Into<Request>) -> Reply {
+    fn must<A: Ask>(&self, ask: A) -> A::Reply {
         let mut client = Client::connect(&self.socket).expect("a daemon");
-        client.call(request).expect("an answer")
+        client.ask(ask).expect("an answer")
     }
 
     fn resident(&self) -> String {
@@ -208,9 +207,9 @@ fn set(n: usize) -> DesName {
 }
 
 fn populate(keyd: &Daemon, bits: u32, disks: usize) -> Vec<DiskId> {
-    keyd.must(KeyRequest::Create { name: key(), bits, hsm: false });
+    keyd.must(KeyCreate { name: key(), bits, hsm: false });
     for n in 0..SETS {
-        keyd.must(DesRequest::Create {
+        keyd.must(DesCreate {
             name: set(n),
             key: key(),
             version: None,
@@ -230,11 +229,8 @@ fn populate(keyd: &Daemon, bits: u32, disks: usize) -> Vec<DiskId> {
     let mut client = Client::connect(&keyd.socket).expect("a daemon");
     let mut make = |n: usize| {
         let des = if n < HOLDERS { set(0) } else { set(1 + n % (SETS - 1)) };
-        let request = DiskRequest::Create { des: Some(des), geometry };
-        match client.call(request).expect("a disk") {
-            Reply::Disk(disk) => disk.record.id,
-            other => panic!("{other:?}"),
-        }
+        let request = DiskCreate { des: Some(des), geometry };
+        client.ask(request).expect("a disk").record.id
     };
     (0..disks).map(&mut make).collect()
 }
@@ -271,9 +267,8 @@ fn releases(keyd: &Daemon, ids: &[DiskId]) -> String {
     let mut client = Client::connect(&keyd.socket).expect("a daemon");
     let begun = Instant::now();
     let released = ids.iter().cycle().take_while(|_| begun.elapsed() < SAMPLE);
-    let done = released
-        .map(|id| client.call_for_dek(DiskRequest::ReleaseKey { id: *id }).expect("a DEK"))
-        .count();
+    let done =
+        released.map(|id| client.ask_for_dek(DiskReleaseKey { id: *id }).expect("a DEK")).count();
     rate(done, begun)
 }
 
@@ -305,7 +300,7 @@ fn revocation(keyd: &Daemon, ids: &[DiskId]) -> Rows {
     let begun = Instant::now();
     let asked = thread::spawn(move || {
         let mut client = Client::connect(&socket).expect("a daemon");
-        let reply = client.call(VaultRequest::Permit {
+        let reply = client.ask(VaultPermit {
             name: VaultName::default_vault(),
             principal: Principal::Des(set(0)),
             permissions: [].into(),
@@ -342,8 +337,8 @@ fn revocation(keyd: &Daemon, ids: &[DiskId]) -> Rows {
         }
     }
     let (reply, answered) = asked.join().expect("the asker");
-    let Reply::PolicyChanged { revocation, .. } = reply else { panic!("{reply:?}") };
-    assert_eq!(revocation.told as usize, ids.len());
+    let Weighed::Done(changed) = reply else { panic!("{reply:?}") };
+    assert_eq!(changed.revocation.told as usize, ids.len());
     let last = heard.last().copied().unwrap_or_default();
     vec![
         ("RSS with 1,000 leases, MiB", resident),

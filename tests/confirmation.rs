@@ -6,8 +6,8 @@ use std::{thread, time::Duration};
 use keyd_client::{
     DiskId,
     message::{
-        Consent, DiskRequest, DiskState, EncryptionType, FenceReport, HolderAnswer, KeyChange,
-        KeyRequest, Phase, Reply, Revocation, Terms, UnixMillis,
+        Consent, DiskShow, DiskState, EncryptionType, FenceReport, HolderAnswer, KeyChange,
+        KeyUpdate, Phase, Revocation, Terms, UnixMillis,
     },
 };
 use rustix::process::Signal;
@@ -42,10 +42,7 @@ impl Three {
 
 /// Whether a holder of the disk is in this state.
 fn is(world: &World, id: DiskId, in_phase: impl Fn(Phase) -> bool) -> bool {
-    match world.ask(DiskRequest::Show { id }) {
-        Reply::Disk(disk) => disk.holders.iter().any(|holder| in_phase(holder.state.phase)),
-        other => panic!("{other:?}"),
-    }
+    world.ask(DiskShow { id }).holders.iter().any(|holder| in_phase(holder.state.phase))
 }
 
 /// Waits until each disk's key is held again.
@@ -59,10 +56,7 @@ fn disable(world: &World, wait: Duration) -> Revocation {
     let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
     let (name, version, consent) = ("d".parse().expect("a name"), None, Consent::Force);
     let wait_ms = wait.as_millis() as u64;
-    match world.ask(KeyRequest::Update { name, version, change, consent, wait_ms }) {
-        Reply::KeyChanged { revocation, .. } => revocation,
-        other => panic!("{other:?}"),
-    }
+    world.change(KeyUpdate { name, version, change, consent, wait_ms }).revocation
 }
 
 /// What the holder of a disk has answered.

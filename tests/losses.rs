@@ -3,15 +3,17 @@
 
 use std::{
     collections::BTreeSet,
+    fmt::Debug,
     time::{Duration, Instant},
 };
 
 use keyd_client::{
     ClientError, DesName, DiskId, KeyId, KeyVersion, Principal, VaultName,
     message::{
-        Bound, Consent, DesRequest, DiskRequest, Edit, EncryptionType, KeyChange, KeyOperation,
-        KeyRequest, KeyVersionStatus, OnExpiry, RefusalCode, Reply, Request, Revocation, Terms,
-        UnixSeconds, VaultRequest,
+        Ask, Bound, Changed, Consent, DesDelete, DiskErase, DiskReleaseKey, Edit, EncryptionType,
+        KeyChange, KeyDelete, KeyOperation, KeyPurge, KeyRecover, KeyRotate, KeyShow, KeyUpdate,
+        KeyVersionStatus, OnExpiry, Purged, RefusalCode, Terms, UnixSeconds, VaultPermit,
+        VaultProtect, Weighed,
     },
     permission::{KeyPermission, Permission},
 };
@@ -206,10 +208,7 @@ impl<'a> Case<'a> {
     }
 
     fn versions(&self) -> Vec<KeyVersionStatus> {
-        match self.world.ask(KeyRequest::Show { name: self.key() }) {
-            Reply::Key(key) => key.versions,
-            other => panic!("{other:?}"),
-        }
+        self.world.ask(KeyShow { name: self.key() }).versions
     }
 
     fn version(&self) -> KeyVersion {
@@ -222,14 +221,14 @@ impl<'a> Case<'a> {
 
     fn change_of(&self, name: KeyId, version: Option<KeyVersion>, change: KeyChange) {
         let consent = Consent::Force;
-        self.take(KeyRequest::Update { name, version, change, consent, wait_ms: WAIT_MS })
+        self.take(KeyUpdate { name, version, change, consent, wait_ms: WAIT_MS })
     }
 
     fn permit(&self, permissions: &[KeyPermission]) {
         let (name, principal) = (VaultName::default_vault(), Principal::Des(self.set()));
         let permissions = permissions.iter().copied().collect();
         let (consent, wait_ms) = (Consent::Force, WAIT_MS);
-        self.take(VaultRequest::Permit {
+        self.take(VaultPermit {
             name,
             principal,
             permissions,
@@ -246,21 +245,17 @@ impl<'a> Case<'a> {
 
     fn delete(&self) {
         let (name, consent) = (self.key(), Consent::Force);
-        self.take(KeyRequest::Delete { name, consent, wait_ms: WAIT_MS })
+        self.take(KeyDelete { name, consent, wait_ms: WAIT_MS })
     }
 
     /// Whoever was told has confirmed when the answer comes.
-    fn take(&self, request: impl Into<Request>) {
-        let revocation: Revocation = match self.world.ask(request) {
-            Reply::KeyChanged { revocation, .. } => revocation,
-            Reply::PolicyChanged { revocation, .. } => revocation,
-            other => panic!("{other:?}"),
-        };
+    fn take<T: Debug>(&self, ask: impl Ask<Reply = Weighed<Changed<T>>>) {
+        let revocation = self.world.change(ask).revocation;
         assert!(revocation.confirmed(), "{revocation:?}");
     }
 
     fn recover(&self) {
-        self.world.ask(KeyRequest::Recover { name: self.key() });
+        self.world.ask(KeyRecover { name: self.key() });
     }
 
     fn purge(&self) {
@@ -268,7 +263,7 @@ impl<'a> Case<'a> {
         let vault = VaultName::default_vault();
         let permissions = BTreeSet::from([KeyPermission::Purge]);
         let (principal, consent) = (Principal::User(NOBODY), Consent::Force);
-        let policy = VaultRequest::Permit {
+        let policy = VaultPermit {
             name: vault,
             principal,
             permissions,
@@ -278,11 +273,13 @@ impl<'a> Case<'a> {
             wait_ms: 0,
         };
         self.world.ask(policy);
-        let purge = || KeyRequest::Purge { name: self.key(), consent: Consent::Force };
-        assert_eq!(self.world.ask(purge()), Reply::PurgeAsked { lost_for_ever: 1 });
-        assert_eq!(self.world.ask(purge()), Reply::PurgeAsked { lost_for_ever: 1 }, "still one");
-        assert_eq!(self.world.ask_as(NOBODY, purge()).expect("allowed"), Reply::Done);
-        let recovered = self.world.try_ask(KeyRequest::Recover { name: self.key() });
+        let purge = || KeyPurge { name: self.key(), consent: Consent::Force };
+        let asked = Purged::Asked { lost_for_ever: 1 };
+        assert_eq!(self.world.change(purge()), asked);
+        assert_eq!(self.world.change(purge()), asked, "still one");
+        let destroyed = self.world.ask_as(NOBODY, purge()).expect("allowed");
+        assert_eq!(destroyed, Weighed::Done(Purged::Destroyed));
+        let recovered = self.world.try_ask(KeyRecover { name: self.key() });
         assert_eq!(refusal(recovered), RefusalCode::NotFound);
     }
 
@@ -293,14 +290,14 @@ impl<'a> Case<'a> {
     }
 
     fn erase(&self) {
-        let gone = self.world.try_ask(DesRequest::Delete { name: self.set() });
+        let gone = self.world.try_ask(DesDelete { name: self.set() });
         assert_eq!(refusal(gone), RefusalCode::Conflict, "a set with a disk stays");
-        self.world.ask(DiskRequest::Erase { id: self.disk, consent: Consent::Force });
-        self.world.ask(DesRequest::Delete { name: self.set() });
+        self.world.ask(DiskErase { id: self.disk, consent: Consent::Force });
+        self.world.ask(DesDelete { name: self.set() });
     }
 }
 
-fn refusal(answer: Result<Reply, ClientError>) -> RefusalCode {
+fn refusal<T: Debug>(answer: Result<T, ClientError>) -> RefusalCode {
     match answer {
         Err(ClientError::Refused(refusal)) => refusal.code,
         other => panic!("no refusal: {other:?}"),
@@ -332,7 +329,7 @@ fn drill(world: &World, number: usize, loss: &Loss) -> String {
     assert!(fence.last_io.is_some_and(in_order), "{fence:?}");
     assert!(fence.ordered <= fence.wiped);
     if loss.user.is_none() {
-        let released = world.try_ask(DiskRequest::ReleaseKey { id: case.disk });
+        let released = world.try_ask(DiskReleaseKey { id: case.disk });
         let lost = [RefusalCode::KeyDisabled, RefusalCode::NotFound];
         assert!(lost.contains(&refusal(released)), "the key cannot be had");
     }
@@ -399,11 +396,11 @@ fn what_takes_no_key_away_is_not_noticed() {
         assert!(!drill.backend.said().contains("fenced"), "{what}: {}", drill.backend.said());
     };
     let old = case.version();
-    world.ask(KeyRequest::Rotate { name: case.key() });
+    world.ask(KeyRotate { name: case.key() });
     goes_on("rotation");
     let (name, change) = (case.key(), enabled(false));
     let (version, consent) = (Some(old), Consent::IfUnused);
-    world.ask(KeyRequest::Update { name, version, change, consent, wait_ms: 0 });
+    world.ask(KeyUpdate { name, version, change, consent, wait_ms: 0 });
     goes_on("a version disabled that wraps nothing any more");
     let harmless: [(&str, &dyn Fn()); 6] = [
         ("another key disabled", &|| other.change(None, enabled(false))),
@@ -418,7 +415,7 @@ fn what_takes_no_key_away_is_not_noticed() {
             case.change(Some(case.version()), expiry(Bound::At(seconds() - 1)))
         }),
         ("the vault protected", &|| {
-            world.ask(VaultRequest::Protect { name: VaultName::default_vault() });
+            world.ask(VaultProtect { name: VaultName::default_vault() });
         }),
     ];
     for (what, act) in harmless {

@@ -14,7 +14,7 @@ use std::{
 };
 
 use keyd_client::{
-    message::{Refusal, RefusalCode, Reply, Request},
+    message::{Answer, Refusal, RefusalCode, Request},
     wire,
 };
 use system_tests::{process::program, world::World};
@@ -80,9 +80,9 @@ fn the_daemons_words_make_no_line() {
             let _ = wire::receive::<Request>(&mut stream);
             // By hand: what is made by this project's types is printable.
             let code = RefusalCode::NotFound;
-            let mut body =
-                serde_json::to_value(Reply::Refused(Refusal { code, message: "".into() })).unwrap();
-            body["body"]["message"] = FORGED.into();
+            let refused = Answer::<()>::Refused(Refusal { code, message: "".into() });
+            let mut body = serde_json::to_value(refused).unwrap();
+            body["refused"]["message"] = FORGED.into();
             wire::send(&mut stream, &body, None).unwrap();
         }
     });

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use keyd_client::message::{
-    AuditRecord, Consent, DesChange, DesRequest, DiskRequest, EncryptionType, OnRevoke, Terms,
+    AuditRecord, Consent, DesChange, DesUpdate, DiskErase, EncryptionType, OnRevoke, Terms,
 };
 use system_tests::{
     audit,
@@ -30,11 +30,7 @@ fn start(world: &World, terms: Terms, seed: u64) -> Drill {
 }
 
 fn change(world: &World, change: DesChange) {
-    world.ask(DesRequest::Update {
-        name: "d".parse().expect("a name"),
-        change,
-        consent: Consent::Force,
-    });
+    world.ask(DesUpdate { name: "d".parse().expect("a name"), change, consent: Consent::Force });
 }
 
 fn assert_unaware(drill: &Drill) {
@@ -71,7 +67,7 @@ fn an_erased_disk_answers_errors_also_if_it_was_parked_before() {
     drill.assert_halted();
     drill.may_fail = true;
     let id = world.disk_id(&world.path("d.img")).parse().expect("an id");
-    world.ask(DiskRequest::Erase { id, consent: Consent::Force });
+    world.ask(DiskErase { id, consent: Consent::Force });
     drill.backend.wait_to_say("failing: fenced in");
     let deadline = Instant::now() + PATIENCE;
     let answers = drill.load(|answers| answers.failed > 100 || Instant::now() > deadline);

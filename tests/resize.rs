@@ -9,7 +9,7 @@ use std::{
     path::Path,
 };
 
-use keyd_client::message::DiskRequest;
+use keyd_client::message::DiskGrow;
 use rustix::fs::OFlags;
 use serde_json::Value;
 use system_tests::{
@@ -227,7 +227,7 @@ fn a_disk_below_that_hangs_while_it_grows_keeps_no_key_from_being_taken_away() {
     let mut front_end = world.front_end("d");
     assert_eq!(front_end.ask(0, &write(0, 1)).status, 0);
     liar.set(Lies { hung: true, ..Lies::default() });
-    world.ask(DiskRequest::Grow { id, size: 12 * MIB, dry_run: false });
+    world.ask(DiskGrow { id, size: 12 * MIB, dry_run: false });
     eventually("a look at the image's end", || (liar.hung() > 0).then_some(()));
     world.disable("d");
     backend.wait_to_say("fenced in");

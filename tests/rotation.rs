@@ -9,7 +9,8 @@ use std::{
 use keyd_client::{
     DesName, DiskId, KeyId,
     message::{
-        Consent, DesRequest, DiskRequest, EncryptionType, KeyChange, KeyRequest, KeyStatus, Reply,
+        Consent, DesSetKey, DiskMove, EncryptionType, KeyChange, KeyRotate, KeyShow, KeyStatus,
+        KeyUpdate,
     },
 };
 use system_tests::{
@@ -38,10 +39,7 @@ fn set(name: &str) -> DesName {
 }
 
 fn status(world: &World, name: &str) -> KeyStatus {
-    match world.ask(KeyRequest::Show { name: key(name) }) {
-        Reply::Key(key) => key,
-        other => panic!("{other:?}"),
-    }
+    world.ask(KeyShow { name: key(name) })
 }
 
 /// Takes every version of a key away that nothing needs; refused if anything does.
@@ -50,33 +48,25 @@ fn retire(world: &World, name: &str) {
     for version in status(world, name).versions.iter().filter(|version| version.retirable) {
         let (name, version) = (key(name), Some(version.version));
         let (change, consent) = (change.clone(), Consent::IfUnused);
-        world.ask(KeyRequest::Update { name, version, change, consent, wait_ms: 0 });
+        world.ask(KeyUpdate { name, version, change, consent, wait_ms: 0 });
     }
 }
 
 fn rotate(world: &World) -> u64 {
-    match world.ask(KeyRequest::Rotate { name: key("d") }) {
-        Reply::Rotated { rewrapped, .. } => rewrapped,
-        other => panic!("{other:?}"),
-    }
+    world.ask(KeyRotate { name: key("d") }).rewrapped
 }
 
 fn set_key(world: &World) -> u64 {
     let (name, key, version, permit) = (set("d"), key("new"), None, true);
-    match world.ask(DesRequest::SetKey { name, key, version, permit, consent: Consent::IfUnused }) {
-        Reply::Rewrapped { rewrapped } => rewrapped,
-        other => panic!("{other:?}"),
-    }
+    let consent = Consent::IfUnused;
+    world.change(DesSetKey { name, key, version, permit, consent }).rewrapped
 }
 
 /// To the other set and back, again and again.
 fn move_about(world: &World, id: DiskId) -> u64 {
     let to = ["e", "d"].into_iter().cycle().take(20);
     let moved = to.map(|des| {
-        match world.ask(DiskRequest::Move { id, des: set(des), consent: Consent::IfUnused }) {
-            Reply::Rewrapped { rewrapped } => rewrapped,
-            other => panic!("{other:?}"),
-        }
+        world.change(DiskMove { id, des: set(des), consent: Consent::IfUnused }).rewrapped
     });
     moved.sum()
 }

@@ -4,7 +4,7 @@ use std::{os::unix::process::CommandExt, path::Path, process::Command};
 
 use keyd_client::{
     DiskId,
-    message::{DiskRequest, EncryptionType, Holder, QueueEngines, Reply, Request, Serving},
+    message::{DiskShow, EncryptionType, Holder, QueueEngines, Serving, Status},
     permission::Permission,
 };
 use system_tests::{
@@ -18,7 +18,7 @@ use system_tests::{
 fn serving(world: &World, disk: &str, is_told: impl Fn(&Serving) -> bool) -> Serving {
     let id: DiskId = disk.parse().unwrap();
     eventually("such a process", || {
-        let Reply::Disk(disk) = world.ask(DiskRequest::Show { id }) else { panic!("no disk") };
+        let disk = world.ask(DiskShow { id });
         let [Holder { serving: Some(serving), .. }] = disk.holders.as_slice() else { return None };
         is_told(serving).then(|| serving.clone())
     })
@@ -26,7 +26,7 @@ fn serving(world: &World, disk: &str, is_told: impl Fn(&Serving) -> bool) -> Ser
 
 /// What `status` says of disks, and its exit code.
 fn status(world: &World) -> (i32, String) {
-    let Reply::Status(status) = world.ask(Request::Status) else { panic!("no status") };
+    let status = world.ask(Status {});
     let ended = world.keyd("status");
     status.warnings.iter().for_each(|line| assert!(ended.out.contains(line), "{}", ended.out));
     (ended.code, status.warnings.join("\n"))

@@ -12,9 +12,7 @@ use std::{
 
 use keyd_client::{
     DiskId,
-    message::{
-        Consent, DesChange, DesRequest, DiskRequest, EncryptionType, OnRevoke, Phase, Reply, Terms,
-    },
+    message::{Consent, DesChange, DesUpdate, DiskShow, EncryptionType, OnRevoke, Phase, Terms},
 };
 use rustix::process::Signal;
 use system_tests::{
@@ -67,7 +65,7 @@ fn without_its_key_a_disk_is_served_and_goes_on_when_the_key_is_back() {
     world.disable("d");
     let mut backend = world.start_backend("d", "");
     backend.wait_to_say("key 'd' is disabled: 'keyd key enable d' brings it back");
-    let Reply::Disk(disk) = world.ask(DiskRequest::Show { id }) else { panic!("no disk") };
+    let disk = world.ask(DiskShow { id });
     let holder = &disk.holders[0];
     assert_eq!((holder.pid, holder.state.phase), (backend.pid(), Phase::Parked));
     let mut front_end = asking(&world);
@@ -178,7 +176,7 @@ fn a_daemon_that_comes_and_says_no_ends_the_process() {
     let on_revoke = Some(OnRevoke::Fail);
     let change = DesChange { on_revoke, ..DesChange::default() };
     let name = "d".parse().expect("a name");
-    world.ask(DesRequest::Update { name, change, consent: Consent::Force });
+    world.ask(DesUpdate { name, change, consent: Consent::Force });
     lose_keyd(&mut world);
     let backend = world.start_backend("d", "");
     let _front_end = asking(&world);

@@ -69,7 +69,7 @@ impl Daemon {
         let tls = TlsOptions { names: Names::new(&[], &[]), certificate: None, client_ca: None };
         let options = HttpOptions { listen: None, tls, identity: None };
         let doors = Doors::open(&options, dir.path(), &core.keyring).expect("no doors");
-        let service = Arc::new(Service::new(core, doors.reach()));
+        let service = Arc::new(Service::new(core));
         let http = Http::start(service.clone(), doors).expect("threads");
         let path = dir.path().join("keyd.sock");
         let listener = socket::listen(&path, 0o600).expect("listens");

@@ -5,16 +5,23 @@ use std::fmt::Debug;
 
 use keyd_client::{
     limits::BODY_LEN_MAX,
-    message::{Attached, Event, HolderMessage, Reply, Request},
+    message::{Answer, Attached, CaShow, DiskStatus, Event, HolderMessage, Request},
     wire::{self, WireError},
 };
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::daemon::Daemon;
 
 /// What a run does with its bytes, by the first of them.
-const READERS: [fn(&[u8]); 6] =
-    [told::<Request>, told::<Reply>, told::<Event>, told::<HolderMessage>, told::<Attached>, ask];
+const READERS: [fn(&[u8]); 6] = [
+    told::<Request>,
+    told::<Answer<DiskStatus>>,
+    told::<Event>,
+    told::<HolderMessage>,
+    told::<Attached>,
+    ask,
+];
 
 /// Runs the target.
 ///
@@ -59,13 +66,14 @@ fn ask(bytes: &[u8]) {
     if !said.starts_with(b"HTTP/1.1 ") {
         let mut rest = &said[..];
         while !rest.is_empty() {
-            let (reply, dek) = wire::receive::<Reply>(&mut rest).expect("the daemon's frames");
+            let (reply, dek) =
+                wire::receive::<Answer<Value>>(&mut rest).expect("the daemon's frames");
             assert!(dek.is_none(), "a stranger got a key with {reply:?}");
         }
     }
     let mut status = Vec::new();
-    wire::send(&mut status, &Request::CaCertificate, None).expect("a frame");
+    wire::send(&mut status, &Request::from(CaShow {}), None).expect("a frame");
     let said = daemon.says_to(&status);
-    let (reply, _) = wire::receive::<Reply>(&mut &said[..]).expect("an answer");
-    assert!(matches!(reply, Reply::Refused(_)), "{reply:?}");
+    let (reply, _) = wire::receive::<Answer<String>>(&mut &said[..]).expect("an answer");
+    assert!(matches!(reply, Answer::Refused(_)), "{reply:?}");
 }

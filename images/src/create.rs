@@ -15,7 +15,7 @@ use std::{
 
 use keyd_client::{
     Client, ClientError, DesName, DiskId,
-    message::{DiskRecord, DiskRequest, Geometry, Holes, Reply},
+    message::{Ask, DiskAbandon, DiskConfirm, DiskCreate, DiskRecord, Geometry, Holes},
 };
 use thiserror::Error;
 
@@ -131,7 +131,7 @@ pub fn create(
     let layout = Layout::new(options.sector_size, DATA_OFFSET, size)?;
     let record = register(socket, options, layout)?;
     let made = build(socket, target, &record, progress).and_then(|place| {
-        let confirmed = call(socket, DiskRequest::Confirm { id: record.id });
+        let confirmed = ask(socket, DiskConfirm { id: record.id });
         if confirmed.is_err() {
             place.remove();
         }
@@ -151,9 +151,8 @@ fn register(socket: &Path, options: &Options, layout: Layout) -> Result<DiskReco
         size: layout.size(),
         holes: if options.dense { Holes::None } else { Holes::Zeros },
     };
-    let request = DiskRequest::Create { des: options.des.clone(), geometry };
-    match call(socket, request)? {
-        Reply::Disk(status) if status.record.geometry == geometry => Ok(status.record),
+    match ask(socket, DiskCreate { des: options.des.clone(), geometry })?.record {
+        record if record.geometry == geometry => Ok(record),
         _ => Err(ClientError::UnexpectedReply.into()),
     }
 }
@@ -177,13 +176,13 @@ fn build(
 }
 
 /// A connection carries one request.
-fn call(socket: &Path, request: DiskRequest) -> Result<Reply, ClientError> {
-    Client::connect(socket)?.call(request)
+fn ask<A: Ask>(socket: &Path, ask: A) -> Result<A::Reply, ClientError> {
+    Client::connect(socket)?.ask(ask)
 }
 
 fn abandon(socket: &Path, disk: DiskId, cause: CreateError) -> CreateError {
-    match call(socket, DiskRequest::Abandon { id: disk }) {
-        Ok(_) => cause,
+    match ask(socket, DiskAbandon { id: disk }) {
+        Ok(()) => cause,
         Err(why) => CreateError::NotAbandoned { cause: Box::new(cause), disk, why },
     }
 }

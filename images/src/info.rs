@@ -9,7 +9,7 @@ use std::{
 use keyd_client::{
     Client, ClientError, DesName, DiskId, KeyId, Page,
     ids::KeyVersion,
-    message::{BREAK_GLASS, DiskRequest, DiskStatus, EncryptionType, Holes, KeyRelease, Reply},
+    message::{BREAK_GLASS, DiskShow, DiskStatus, EncryptionType, Holes, KeyRelease},
     utc,
 };
 use serde::Serialize;
@@ -242,10 +242,7 @@ fn encryption_name(encryption: EncryptionType) -> &'static str {
 }
 
 fn show(socket: &Path, id: DiskId) -> Result<DiskStatus, ClientError> {
-    match Client::connect(socket)?.call(DiskRequest::Show { id })? {
-        Reply::Disk(status) => Ok(*status),
-        _ => Err(ClientError::UnexpectedReply),
-    }
+    Client::connect(socket)?.ask(DiskShow { id })
 }
 
 /// Blocks of 512 bytes, by the file system's account.

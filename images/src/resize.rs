@@ -17,7 +17,7 @@ use std::{
 
 use keyd_client::{
     Client, ClientError,
-    message::{DiskRequest, DiskStatus, Reply},
+    message::{DiskGrow, DiskStatus},
 };
 use rustix::{
     fs::{FallocateFlags, OFlags, fallocate, fsync},
@@ -107,11 +107,8 @@ pub fn resize(
     let (header, grown, is_block_device) = look(path, size)?;
     let file = open(path, is_block_device)?;
     let grow = |dry_run| {
-        let request = DiskRequest::Grow { id: header.disk(), size: grown.size(), dry_run };
-        match Client::connect(socket)?.call(request)? {
-            Reply::Disk(status) => Ok(status),
-            _ => Err(ClientError::UnexpectedReply),
-        }
+        let ask = DiskGrow { id: header.disk(), size: grown.size(), dry_run };
+        Client::connect(socket)?.ask(ask)
     };
     let before = grow(true).map_err(ResizeError::Keyd)?.record;
     header.agrees_but_for_length(&before)?;
@@ -125,7 +122,7 @@ pub fn resize(
         lengthen(&file, end)
             .map_err(|source| ResizeError::Lengthen { path: path.to_owned(), source })?;
     }
-    grow(false).map(|status| *status).map_err(|error| match error {
+    grow(false).map_err(|error| match error {
         ClientError::Unreachable { .. }
         | ClientError::NotForUs { .. }
         | ClientError::Path(_)

@@ -1,10 +1,10 @@
 //! The command line. `keyd serve` runs the daemon; everything else asks a running one.
 
 pub mod args;
-mod ask;
 mod audit;
 mod ca;
 mod clock;
+mod console;
 mod des;
 mod disk;
 mod grant;
@@ -29,7 +29,7 @@ use keyd_client::{ClientError, terminal};
 
 use crate::sandbox::calls::allowed;
 use args::{Args, Verb};
-use ask::Ask;
+use console::Console;
 
 /// Why a command failed.
 type Error = Box<dyn std::error::Error>;
@@ -67,26 +67,26 @@ pub fn run(
         Ok(args) => args,
         Err(ended) => return ended,
     };
-    let ask = Ask { socket: args.socket, json: args.json };
+    let console = Console { socket: args.socket, json: args.json };
     let ended = match args.verb {
-        Verb::Serve(options) => serve::run(&ask.socket, *options, allowed),
-        Verb::Status => status::run(&ask),
-        Verb::Key(verb) => key::run(&ask, verb),
-        Verb::Vault(verb) => vault::run(&ask, verb),
-        Verb::Grant(verb) => grant::run(&ask, verb),
-        Verb::Des(verb) => des::run(&ask, verb),
-        Verb::Disk(verb) => disk::run(&ask, verb),
-        Verb::Clock(verb) => clock::run(&ask, verb),
-        Verb::Audit(verb) => audit::run(&ask, verb),
-        Verb::Principal(verb) => principal::principal(&ask, verb),
-        Verb::Token(verb) => principal::token(&ask, verb),
-        Verb::Identity(verb) => principal::identity(&ask, verb),
-        Verb::Ca(verb) => ca::run(&ask, verb),
-        Verb::Root(verb) => root::run(&ask, verb),
-        Verb::Check(options) => recovery::check(&ask, &options),
-        Verb::Upgrade(options) => recovery::upgrade(&ask, options),
-        Verb::Backup(options) => recovery::backup(&ask, options),
-        Verb::Restore(options) => recovery::restore(&ask, options),
+        Verb::Serve(options) => serve::run(&console.socket, *options, allowed),
+        Verb::Status => status::run(&console),
+        Verb::Key(verb) => key::run(&console, verb),
+        Verb::Vault(verb) => vault::run(&console, verb),
+        Verb::Grant(verb) => grant::run(&console, verb),
+        Verb::Des(verb) => des::run(&console, verb),
+        Verb::Disk(verb) => disk::run(&console, verb),
+        Verb::Clock(verb) => clock::run(&console, verb),
+        Verb::Audit(verb) => audit::run(&console, verb),
+        Verb::Principal(verb) => principal::principal(&console, verb),
+        Verb::Token(verb) => principal::token(&console, verb),
+        Verb::Identity(verb) => principal::identity(&console, verb),
+        Verb::Ca(verb) => ca::run(&console, verb),
+        Verb::Root(verb) => root::run(&console, verb),
+        Verb::Check(options) => recovery::check(&console, &options),
+        Verb::Upgrade(options) => recovery::upgrade(&console, options),
+        Verb::Backup(options) => recovery::backup(&console, options),
+        Verb::Restore(options) => recovery::restore(&console, options),
     };
     ended.unwrap_or_else(|error| failed(&error)).into()
 }

@@ -25,8 +25,20 @@ use crate::{
     model::version::Version,
     root::RootKind,
     store::{Store, Txn},
+    tls::TlsOptions,
 };
 use refusals::Refusals;
+
+/// How the daemon is reached by others than its socket.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    /// URL of the identity endpoint, if there is one.
+    pub identity_endpoint: Option<String>,
+    /// Certificate of its own certification authority, PEM, if it has one.
+    pub ca_certificate: Option<String>,
+    /// Where HTTPS has its certificates from, if it is served.
+    pub tls: Option<TlsOptions>,
+}
 
 /// The daemon's parts.
 #[derive(Debug)]
@@ -47,6 +59,8 @@ pub struct Core {
     pub refusals: Refusals,
     /// Held while an identity's token is made: of those who ask at once, all get that one.
     pub identity_tokens: Mutex<()>,
+    /// How it is reached by others than its socket.
+    pub reach: Reach,
     /// When it began.
     pub started: UnixMillis,
     /// Where its root key lies, if that is known.
@@ -73,6 +87,7 @@ impl Core {
             backups: None,
             refusals: Refusals::default(),
             identity_tokens: Mutex::default(),
+            reach: Reach::default(),
             started,
             root: None,
             rewrapping: Mutex::default(),

@@ -44,11 +44,6 @@ pub const GRANTS_PER_PAGE: usize = 1000;
 /// Grants that are told of one disk.
 pub const GRANTS_PER_DISK: usize = 256;
 
-/// Shortest retention of deleted keys, days (Key Vault's own limit).
-pub const RETENTION_DAYS_MIN: u16 = 7;
-/// Longest, likewise.
-pub const RETENTION_DAYS_MAX: u16 = 90;
-
 /// Shortest life of a version under a rotation policy, days (Key Vault's own limit).
 pub const VERSION_LIFE_DAYS_MIN: u32 = 28;
 /// Shortest time from the making of a version to its rotation, and from there to its expiry, days (likewise).
@@ -98,9 +93,6 @@ pub const SETS_MAX: usize = 1000;
 
 /// Disk encryption sets in one reply of a list: each may carry the reasons for which it lost its key.
 pub const SETS_PER_PAGE: usize = 100;
-
-/// Audit records in one reply: each of at most [`AUDIT_ROW_LEN_MAX`], so that they fit one frame.
-pub const AUDIT_TAIL_MAX: u32 = 500;
 
 /// Longest text in an audit record of who did something, bytes: `app:` and the longest name.
 pub const AUDIT_WHO_MAX: usize = 132;
@@ -383,7 +375,8 @@ const DAY: u64 = 24 * 3600;
 
 const _: () = assert!(CERTIFICATE_RENEWAL.as_secs() < CERTIFICATE_LIFE.as_secs());
 const _: () = assert!(
-    AUDIT_TAIL_MAX as usize * AUDIT_ROW_LEN_MAX <= keyd_client::limits::BODY_LEN_MAX,
+    keyd_client::limits::AUDIT_TAIL_MAX as usize * AUDIT_ROW_LEN_MAX
+        <= keyd_client::limits::BODY_LEN_MAX,
     "a tail of the audit log must fit a frame"
 );
 const _: () = assert!(AUDIT_ROW_LEN_MAX <= AUDIT_LINE_MAX);

@@ -136,14 +136,16 @@ fn serve(
     let keyring = open_keyring(&dir, config)?;
     let doors = Doors::open(&config.http, &config.state_dir, &keyring)?;
     sandbox::enter(&mut sandbox, &config.sandbox, places(config))?;
-    let core = Arc::new(open(&dir, keyring, config)?);
+    let mut core = open(&dir, keyring, config)?;
+    core.reach = doors.reach();
+    let core = Arc::new(core);
     flag::register(SIGHUP, core.hangup.clone()).map_err(ServeError::Signals)?;
     let listener = socket::listen(&config.socket, config.socket_mode)?;
     let name = socket::Name::of(&config.socket)?;
     let calls = sandbox::filter(&allowed(config.audit.syslog.is_some()), config.hsm.is_some());
     sandbox.give_up_calls(&calls)?;
     log::line(format_args!("sandbox: {sandbox}"));
-    let service = Arc::new(Service::new(core.clone(), doors.reach()));
+    let service = Arc::new(Service::new(core.clone()));
     let told = doors.told();
     let http = Http::start(service.clone(), doors).map_err(ServeError::Listen)?;
     log::line(format_args!(

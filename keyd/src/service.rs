@@ -1,73 +1,91 @@
-//! All control flow: which operation a request is, who may, what a refusal leaves behind. The only matches on the kind
-//! of a request are here and in the tables below. Operations themselves are in [`crate::ops`], one a file.
+//! All control flow: which operation a request is, who may, what a refusal leaves behind. Operations themselves are in
+//! [`crate::ops`].
 
-mod app;
-mod clock;
-mod des;
-mod disk;
 mod identify;
-mod key;
 mod keyvault;
-mod naming;
-mod vault;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::{fmt, os::unix::net::UnixStream, sync::Arc};
 
 use keyd_client::{
-    Dek, LeaseId,
-    message::{HolderMessage, Refusal, RefusalCode, Reply, Request},
+    Dek, DiskId, LeaseId,
+    message::{self, Attach, HolderMessage, Refusal, RefusalCode, Request},
+    wire::Body,
 };
+use serde::Serialize;
 
 use crate::{
     audit::Class,
-    auth::{self, Caller, Op, Permit, Place},
+    auth::{self, Caller, Op, Permit, Place, op::asked},
     core::Core,
     error::{Failure, Fault, Refused},
     leases::LeaseOver,
-    log, ops,
-    tls::TlsOptions,
+    log,
+    ops::{self, operation::Operation},
 };
 
-pub use crate::core::refusals::Origin;
+pub use crate::core::{Reach, refusals::Origin};
 
 /// The daemon's parts, as those who ask meet them.
 #[derive(Debug)]
 pub struct Service {
     core: Arc<Core>,
-    reach: Reach,
-}
-
-/// How the daemon is reached by others than its socket.
-#[derive(Debug, Clone, Default)]
-pub struct Reach {
-    /// URL of the identity endpoint, if there is one.
-    pub identity_endpoint: Option<String>,
-    /// Certificate of its own certification authority, PEM, if it has one.
-    pub ca_certificate: Option<String>,
-    /// Where HTTPS has its certificates from, if it is served.
-    pub tls: Option<TlsOptions>,
 }
 
 /// What a connection does after a request.
 #[derive(Debug)]
 pub enum Answer {
     /// It sends this.
-    Reply(Box<Reply>, Option<Dek>),
+    Reply(Body, Option<Dek>),
     /// It has become a lease; its holder was answered.
     Lease(LeaseId),
 }
 
-impl From<Reply> for Answer {
-    fn from(reply: Reply) -> Self {
-        Self::Reply(Box::new(reply), None)
+impl Answer {
+    /// What was done, or why it was not.
+    fn of<T: Serialize>(result: Result<T, Failure>) -> Self {
+        Self::Reply(result.map_or_else(|failure| refused(told(failure)), done), None)
     }
+}
+
+/// A frame with what was done.
+fn done<T: Serialize>(reply: T) -> Body {
+    let body = Body::of(&message::Answer::Done(reply));
+    body.unwrap_or_else(|_| refused(Refused::AnswerTooLong.told()))
+}
+
+/// A frame that refuses.
+pub fn refused(refusal: Refusal) -> Body {
+    let answer = message::Answer::<()>::Refused(refusal);
+    Body::of(&answer).expect("texts of refusals are short")
+}
+
+/// The dispatch: each verb of the table of [`crate::auth::op`] is its own operation.
+macro_rules! dispatch {
+    ($($ask:ident = $name:literal needs $scope:ident $permission:ident $(, is $class:ident)?;)*) => {
+        /// Does what a request asks, or says why not.
+        pub fn answer(
+            &self,
+            by: &Caller,
+            request: Request,
+            stream: &Arc<UnixStream>,
+        ) -> Answer {
+            match request {
+                $(Request::$ask(ask) => Answer::of(self.perform(by, ask)),)*
+                Request::CaShow(_) => Answer::of(self.certificate()),
+                Request::DiskReleaseKey(ask) => self.release(by, ask.id),
+                Request::Attach(ask) => self.attach(by, ask, stream),
+            }
+        }
+    };
 }
 
 impl Service {
     /// A service of these parts.
     #[must_use]
-    pub fn new(core: Arc<Core>, reach: Reach) -> Self {
-        Self { core, reach }
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core }
     }
 
     /// The parts.
@@ -76,56 +94,41 @@ impl Service {
         &self.core
     }
 
-    /// Does what a request asks, or says why not.
-    pub fn answer(&self, caller: &Caller, request: Request, stream: &Arc<UnixStream>) -> Answer {
-        let request = self.as_written(request).map_err(Failure::from);
-        request
-            .and_then(|request| self.dispatch(caller, request, stream))
-            .unwrap_or_else(|failure| Reply::Refused(told(failure)).into())
+    asked!(dispatch);
+
+    /// Does what a verb says. Names count in any case of their letters: from here on they are those that are written in
+    /// the store.
+    ///
+    /// # Errors
+    /// [`Failure`].
+    pub fn perform<A: Operation>(&self, by: &Caller, mut ask: A) -> Result<A::Reply, Failure> {
+        let names = ask.names();
+        if !names.is_empty() {
+            let view = self.core.store.snapshot()?;
+            names.into_iter().try_for_each(|name| name.spell(&view))?;
+        }
+        let (dry_run, place, subject) = (ask.is_dry_run(), ask.place(), ask.subject());
+        self.act_or_rehearse(dry_run, by, place, subject, |permit| ask.run(&self.core, permit))
     }
 
-    fn dispatch(
-        &self,
-        by: &Caller,
-        request: Request,
-        stream: &Arc<UnixStream>,
-    ) -> Result<Answer, Failure> {
+    /// Public, as a certificate is.
+    fn certificate(&self) -> Result<String, Failure> {
+        Ok(self.core.reach.ca_certificate.clone().ok_or(Refused::NoCa)?)
+    }
+
+    fn release(&self, by: &Caller, id: DiskId) -> Answer {
         let core = &self.core;
-        match request {
-            Request::Status => {
-                let mut status =
-                    self.act(by, None, "keyd", |permit| ops::daemon_status::run(core, permit))?;
-                status.warnings.extend(self.reach.tls.iter().flat_map(TlsOptions::warnings));
-                Ok(Reply::Status(status).into())
-            }
-            Request::Clock(request) => Ok(self.clock(by, &request)?.into()),
-            Request::Key(request) => Ok(self.key(by, request)?.into()),
-            Request::Vault(request) => Ok(self.vault(by, request)?.into()),
-            Request::Grant(request) => Ok(self.grant(by, request)?.into()),
-            Request::App(request) => Ok(self.app(by, request)?.into()),
-            Request::Token(request) => Ok(self.token(by, request)?.into()),
-            // Public, as a certificate is.
-            Request::CaCertificate => {
-                let certificate = self.reach.ca_certificate.clone().ok_or(Refused::NoCa)?;
-                Ok(Reply::CaCertificate(certificate).into())
-            }
-            Request::Des(request) => Ok(self.des(by, request)?.into()),
-            Request::Disk(request) => self.disk(by, request),
-            Request::Check { deep, accept_damage } => {
-                Ok(self.check(by, deep, accept_damage)?.into())
-            }
-            Request::Backup { to, recipients } => Ok(self
-                .act(by, None, "store", |permit| {
-                    ops::state_backup::run(core, permit, &to, &recipients)
-                })?
-                .into()),
-            Request::Audit(request) => Ok(self.audit(by, &request)?.into()),
-            Request::Attach { id, read_only, if_lost } => {
-                let ask = ops::attach::Ask { id, read_only, if_lost };
-                let lease =
-                    self.act(by, id, id, |permit| ops::attach::run(core, permit, ask, stream))?;
-                Ok(Answer::Lease(lease))
-            }
+        match self.act(by, id, id, |permit| ops::disk::release(core, permit, id)) {
+            Ok(dek) => Answer::Reply(done(()), Some(dek)),
+            Err(failure) => Answer::of::<()>(Err(failure)),
+        }
+    }
+
+    fn attach(&self, by: &Caller, ask: Attach, stream: &Arc<UnixStream>) -> Answer {
+        let core = &self.core;
+        match self.act(by, ask.id, ask.id, |permit| ops::attach::run(core, permit, ask, stream)) {
+            Ok(lease) => Answer::Lease(lease),
+            Err(failure) => Answer::of::<()>(Err(failure)),
         }
     }
 

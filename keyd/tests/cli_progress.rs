@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use std::{
-    os::unix::net::UnixListener,
+    os::unix::net::{UnixListener, UnixStream},
     path::Path,
     process::{Command, Output},
     sync::{Condvar, Mutex},
@@ -11,9 +11,10 @@ use std::{
 };
 
 use keyd_client::{
-    message::{KeyRequest, KeyStatus, Reply, Request},
+    message::{Answer, KeyStatus, Request, Rotated},
     wire,
 };
+use serde::Serialize;
 
 const KEYD: &str = env!("CARGO_BIN_EXE_keyd");
 
@@ -43,6 +44,10 @@ fn wait_for_looks() {
     assert!(!waited.timed_out(), "nobody looks how far it is");
 }
 
+fn say<T: Serialize>(stream: &mut UnixStream, reply: T) {
+    wire::send(stream, &Answer::Done(reply), None).unwrap();
+}
+
 /// A daemon that takes its time with a rotation of four disks.
 fn slow_daemon(socket: &Path) {
     let listener = UnixListener::bind(socket).unwrap();
@@ -66,20 +71,19 @@ fn slow_daemon(socket: &Path) {
             std::thread::spawn(move || {
                 let mut done = 0;
                 while let Ok((request, _)) = wire::receive::<Request>(&mut stream) {
-                    let reply = match request {
-                        Request::Key(KeyRequest::Rotate { .. }) => {
+                    match request {
+                        Request::KeyRotate(_) => {
                             wait_for_looks();
-                            Reply::Rotated { key: answer([4, 0]), rewrapped: 4 }
+                            say(&mut stream, Rotated { key: answer([4, 0]), rewrapped: 4 });
                         }
                         _ => {
                             let at = done;
                             done += 1;
                             *LOOKS.0.lock().unwrap() = done;
                             LOOKS.1.notify_all();
-                            Reply::Key(answer([at.min(4), 4 - at.min(4)]))
+                            say(&mut stream, answer([at.min(4), 4 - at.min(4)]));
                         }
-                    };
-                    wire::send(&mut stream, &reply, None).unwrap();
+                    }
                 }
             });
         }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::vaults::Vaults;
-use keyd_client::message::{AppRequest, Reply};
+use keyd_client::message::{IdentityCreate, NewIdentity};
 use serde_json::json;
 
 /// Where `scripts/clients` puts them.
@@ -97,8 +97,8 @@ fn the_asynchronous_python_client_is_served() {
 #[test]
 fn managed_identities_get_their_tokens() {
     let vaults = Vaults::start();
-    let ask = AppRequest::CreateIdentity { name: "full".parse().unwrap() };
-    let Reply::NewIdentity { endpoint, secret } = vaults.keyd.ask(ask) else { panic!() };
+    let ask = IdentityCreate { name: "full".parse().unwrap() };
+    let NewIdentity { endpoint, secret } = vaults.keyd.ask(ask);
     let mut command = python("4.11.3", "python/identity.py");
     command.env("IDENTITY_ENDPOINT", endpoint).env("IDENTITY_HEADER", secret.expose());
     run(&vaults, &mut command);
@@ -108,8 +108,8 @@ fn managed_identities_get_their_tokens() {
 #[test]
 fn azure_cli_is_served() {
     let vaults = Vaults::start();
-    let ask = AppRequest::CreateIdentity { name: "full".parse().unwrap() };
-    let Reply::NewIdentity { endpoint, secret } = vaults.keyd.ask(ask) else { panic!() };
+    let ask = IdentityCreate { name: "full".parse().unwrap() };
+    let NewIdentity { endpoint, secret } = vaults.keyd.ask(ask);
     let mut command = Command::new(client("az-2.91.0/bin/python"));
     command.arg(script("az/keys.py"));
     command.env("IDENTITY_ENDPOINT", endpoint).env("IDENTITY_HEADER", secret.expose());

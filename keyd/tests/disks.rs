@@ -6,24 +6,24 @@ mod common;
 
 use common::{Keyd, PATIENCE, attach, geometry};
 use keyd_client::message::{
-    Consent, DiskRequest, Geometry, KeyChange, KeyRequest, QueueEngines, RefusalCode, Reply,
-    Serving,
+    Consent, DiskAbandon, DiskConfirm, DiskCreate, DiskGrow, DiskList, DiskShow, Geometry,
+    KeyChange, KeyUpdate, Listing, QueueEngines, RefusalCode, Serving,
 };
 
 #[test]
 fn an_unconfirmed_disk_can_be_forgotten_a_confirmed_one_not() {
     let keyd = Keyd::start();
     let (kept, forgotten) = (keyd.make_disk(None), keyd.make_disk(None));
-    keyd.ask(DiskRequest::Confirm { id: kept });
-    keyd.ask(DiskRequest::Confirm { id: kept });
-    assert_eq!(keyd.refused(DiskRequest::Abandon { id: kept }).code, RefusalCode::Conflict);
+    keyd.ask(DiskConfirm { id: kept });
+    keyd.ask(DiskConfirm { id: kept });
+    assert_eq!(keyd.refused(DiskAbandon { id: kept }).code, RefusalCode::Conflict);
     let held = attach(&keyd, forgotten, false).unwrap();
-    let abandon = DiskRequest::Abandon { id: forgotten };
+    let abandon = DiskAbandon { id: forgotten };
     assert_eq!(keyd.refused(abandon.clone()).code, RefusalCode::InUse);
     drop(held);
     keyd.audited("lease-end", "ok");
     keyd.ask(abandon);
-    assert_eq!(keyd.refused(DiskRequest::Show { id: forgotten }).code, RefusalCode::NotFound);
+    assert_eq!(keyd.refused(DiskShow { id: forgotten }).code, RefusalCode::NotFound);
     assert!(attach(&keyd, forgotten, false).is_err());
     let counts: u64 = keyd.key("platform/platform").versions.iter().map(|v| v.wrapped_deks).sum();
     assert_eq!(counts, 1);
@@ -39,10 +39,10 @@ fn wrong_shapes_are_refused() {
         Geometry { size: u64::MAX, ..geometry() },
         Geometry { data_offset: 4096, ..geometry() },
     ] {
-        let request = DiskRequest::Create { des: None, geometry: wrong };
+        let request = DiskCreate { des: None, geometry: wrong };
         assert_eq!(keyd.refused(request.clone()).code, RefusalCode::BadRequest, "{wrong:?}");
     }
-    let nowhere = DiskRequest::Create { des: Some("x".parse().unwrap()), geometry: geometry() };
+    let nowhere = DiskCreate { des: Some("x".parse().unwrap()), geometry: geometry() };
     assert_eq!(keyd.refused(nowhere).code, RefusalCode::NotFound);
 }
 
@@ -59,8 +59,8 @@ fn outcomes(keyd: &Keyd, operation: &str) -> (Vec<String>, Vec<String>) {
 fn a_dry_run_reads_in_no_log_as_if_it_had_been_done() {
     let keyd = Keyd::start();
     let id = keyd.make_disk(None);
-    keyd.ask(DiskRequest::Confirm { id });
-    let grow = |dry_run| DiskRequest::Grow { id, size: 2 << 30, dry_run };
+    keyd.ask(DiskConfirm { id });
+    let grow = |dry_run| DiskGrow { id, size: 2 << 30, dry_run };
     keyd.ask(grow(true));
     assert_eq!(outcomes(&keyd, "disk-grow"), (vec!["dry run".into()], vec![]));
     keyd.ask(grow(false));
@@ -69,7 +69,7 @@ fn a_dry_run_reads_in_no_log_as_if_it_had_been_done() {
     keyd.make_key_and_set(60_000);
     let (name, consent) = ("k".parse().unwrap(), Consent::DryRun);
     let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
-    keyd.ask(KeyRequest::Update { name, version: None, change, consent, wait_ms: 0 });
+    keyd.ask(KeyUpdate { name, version: None, change, consent, wait_ms: 0 });
     let dry_run = vec!["dry run".to_owned()];
     assert_eq!(outcomes(&keyd, "key-update"), (dry_run.clone(), dry_run));
 }
@@ -136,10 +136,8 @@ fn many_disks_come_page_by_page() {
     let mut pages = 0;
     loop {
         let after = listed.last().copied();
-        let Reply::Disks { disks, more } = keyd.ask(DiskRequest::List { after }) else {
-            panic!("no list");
-        };
-        listed.extend(disks.iter().map(|disk| disk.record.id));
+        let Listing { items, more } = keyd.ask(DiskList { after });
+        listed.extend(items.iter().map(|disk| disk.record.id));
         pages += 1;
         assert!(pages < 10, "it goes round in circles");
         if !more {

@@ -17,7 +17,7 @@ use common::{
 };
 use keyd_client::{
     Client, ClientError,
-    message::{AuditRecord, KeyRequest, RefusalCode},
+    message::{AuditRecord, KeyShow, RefusalCode},
 };
 
 /// How many rows like these tell of, those that were only counted included.
@@ -43,7 +43,7 @@ fn refusals_of_a_user_have_a_row_and_then_a_number() {
     let before = keyd.audit().len();
     let mut client = Client::connect(&keyd.socket()).unwrap();
     for _ in 0..2000 {
-        let refused = client.call(KeyRequest::Show { name: "missing".parse().unwrap() });
+        let refused = client.ask(KeyShow { name: "missing".parse().unwrap() });
         let Err(ClientError::Refused(refusal)) = refused else { panic!("{refused:?}") };
         assert_eq!(refusal.code, RefusalCode::NotFound, "each is answered in full");
         assert!(refusal.message.contains("'keyd key list' shows the keys"));
@@ -55,7 +55,7 @@ fn refusals_of_a_user_have_a_row_and_then_a_number() {
     // Who tries everything has some rows, and no more.
     for n in 0..500 {
         let name = format!("missing-{n}").parse().unwrap();
-        client.call(KeyRequest::Show { name }).unwrap_err();
+        client.ask(KeyShow { name }).unwrap_err();
     }
     assert!(keyd.audit().len() < before + 100, "{}", keyd.audit().len());
     drop(client);

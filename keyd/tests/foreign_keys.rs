@@ -12,10 +12,7 @@ use common::{
     jwk,
     vaults::Vaults,
 };
-use keyd_client::{
-    message::{DesRequest, Reply},
-    permission::KeyPermission,
-};
+use keyd_client::{message::DesShow, permission::KeyPermission};
 use serde_json::json;
 
 /// One request over TLS with a token.
@@ -68,7 +65,7 @@ fn an_import_in_a_sets_vault_takes_no_disks_key() {
 fn told_in_rotation_error(keyd: &Keyd, words: &str) {
     eventually(words, || {
         let name = "s".parse().unwrap();
-        let Reply::Des(set) = keyd.ask(DesRequest::Show { name }) else { panic!("no set") };
+        let set = keyd.ask(DesShow { name });
         set.rotation_error.is_some_and(|error| error.message.contains(words))
     });
 }

@@ -13,7 +13,7 @@ use std::{
 use common::{Keyd, attach};
 use keyd_client::{
     limits::{FRAME_TIMEOUT, REQUEST_LEN_MAX},
-    message::{IfLost, Request},
+    message::{Answer, Attach, Attached, IfLost},
     wire,
 };
 use proptest::{
@@ -116,9 +116,9 @@ fn a_holder_that_speaks_nonsense_keeps_its_disk_taken_until_its_lease_ends() {
     keyd.make_key_and_set(10_000);
     let id = keyd.make_disk(Some("s"));
     let mut stream = UnixStream::connect(keyd.socket()).unwrap();
-    let request = Request::Attach { id, read_only: false, if_lost: IfLost::Refuse };
+    let request = Attach { id, read_only: false, if_lost: IfLost::Refuse };
     wire::send(&mut stream, &request, None).unwrap();
-    let (_, dek) = wire::receive::<keyd_client::message::Reply>(&mut stream).unwrap();
+    let (_, dek) = wire::receive::<Answer<Attached>>(&mut stream).unwrap();
     assert!(dek.is_some());
     stream.write_all(&frame(b"{\"say\":\"give-me-more\"}")).unwrap();
     closes(stream.try_clone().unwrap());

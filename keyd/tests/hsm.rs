@@ -21,7 +21,7 @@ use keyd::{
 use keyd_client::{
     DiskId, KeyId,
     ids::DesId,
-    message::{Consent, KeyRequest},
+    message::{Consent, KeyDelete, KeyPurge, KeyRotate},
 };
 use rsa::{
     BigUint, Oaep, Pkcs1v15Encrypt, Pkcs1v15Sign, Pss, RsaPublicKey, pkcs8::DecodePublicKey,
@@ -374,7 +374,7 @@ fn a_daemons_disks_live_under_a_key_of_the_token() {
         let disk = disk_under_hsm(&keyd);
         assert!(keyd.key("k").versions[0].hsm);
         let dek = *keyd.release(disk).expose();
-        keyd.ask(KeyRequest::Rotate { name: "k".parse().unwrap() });
+        keyd.ask(KeyRotate { name: "k".parse().unwrap() });
         assert!(keyd.key("k").versions.iter().all(|version| version.hsm));
         keyd.restart();
         assert_eq!(attach(&keyd, disk, false).unwrap().dek.unwrap().expose(), &dek);
@@ -414,9 +414,9 @@ fn a_purged_key_is_gone_from_the_token() {
         let listed = || String::from_utf8(token.pkcs11_tool(&["--list-objects"]).stdout).unwrap();
         assert!(listed().contains("keyd k "), "{}", listed());
         let name: KeyId = "k".parse().unwrap();
-        keyd.ask(KeyRequest::Delete { name: name.clone(), consent: Consent::Force, wait_ms: 0 });
+        keyd.ask(KeyDelete { name: name.clone(), consent: Consent::Force, wait_ms: 0 });
         assert!(listed().contains("keyd k "), "it can still be recovered");
-        keyd.ask(KeyRequest::Purge { name, consent: Consent::Force });
+        keyd.ask(KeyPurge { name, consent: Consent::Force });
         assert!(!listed().contains("keyd k "), "{}", listed());
     });
 }

@@ -18,7 +18,9 @@ use common::{
 };
 use keyd_client::{
     Fingerprint, Principal,
-    message::{AppRequest, AuditRecord, Consent, Edit, GrantRequest, Reply, TokenRequest},
+    message::{
+        AppCreate, AppRemove, AuditRecord, Consent, Edit, GrantEdit, TokenList, TokenRevoke,
+    },
     permission::{KeyPermission, Permission},
 };
 use serde_json::json;
@@ -121,10 +123,10 @@ fn tokens_end_are_revoked_and_nobody_elses_is_taken() {
     let token = vaults.token("full", 60_000);
     assert_eq!(with_token(&vaults, &token, "GET", list, "").status, 200);
     let app = "full".parse().unwrap();
-    let Reply::Tokens(tokens) = vaults.keyd.ask(TokenRequest::List { app }) else { panic!() };
+    let tokens = vaults.keyd.ask(TokenList { app });
     let newest_token = tokens.iter().max_by_key(|token| token.created).unwrap();
     let (app, id) = ("full".parse().unwrap(), newest_token.id);
-    vaults.keyd.ask(TokenRequest::Revoke { app, id });
+    vaults.keyd.ask(TokenRevoke { app, id });
     assert_eq!(with_token(&vaults, &token, "GET", list, "").status, 401);
 
     for strange in ["keyd_unknown", "", "a b", &token[..47], &"x".repeat(8000)] {
@@ -150,20 +152,20 @@ fn a_removed_application_leaves_nothing_behind() {
     let vaults = Vaults::start();
     let token = vaults.tokens["full"].clone();
     let name: keyd_client::AppName = "full".parse().unwrap();
-    vaults.keyd.ask(GrantRequest::Edit {
+    vaults.keyd.ask(GrantEdit {
         principal: Principal::App(name.clone()),
         edit: Edit::Add,
         permissions: [Permission::ManageKeys].into(),
         scope: None,
         future: false,
     });
-    vaults.keyd.ask(AppRequest::Remove { name: name.clone() });
+    vaults.keyd.ask(AppRemove { name: name.clone() });
     assert_eq!(with_token(&vaults, &token, "GET", "/keys?api-version=7.4", "").status, 401);
-    vaults.keyd.ask(AppRequest::Create { name: name.clone(), certificates: Default::default() });
+    vaults.keyd.ask(AppCreate { name: name.clone(), certificates: Default::default() });
     let fresh = vaults.token("full", 60_000);
     let answer = with_token(&vaults, &fresh, "GET", "/keys?api-version=7.4", "");
     assert_eq!(answer.problem(), (403, "Forbidden".into(), "ForbiddenByPolicy".into()));
-    let again = vaults.keyd.refused(AppRequest::Create { name, certificates: Default::default() });
+    let again = vaults.keyd.refused(AppCreate { name, certificates: Default::default() });
     assert!(again.message.contains("already"), "{}", again.message);
 }
 

@@ -9,7 +9,7 @@ use common::{
     https::{Response, connect, exchange, request, trusting},
     vaults::Vaults,
 };
-use keyd_client::message::{AppRequest, AuditRecord, Reply};
+use keyd_client::message::{AuditRecord, IdentityCreate, NewIdentity};
 use serde_json::json;
 
 /// A list of keys, asked for with this token.
@@ -40,11 +40,7 @@ fn fetch(endpoint: &str, header: &str, resource: &str) -> (u16, serde_json::Valu
 fn an_identity_has_one_token_until_that_is_near_its_end_or_revoked() {
     let mut vaults = Vaults::start();
     let name = || "reader".parse().unwrap();
-    let Reply::NewIdentity { endpoint, secret } =
-        vaults.keyd.ask(AppRequest::CreateIdentity { name: name() })
-    else {
-        panic!()
-    };
+    let NewIdentity { endpoint, secret } = vaults.keyd.ask(IdentityCreate { name: name() });
     let resource = format!("https://localhost:{}", vaults.port);
     let (endpoint, header) = (endpoint, secret.expose().to_owned());
     let token = |endpoint: &str| {
@@ -91,11 +87,7 @@ fn an_identity_has_one_token_until_that_is_near_its_end_or_revoked() {
 fn an_identity_gets_no_token_for_what_is_not_keyds() {
     let vaults = Vaults::start();
     let name = "full".parse().unwrap();
-    let Reply::NewIdentity { endpoint, secret } =
-        vaults.keyd.ask(AppRequest::CreateIdentity { name })
-    else {
-        panic!()
-    };
+    let NewIdentity { endpoint, secret } = vaults.keyd.ask(IdentityCreate { name });
     for resource in ["https://management.azure.com/", "https://vault.azure.net", "x", ""] {
         let (status, body) = fetch(&endpoint, secret.expose(), resource);
         assert_eq!((status, &body["statusCode"]), (400, &json!(400)), "{resource}: {body}");

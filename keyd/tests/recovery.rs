@@ -18,7 +18,7 @@ use std::{
 use common::{KEYD, Keyd, attach};
 use keyd_client::{
     DiskId,
-    message::{BackedUp, KeyRequest},
+    message::{BackedUp, KeyCreate, KeyRotate},
 };
 use token::{LABEL, MODULE, Token, with_token};
 
@@ -103,7 +103,7 @@ fn refused(output: &Output) -> String {
 fn a_key_says_whether_it_is_in_a_backup() {
     let safe = Safe::new();
     let mut keyd = Keyd::start_with(&["--writable", &safe.path("")]);
-    keyd.ask(KeyRequest::Create { name: "k".parse().unwrap(), bits: 2048, hsm: false });
+    keyd.ask(KeyCreate { name: "k".parse().unwrap(), bits: 2048, hsm: false });
     assert_eq!(keyd.key("k").backups.whole, None);
     let made = safe.backup(&keyd, "online").created;
     let told = keyd.key("k").backups.whole.expect("it is in the backup");
@@ -130,7 +130,7 @@ fn lived_in(safe: &Safe, more: &[&str]) -> (Keyd, Vec<(DiskId, [u8; 64])>) {
     let keyd = Keyd::start_with(&[&["--writable", &safe.path("")], more].concat());
     keyd.make_key_and_set(5000);
     let mut disks: Vec<DiskId> = (0..5).map(|_| keyd.make_disk(Some("s"))).collect();
-    keyd.ask(KeyRequest::Rotate { name: "k".parse().unwrap() });
+    keyd.ask(KeyRotate { name: "k".parse().unwrap() });
     disks.extend((0..5).map(|_| keyd.make_disk(Some("s"))));
     disks.push(keyd.make_disk(None));
     fs::write(keyd.state().join("ca.pem"), "a certificate").unwrap();

@@ -13,7 +13,7 @@ use common::{Held, Keyd, attach, refusal};
 use keyd_client::{
     DiskId, KeyId,
     lease::Lease,
-    message::{Consent, Event, KeyChange, KeyRequest, Phase, RefusalCode},
+    message::{Consent, Event, KeyChange, KeyDelete, KeyUpdate, Phase, RefusalCode},
 };
 
 fn in_use() -> (Keyd, DiskId, Held) {
@@ -193,7 +193,7 @@ fn the_platform_key_is_pulled_with_force_and_never_deleted() {
     let mut held = attach(&keyd, disk, false).unwrap();
     let (name, consent) = (KeyId::platform(), Consent::IfUnused);
     let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
-    let update = |consent| KeyRequest::Update {
+    let update = |consent| KeyUpdate {
         name: name.clone(),
         version: None,
         change: change.clone(),
@@ -203,6 +203,6 @@ fn the_platform_key_is_pulled_with_force_and_never_deleted() {
     assert_eq!(keyd.refused(update(consent)).code, RefusalCode::NeedsConsent);
     keyd.ask(update(Consent::Force));
     held.expect_revoked();
-    let delete = KeyRequest::Delete { name, consent: Consent::Force, wait_ms: 0 };
+    let delete = KeyDelete { name, consent: Consent::Force, wait_ms: 0 };
     assert_eq!(keyd.refused(delete).code, RefusalCode::Conflict);
 }

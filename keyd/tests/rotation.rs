@@ -12,23 +12,26 @@ use std::{
 use common::{Keyd, PATIENCE, attach, geometry};
 use keyd_client::{
     Client, DiskId,
-    message::{Consent, DesRequest, DiskRequest, Event, KeyRequest, RefusalCode, Reply, Request},
+    message::{
+        Ask, Consent, DesSetKey, DesShow, DiskCreate, DiskReleaseKey, Event, KeyCreate, KeyRotate,
+        RefusalCode,
+    },
 };
 
 const DISKS: usize = 200;
 
-fn rotate() -> KeyRequest {
-    KeyRequest::Rotate { name: "k".parse().unwrap() }
+fn rotate() -> KeyRotate {
+    KeyRotate { name: "k".parse().unwrap() }
 }
 
 fn many_disks(keyd: &Keyd) -> HashMap<DiskId, Vec<u8>> {
     let mut client = Client::connect(&keyd.socket()).unwrap();
-    let request = DiskRequest::Create { des: Some("s".parse().unwrap()), geometry: geometry() };
+    let request = DiskCreate { des: Some("s".parse().unwrap()), geometry: geometry() };
     let mut deks = HashMap::new();
     for _ in 0..DISKS {
-        let Reply::Disk(disk) = client.call(request.clone()).unwrap() else { panic!("no disk") };
+        let disk = client.ask(request.clone()).unwrap();
         let id = disk.record.id;
-        let (_, dek) = client.call_for_dek(DiskRequest::ReleaseKey { id }).unwrap();
+        let (_, dek) = client.ask_for_dek(DiskReleaseKey { id }).unwrap();
         deks.insert(id, dek.expose().to_vec());
     }
     deks
@@ -36,8 +39,8 @@ fn many_disks(keyd: &Keyd) -> HashMap<DiskId, Vec<u8>> {
 
 /// DEKs of set `s` under its active version, and under others.
 fn wrapped(keyd: &Keyd) -> (u64, u64) {
-    let show = DesRequest::Show { name: "s".parse().unwrap() };
-    let Reply::Des(set) = keyd.ask(show) else { panic!("no set") };
+    let show = DesShow { name: "s".parse().unwrap() };
+    let set = keyd.ask(show);
     let behind = set.previous_keys.iter().map(|previous| previous.wrapped_deks).sum();
     (set.disks - behind, behind)
 }
@@ -50,22 +53,19 @@ fn wait_finished(keyd: &Keyd) {
     }
 }
 
-fn set_key(key: &str) -> DesRequest {
+fn set_key(key: &str) -> DesSetKey {
     let (name, key) = ("s".parse().unwrap(), key.parse().unwrap());
-    DesRequest::SetKey { name, key, version: None, permit: true, consent: Consent::IfUnused }
+    DesSetKey { name, key, version: None, permit: true, consent: Consent::IfUnused }
 }
 
 /// Begins, and kills the daemon as soon as so many DEKs are wrapped anew; returns how many were not.
-fn kill_after(keyd: &mut Keyd, request: Request, done: u64) -> u64 {
-    let show = DesRequest::Show { name: "s".parse().unwrap() };
-    let active = |keyd: &Keyd| match keyd.ask(show.clone()) {
-        Reply::Des(set) => set.active_version,
-        other => panic!("{other:?}"),
-    };
+fn kill_after<A: Ask + Send>(keyd: &mut Keyd, ask: A, done: u64) -> u64 {
+    let show = DesShow { name: "s".parse().unwrap() };
+    let active = |keyd: &Keyd| keyd.ask(show.clone()).active_version;
     let before = active(keyd);
     std::thread::scope(|scope| {
         let socket = keyd.socket();
-        scope.spawn(move || Client::connect(&socket).and_then(|mut c| c.call(request)).ok());
+        scope.spawn(move || Client::connect(&socket).and_then(|mut c| c.ask(ask)).map(drop));
         let begun = Instant::now();
         while active(keyd) == before || wrapped(keyd).0 < done {
             assert!(begun.elapsed() < PATIENCE, "nothing is rotated");
@@ -82,25 +82,23 @@ fn kill_after(keyd: &mut Keyd, request: Request, done: u64) -> u64 {
 fn a_rotation_or_another_key_killed_anywhere_leaves_every_disk_its_dek() {
     let mut keyd = Keyd::start();
     keyd.make_key_and_set(5000);
-    keyd.ask(KeyRequest::Create { name: "k2".parse().unwrap(), bits: 2048, hsm: false });
+    keyd.ask(KeyCreate { name: "k2".parse().unwrap(), bits: 2048, hsm: false });
     let deks = many_disks(&keyd);
     let mut interrupted = 0;
-    for (done, request) in [
-        (0, Request::from(rotate())),
-        (1, rotate().into()),
-        (65, rotate().into()),
-        (0, set_key("k2").into()),
-        (1, set_key("k").into()),
-        (65, set_key("k2").into()),
-    ] {
-        let what = format!("{request:?} killed after {done}");
-        let behind = kill_after(&mut keyd, request, done);
+    for (done, to) in
+        [(0, None), (1, None), (65, None), (0, Some("k2")), (1, Some("k")), (65, Some("k2"))]
+    {
+        let what = format!("rotation to {to:?} killed after {done}");
+        let behind = match to {
+            None => kill_after(&mut keyd, rotate(), done),
+            Some(key) => kill_after(&mut keyd, set_key(key), done),
+        };
         println!("{what}: {behind} DEKs were still behind");
         interrupted += usize::from(behind > 0);
         // Also half way: each is opened by the key it is under.
         let mut client = Client::connect(&keyd.socket()).unwrap();
         for (id, dek) in &deks {
-            let (_, released) = client.call_for_dek(DiskRequest::ReleaseKey { id: *id }).unwrap();
+            let (_, released) = client.ask_for_dek(DiskReleaseKey { id: *id }).unwrap();
             assert_eq!(released.expose().as_slice(), dek, "disk {id}: {what}");
         }
         wait_finished(&keyd);
@@ -160,7 +158,7 @@ fn a_rotation_interrupted_by_a_disable_goes_on_with_the_enable() {
     keyd.make_key_and_set(5000);
     let deks = many_disks(&keyd);
     std::thread::scope(|scope| {
-        let rotating = scope.spawn(|| keyd.call(rotate()));
+        let rotating = scope.spawn(|| keyd.try_ask(rotate()));
         let begun = Instant::now();
         while keyd.key("k").versions.len() < 2 {
             assert!(begun.elapsed() < PATIENCE, "nothing is rotated");

@@ -13,7 +13,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use common::{Keyd, PATIENCE, attach};
-use keyd_client::message::KeyRequest;
+use keyd_client::message::KeyRotate;
 
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {
     bytes.windows(needle.len()).any(|window| window == needle)
@@ -69,7 +69,7 @@ fn a_dek_stays_nowhere() {
     keyd.make_key_and_set(60_000);
     let disks: Vec<_> = (0..8).map(|_| keyd.make_disk(Some("s"))).collect();
     let held: Vec<_> = disks.iter().map(|id| attach(&keyd, *id, false).unwrap()).collect();
-    keyd.ask(KeyRequest::Rotate { name: "k".parse().unwrap() });
+    keyd.ask(KeyRotate { name: "k".parse().unwrap() });
     let released: Vec<_> = disks.iter().map(|id| keyd.release(*id)).collect();
 
     let state = files(&keyd.state());

@@ -18,7 +18,7 @@ use std::{
 };
 
 use common::{KEYD, Keyd, PATIENCE, attach, fails_to_serve};
-use keyd_client::message::DiskRequest;
+use keyd_client::message::DiskConfirm;
 use rustix::process::{Pid, Signal, kill_process};
 
 fn mode(path: &Path) -> u32 {
@@ -30,7 +30,7 @@ fn everything_is_there_after_a_restart() {
     let mut keyd = Keyd::start();
     keyd.make_key_and_set(5000);
     let disks = [keyd.make_disk(Some("s")), keyd.make_disk(None)];
-    keyd.ask(DiskRequest::Confirm { id: disks[0] });
+    keyd.ask(DiskConfirm { id: disks[0] });
     let before = disks.map(|id| {
         // It leaves a mark on the disk.
         let dek = keyd.release(id);

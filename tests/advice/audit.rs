@@ -10,7 +10,7 @@ use std::{
 
 use keyd_client::{
     Client,
-    message::{DiskRequest, Reply},
+    message::{DiskList, DiskReleaseKey},
 };
 use system_tests::{
     process::{eventually, run, tool},
@@ -69,16 +69,12 @@ pub fn on_a_full_disk(on: &mut Advised) {
     fs::create_dir(on.world.path("archive")).expect("a directory");
     on.restart("--writable archive");
     on.world.make_records("platform", 1);
-    let Reply::Disks { disks, .. } = on.world.ask(DiskRequest::List { after: None }) else {
-        panic!("no disks");
-    };
-    let id = disks[0].record.id;
+    let id = on.world.ask(DiskList { after: None }).items[0].record.id;
     let mut client = Client::connect(&on.world.socket()).expect("a daemon");
     let mut filler = File::create(state.join("filler")).expect("a file");
     while filler.write_all(&[1; 4096]).is_ok() {}
     // What is reserved for the log goes first.
-    let refused =
-        (0..20_000).find_map(|_| client.call_for_dek(DiskRequest::ReleaseKey { id }).err());
+    let refused = (0..20_000).find_map(|_| client.ask_for_dek(DiskReleaseKey { id }).err());
     let refused = refused.expect("it is full").to_string();
     let to = on.world.path("archive").display().to_string();
     on.heed(&refused, "keyd audit archive --to DIR", &[("DIR", &to)], "");

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
 };
 
-use keyd_client::{message::DiskRequest, permission::Permission};
+use keyd_client::{message::DiskGrow, permission::Permission};
 use system_tests::{
     driver::BlkRequest, loop_device::LoopDevice, luks::cryptsetup, process::eventually,
     world::NOBODY,
@@ -80,7 +80,7 @@ pub fn and_their_images(on: &mut Advised) {
     );
     let mut front_end = on.world.front_end("d");
     let (id, size) = (disk.parse().expect("an id"), 16 << 20);
-    on.world.ask(DiskRequest::Grow { id, size, dry_run: false });
+    on.world.ask(DiskGrow { id, size, dry_run: false });
     backend.wait_to_say("'image resize'");
     on.heed(&backend.said(), "image resize", &[], &format!("d.img {size}"));
     let last = BlkRequest::read((size >> 9) - 8, 4096);

@@ -1,9 +1,9 @@
 //! Doing what a text says: the command is taken out of the text that was just read, and run. What was followed is kept,
 //! as the text has it.
 
-use std::{collections::BTreeSet, process::Command};
+use std::{collections::BTreeSet, fmt::Debug, process::Command};
 
-use keyd_client::{ClientError, message::Request};
+use keyd_client::{ClientError, message::Ask};
 use system_tests::{
     process::{Ended, Process, program},
     world::{NOBODY, World},
@@ -151,8 +151,7 @@ impl Advised {
     }
 
     /// The same for another user, by what the daemon answers.
-    pub fn helps_nobody(&mut self, request: impl Into<Request>) {
-        let request = request.into();
+    pub fn helps_nobody<A: Ask<Reply: Debug + Send> + Clone + Send>(&mut self, request: A) {
         let refused = match self.world.ask_as(NOBODY, request.clone()) {
             Err(ClientError::Refused(refusal)) => refusal.message.to_string(),
             other => panic!("{other:?}"),

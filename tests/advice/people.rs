@@ -2,7 +2,10 @@
 
 use keyd_client::{
     DiskId,
-    message::{Consent, DiskKind, DiskRequest, Geometry, Holes, KeyRequest, Reply},
+    message::{
+        Consent, DiskConfirm, DiskCreate, DiskDerive, DiskKind, DiskList, DiskMove, Geometry,
+        Holes, KeyRotate,
+    },
 };
 use system_tests::world::NOBODY;
 
@@ -24,10 +27,10 @@ pub fn who_may_not(on: &mut Advised) {
     on.ok("key create k --bits 2048");
     on.ok("des create s --key k");
     let name = || "k".parse().expect("a name");
-    on.helps_nobody(KeyRequest::Rotate { name: name() });
+    on.helps_nobody(KeyRotate { name: name() });
     // What was granted before is there still.
-    on.helps_nobody(DiskRequest::List { after: None });
-    on.world.ask_as(NOBODY, KeyRequest::Rotate { name: name() }).expect("kept");
+    on.helps_nobody(DiskList { after: None });
+    on.world.ask_as(NOBODY, KeyRotate { name: name() }).expect("kept");
     of_disks(on);
 }
 
@@ -36,21 +39,17 @@ fn of_disks(on: &mut Advised) {
     let geometry =
         Geometry { sector_size: 512, data_offset: 16 << 20, size: 1 << 20, holes: Holes::Zeros };
     let des = || Some("s".parse().expect("a name"));
-    on.helps_nobody(DiskRequest::Create { des: des(), geometry });
-    let Reply::Disk(made) = on.world.ask(DiskRequest::Create { des: des(), geometry }) else {
-        panic!("no disk");
-    };
+    on.helps_nobody(DiskCreate { des: des(), geometry });
+    let made = on.world.ask(DiskCreate { des: des(), geometry });
     let id: DiskId = made.record.id;
-    on.world.ask(DiskRequest::Confirm { id });
+    on.world.ask(DiskConfirm { id });
     let kind = DiskKind::Snapshot;
-    on.helps_nobody(DiskRequest::Derive { source: id, kind, des: None });
+    on.helps_nobody(DiskDerive { source: id, kind, des: None });
 
     on.ok("des create t --key k");
     on.ok("grant uid:65534 manage-keys");
     on.ok("grant uid:65534 attach --des t");
-    let Reply::Disk(made) = on.world.ask(DiskRequest::Create { des: des(), geometry }) else {
-        panic!("no disk");
-    };
+    let made = on.world.ask(DiskCreate { des: des(), geometry });
     let (des, consent) = ("t".parse().expect("a name"), Consent::Force);
-    on.helps_nobody(DiskRequest::Move { id: made.record.id, des, consent });
+    on.helps_nobody(DiskMove { id: made.record.id, des, consent });
 }

@@ -2,7 +2,7 @@
 
 use keyd_client::{
     DiskId,
-    message::{AuditRecord, AuditRequest, FenceReport, Reaction, Reply, UnixMillis},
+    message::{AuditRecord, AuditTail, FenceReport, Reaction, UnixMillis},
 };
 
 use crate::{process::eventually, world::World};
@@ -15,10 +15,7 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 /// If the daemon does not tell.
 #[must_use]
 pub fn tail(world: &World) -> Vec<AuditRecord> {
-    match world.ask(AuditRequest::Tail { count: 200 }) {
-        Reply::Audit(records) => records,
-        other => panic!("{other:?}"),
-    }
+    world.ask(AuditTail { count: 200 })
 }
 
 /// The newest fence of a disk after `since`; waits for it.

@@ -1,6 +1,7 @@
 //! A host in a temporary directory: a key daemon, images, backends. Everything ends with it.
 
 use std::{
+    fmt::Debug,
     fs::{self, Permissions},
     os::unix::{
         fs::{PermissionsExt, chown},
@@ -14,8 +15,8 @@ use std::{
 use keyd_client::{
     Client, ClientError, KeyId, Principal, Scope,
     message::{
-        DesRequest, DiskRequest, Edit, EncryptionType, Geometry, GrantRequest, Holes, KeyRequest,
-        OnExpiry, OnRevoke, Reply, Request, Terms,
+        Ask, DesCreate, DiskCreate, Edit, EncryptionType, Geometry, GrantEdit, Holes, KeyCreate,
+        OnExpiry, OnRevoke, Terms, Weighed,
     },
     permission::Permission,
 };
@@ -116,16 +117,27 @@ impl World {
     ///
     /// # Panics
     /// If it refuses.
-    pub fn ask(&self, request: impl Into<Request>) -> Reply {
-        self.try_ask(request).unwrap_or_else(|error| panic!("keyd refuses: {error}"))
+    pub fn ask<A: Ask>(&self, ask: A) -> A::Reply {
+        self.try_ask(ask).unwrap_or_else(|error| panic!("keyd refuses: {error}"))
+    }
+
+    /// Asks the daemon for a change that may be told only; this one is made. What follows for holders is told.
+    ///
+    /// # Panics
+    /// If it refuses, or only tells.
+    pub fn change<T: Debug, A: Ask<Reply = Weighed<T>>>(&self, ask: A) -> T {
+        match self.ask(ask) {
+            Weighed::Done(done) => done,
+            Weighed::Would(impact) => panic!("{impact:?}"),
+        }
     }
 
     /// Asks the daemon.
     ///
     /// # Errors
     /// It refuses, or is not there.
-    pub fn try_ask(&self, request: impl Into<Request>) -> Result<Reply, ClientError> {
-        Client::connect(&self.socket())?.call(request)
+    pub fn try_ask<A: Ask>(&self, ask: A) -> Result<A::Reply, ClientError> {
+        Client::connect(&self.socket())?.ask(ask)
     }
 
     /// Asks the daemon as another user, which takes root: the kernel tells the daemon who the connecting thread is.
@@ -135,13 +147,16 @@ impl World {
     ///
     /// # Panics
     /// If this is not root.
-    pub fn ask_as(&self, uid: u32, request: impl Into<Request>) -> Result<Reply, ClientError> {
+    pub fn ask_as<A: Ask<Reply: Send> + Send>(
+        &self,
+        uid: u32,
+        ask: A,
+    ) -> Result<A::Reply, ClientError> {
         self.open_to_others();
-        let request = request.into();
         // A user id is a thread's own to the kernel, and this thread ends with its errand.
         let errand = || {
             set_thread_uid(Uid::from_raw(uid)).expect("root can become anybody");
-            self.try_ask(request)
+            self.try_ask(ask)
         };
         thread::scope(|scope| scope.spawn(errand).join().expect("the errand was run"))
     }
@@ -154,7 +169,7 @@ impl World {
         let permissions = permissions.iter().copied().collect();
         let scope = Some(Scope::Set(set.parse().expect("a name of a set")));
         let (principal, edit, future) = (Principal::User(uid), Edit::Replace, false);
-        self.ask(GrantRequest::Edit { principal, edit, permissions, scope, future });
+        self.ask(GrantEdit { principal, edit, permissions, scope, future });
     }
 
     /// Lets other users in: to the daemon's socket, and to make sockets of their own.
@@ -182,10 +197,10 @@ impl World {
     /// If any of it fails.
     pub fn make_set(&self, name: &str, encryption: EncryptionType, terms: Terms) {
         let key: KeyId = name.parse().expect("a name of a key");
-        self.ask(KeyRequest::Create { name: key.clone(), bits: 2048, hsm: false });
+        self.ask(KeyCreate { name: key.clone(), bits: 2048, hsm: false });
         let name = name.parse().expect("a name of a set");
         let (version, auto_rotate, permit) = (None, true, true);
-        self.ask(DesRequest::Create { name, key, version, encryption, terms, auto_rotate, permit });
+        self.ask(DesCreate { name, key, version, encryption, terms, auto_rotate, permit });
     }
 
     /// Makes records of disks without images in a set: all that a rotation is about.
@@ -197,9 +212,9 @@ impl World {
         let des = Some(set.parse().expect("a name of a set"));
         let holes = Holes::Zeros;
         let geometry = Geometry { sector_size: 512, data_offset: 16 << 20, size: 1 << 20, holes };
-        let create = Request::from(DiskRequest::Create { des, geometry });
+        let create = DiskCreate { des, geometry };
         for _ in 0..count {
-            let _ = client.call(create.clone()).expect("made");
+            let _ = client.ask(create.clone()).expect("made");
         }
     }
 

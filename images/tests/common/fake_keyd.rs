@@ -12,11 +12,12 @@ use std::{
 use keyd_client::{
     LeaseId,
     message::{
-        Attached, DiskRecord, DiskRequest, DiskStatus, Event, Geometry, HolderMessage, Reaction,
-        Refusal, RefusalCode, Reply, Request,
+        Answer, Attached, DiskCreate, DiskGrow, DiskRecord, DiskStatus, Event, Geometry,
+        HolderMessage, Reaction, Refusal, RefusalCode, Request,
     },
-    wire,
+    wire::{self, Body},
 };
+use serde::Serialize;
 
 use super::{dek, key, record};
 
@@ -70,54 +71,55 @@ impl FakeKeyd {
     }
 }
 
-fn refused(message: &str) -> Reply {
-    Reply::Refused(Refusal { code: RefusalCode::Conflict, message: message.into() })
+fn refused(message: &str) -> Body {
+    let refusal = Refusal { code: RefusalCode::Conflict, message: message.into() };
+    Body::of(&Answer::<()>::Refused(refusal)).unwrap()
+}
+
+fn done<T: Serialize>(reply: T) -> Body {
+    Body::of(&Answer::Done(reply)).unwrap()
 }
 
 fn serve(mut stream: UnixStream, state: &Mutex<State>, manner: Manner) {
     let (request, _) = wire::receive::<Request>(&mut stream).unwrap();
     let verb = |name: &str| state.lock().unwrap().verbs.push(name.to_owned());
     let reply = match request {
-        Request::Disk(DiskRequest::Create { geometry, .. }) => {
+        Request::DiskCreate(DiskCreate { geometry, .. }) => {
             verb("create");
             make(state, geometry)
         }
-        Request::Disk(DiskRequest::Confirm { .. })
+        Request::DiskConfirm(_)
             if [Manner::Good, Manner::RefusesGrowth, Manner::DiesGrowing].contains(&manner) =>
         {
             verb("confirm");
-            Reply::Done
+            done(())
         }
-        Request::Disk(DiskRequest::Confirm { .. }) => refused("no confirmation today"),
-        Request::Disk(DiskRequest::Abandon { .. })
-            if manner == Manner::RefusesConfirmAndAbandon =>
-        {
+        Request::DiskConfirm(_) => refused("no confirmation today"),
+        Request::DiskAbandon(_) if manner == Manner::RefusesConfirmAndAbandon => {
             refused("no abandonment either")
         }
-        Request::Disk(DiskRequest::Abandon { .. }) => {
+        Request::DiskAbandon(_) => {
             verb("abandon");
-            Reply::Done
+            done(())
         }
-        Request::Disk(DiskRequest::Show { .. }) => Reply::Disk(Box::new(status(state))),
-        Request::Disk(DiskRequest::Grow { dry_run: true, .. })
-            if manner == Manner::RefusesGrowth =>
-        {
+        Request::DiskShow(_) => done(status(state)),
+        Request::DiskGrow(DiskGrow { dry_run: true, .. }) if manner == Manner::RefusesGrowth => {
             refused("no growth today")
         }
-        Request::Disk(DiskRequest::Grow { dry_run: true, .. }) => {
+        Request::DiskGrow(DiskGrow { dry_run: true, .. }) => {
             verb("rehearse");
-            Reply::Disk(Box::new(status(state)))
+            done(status(state))
         }
-        Request::Disk(DiskRequest::Grow { size, .. }) => {
+        Request::DiskGrow(DiskGrow { size, .. }) => {
             verb("grow");
             state.lock().unwrap().record.as_mut().unwrap().geometry.size = size;
             if manner == Manner::DiesGrowing {
                 return;
             }
-            Reply::Disk(Box::new(status(state)))
+            done(status(state))
         }
-        Request::Attach { .. } if manner == Manner::RefusesAttach => refused("not for you"),
-        Request::Attach { .. } => {
+        Request::Attach(_) if manner == Manner::RefusesAttach => refused("not for you"),
+        Request::Attach(_) => {
             verb("attach");
             // The holder's end of the conversation is its own business.
             let _ = lease(stream, state, manner);
@@ -125,12 +127,12 @@ fn serve(mut stream: UnixStream, state: &Mutex<State>, manner: Manner) {
         }
         other => panic!("{other:?}"),
     };
-    let _ = wire::send(&mut stream, &reply, None);
+    let _ = wire::send_body(&mut stream, reply, None);
 }
 
-fn make(state: &Mutex<State>, geometry: Geometry) -> Reply {
+fn make(state: &Mutex<State>, geometry: Geometry) -> Body {
     state.lock().unwrap().record = Some(record(geometry, &key()));
-    Reply::Disk(Box::new(status(state)))
+    done(status(state))
 }
 
 fn status(state: &Mutex<State>) -> DiskStatus {
@@ -163,7 +165,7 @@ fn lease(
         lease_ms: 60_000,
         withheld: None,
     };
-    wire::send(&mut stream, &Reply::Attached(Box::new(attached)), Some(&dek(&key)))?;
+    wire::send(&mut stream, &Answer::Done(attached), Some(&dek(&key)))?;
     if manner == Manner::RevokesAtOnce {
         let reason = "disabled".to_owned();
         wire::send(

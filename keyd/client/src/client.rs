@@ -17,7 +17,7 @@ use crate::{
     dek::Dek,
     lease::BootTime,
     limits::{REPLY_TIMEOUT, SOCKET_PATH_MAX},
-    message::{Refusal, Reply, Request},
+    message::{Answer, Ask, Refusal, Request},
     timed::Timed,
     wire::{self, WireError},
 };
@@ -136,44 +136,39 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with the daemon's reason; [`ClientError::Wire`].
-    pub fn call(&mut self, request: impl Into<Request>) -> Result<Reply, ClientError> {
-        self.exchange(&request.into()).map(|(reply, _)| reply)
+    pub fn ask<A: Ask>(&mut self, ask: A) -> Result<A::Reply, ClientError> {
+        self.exchange(ask).map(|(reply, _)| reply)
     }
 
     /// Asks for something that comes with a DEK.
     ///
     /// # Errors
-    /// As [`Client::call`]; [`ClientError::UnexpectedReply`] if no DEK came.
-    pub fn call_for_dek(
-        &mut self,
-        request: impl Into<Request>,
-    ) -> Result<(Reply, Dek), ClientError> {
-        match self.exchange(&request.into())? {
+    /// As [`Client::ask`]; [`ClientError::UnexpectedReply`] if no DEK came.
+    pub fn ask_for_dek<A: Ask>(&mut self, ask: A) -> Result<(A::Reply, Dek), ClientError> {
+        match self.exchange(ask)? {
             (reply, Some(dek)) => Ok((reply, dek)),
             (_, None) => Err(ClientError::UnexpectedReply),
         }
     }
 
     /// Sends the request and takes the answer, with the DEK if one came.
-    pub(crate) fn exchange(
-        &mut self,
-        request: &Request,
-    ) -> Result<(Reply, Option<Dek>), ClientError> {
-        self.exchange_until(request, BootTime::now().after(self.patience))
+    fn exchange<A: Ask>(&mut self, ask: A) -> Result<(A::Reply, Option<Dek>), ClientError> {
+        self.exchange_until(ask, BootTime::now().after(self.patience))
     }
 
     /// The same, and all of it by then.
-    pub(crate) fn exchange_until(
+    pub(crate) fn exchange_until<A: Ask>(
         &mut self,
-        request: &Request,
+        ask: A,
         until: BootTime,
-    ) -> Result<(Reply, Option<Dek>), ClientError> {
+    ) -> Result<(A::Reply, Option<Dek>), ClientError> {
         set_socket_timeout(&self.stream, Timeout::Send, Some(at_least_some(until.remaining())))
             .map_err(|errno| WireError::Io(errno.into()))?;
-        wire::send(&mut self.stream, request, None)?;
+        let request: Request = ask.into();
+        wire::send(&mut self.stream, &request, None)?;
         match wire::receive(&mut Timed::until(&self.stream, until))? {
-            (Reply::Refused(refusal), _) => Err(ClientError::Refused(refusal)),
-            answer => Ok(answer),
+            (Answer::Refused(refusal), _) => Err(ClientError::Refused(refusal)),
+            (Answer::Done(reply), dek) => Ok((reply, dek)),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     dek::Dek,
     ids::DiskId,
     limits::{FRAME_TIMEOUT, LET_GO_TIME, RENEWALS_PER_LEASE, REPLY_TIMEOUT},
-    message::{Attached, Event, FenceReport, HolderMessage, IfLost, Reply, Request, Serving},
+    message::{Attach, Attached, Event, FenceReport, HolderMessage, IfLost, Serving},
     timed::Timed,
     wire::{self, WireError},
 };
@@ -97,11 +97,8 @@ impl Lease {
         let asked = BootTime::now();
         let connected = Client::connect_within(socket, patience);
         let mut client = connected.map_err(|error| error.of_option("--keyd"))?;
-        let request = Request::Attach { id, read_only, if_lost };
-        let (reply, dek) = client.exchange_until(&request, asked.after(patience))?;
-        let Reply::Attached(attached) = reply else {
-            return Err(ClientError::UnexpectedReply);
-        };
+        let ask = Attach { id, read_only, if_lost };
+        let (attached, dek) = client.exchange_until(ask, asked.after(patience))?;
         let stream = client.into_stream();
         stream.set_write_timeout(Some(FRAME_TIMEOUT)).map_err(WireError::Io)?;
         let length = Duration::from_millis(attached.lease_ms);
@@ -112,7 +109,7 @@ impl Lease {
             ends: end(asked, length),
             renew_at: asked.after(length / RENEWALS_PER_LEASE),
         };
-        Ok((lease, *attached, dek))
+        Ok((lease, attached, dek))
     }
 
     /// When to let go of the DEK unless a renewal is answered before.

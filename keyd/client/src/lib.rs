@@ -18,6 +18,7 @@ pub mod tally;
 pub mod terminal;
 pub mod timed;
 pub mod utc;
+pub mod value;
 pub mod wire;
 
 pub use client::{Client, ClientError, PathTooLong};

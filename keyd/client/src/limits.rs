@@ -17,6 +17,14 @@ pub const PERIOD_YEARS_MAX: u32 = 1000;
 /// Longest word of a command line that is quoted in an error, bytes: a path of some length, a few lines on a terminal.
 pub const QUOTED_LEN_MAX: usize = 256;
 
+/// Most audit records in one reply.
+pub const AUDIT_TAIL_MAX: u32 = 500;
+
+/// Shortest retention of deleted keys, days (Key Vault's own limit).
+pub const RETENTION_DAYS_MIN: u16 = 7;
+/// Longest, likewise.
+pub const RETENTION_DAYS_MAX: u16 = 90;
+
 /// Disks in one reply of a list; the client asks for the next page with the last id it saw.
 pub const DISKS_PER_PAGE: usize = 512;
 

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// Version of the wire.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const PREFIX_LEN: usize = 8;
 
@@ -50,6 +50,29 @@ pub enum WireError {
     Dek(#[from] DekError),
 }
 
+/// A frame but for its DEK, ready to be sent.
+#[derive(Debug)]
+pub struct Body(Vec<u8>);
+
+impl Body {
+    /// Writes a body as JSON.
+    ///
+    /// # Errors
+    /// [`WireError::TooLong`].
+    pub fn of(body: &impl Serialize) -> Result<Self, WireError> {
+        let mut frame = vec![0; PREFIX_LEN];
+        serde_json::to_writer(&mut frame, body)?;
+        let len = frame.len() - PREFIX_LEN;
+        if len > BODY_LEN_MAX {
+            return Err(WireError::TooLong(len));
+        }
+        let len = u32::try_from(len).expect("BODY_LEN_MAX fits 32 bits");
+        frame[..4].copy_from_slice(&len.to_le_bytes());
+        frame[4] = VERSION;
+        Ok(Self(frame))
+    }
+}
+
 /// Sends one frame.
 ///
 /// # Errors
@@ -59,15 +82,18 @@ pub fn send(
     body: &impl Serialize,
     dek: Option<&Dek>,
 ) -> Result<(), WireError> {
-    let mut frame = vec![0; PREFIX_LEN];
-    serde_json::to_writer(&mut frame, body)?;
-    let len = frame.len() - PREFIX_LEN;
-    if len > BODY_LEN_MAX {
-        return Err(WireError::TooLong(len));
-    }
-    let len = u32::try_from(len).expect("BODY_LEN_MAX fits 32 bits");
-    frame[..4].copy_from_slice(&len.to_le_bytes());
-    frame[4] = VERSION;
+    send_body(writer, Body::of(body)?, dek)
+}
+
+/// The same of one that is written already.
+///
+/// # Errors
+/// [`WireError::Io`].
+pub fn send_body(
+    writer: &mut impl Write,
+    Body(mut frame): Body,
+    dek: Option<&Dek>,
+) -> Result<(), WireError> {
     frame[5] = u8::from(dek.is_some());
     writer.write_all(&frame)?;
     if let Some(dek) = dek {
@@ -134,7 +160,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::message::{Event, Request};
+    use crate::message::{Event, Request, Status};
 
     fn dek() -> Dek {
         Dek::fill_with(|bytes| {
@@ -147,12 +173,12 @@ mod tests {
     #[test]
     fn a_frame_arrives_as_it_was_sent() {
         let mut stream = Vec::new();
-        send(&mut stream, &Request::Status, None).unwrap();
+        send(&mut stream, &Request::from(Status {}), None).unwrap();
         send(&mut stream, &Event::Reclaimed, Some(&dek())).unwrap();
         let mut reader = stream.as_slice();
         let (request, none) = receive::<Request>(&mut reader).unwrap();
         let (event, some) = receive::<Event>(&mut reader).unwrap();
-        assert_eq!((request, event), (Request::Status, Event::Reclaimed));
+        assert_eq!((request, event), (Status {}.into(), Event::Reclaimed));
         assert!(none.is_none());
         assert_eq!(some.unwrap().expose(), dek().expose());
         assert!(matches!(receive::<Event>(&mut reader), Err(WireError::Closed)));

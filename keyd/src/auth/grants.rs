@@ -3,7 +3,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
     str::FromStr,
 };
 
@@ -11,6 +10,7 @@ use keyd_client::{
     Principal, Scope,
     ids::IdError,
     permission::{Permission, UnknownPermission},
+    value::{NobodyError, principal},
 };
 use thiserror::Error;
 
@@ -29,10 +29,10 @@ pub enum GrantError {
     /// No `=`.
     #[error("a grant is USER=PERMISSION,PERMISSION, such as libvirt-qemu=attach:des=prod-disks")]
     Form,
-    /// No such user.
-    #[error("no user '{0}' in /etc/passwd: give the number of the user id")]
-    User(String),
-    /// Not a principal, not a set, not a disk.
+    /// Nobody's name.
+    #[error(transparent)]
+    Nobody(#[from] NobodyError),
+    /// Not a set, not a disk.
     #[error(transparent)]
     Id(#[from] IdError),
     /// No such permission.
@@ -78,29 +78,6 @@ fn scoped(word: &str) -> Result<(Scope, Permission), GrantError> {
     Ok((scope, permission))
 }
 
-/// A principal as people name one: `uid:1000`, `app:ci`, `des:prod`, a user's number, or a user's name.
-///
-/// # Errors
-/// [`GrantError::User`], [`GrantError::Id`].
-pub fn principal(text: &str) -> Result<Principal, GrantError> {
-    if text.contains(':') {
-        return Ok(text.parse()?);
-    }
-    let uid = text.parse().ok().or_else(|| uid_of(text));
-    uid.map(Principal::User).ok_or_else(|| GrantError::User(text.to_owned()))
-}
-
-/// Users of directories (LDAP) are given by number: resolving them needs the C library's name service.
-fn uid_of(user: &str) -> Option<u32> {
-    let passwd = fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let uid = fields.nth(1)?.parse().ok()?;
-        (name == user).then_some(uid)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,9 +115,12 @@ mod tests {
     #[test]
     fn wrong_grants_say_what_is_wrong() {
         assert_eq!("x".parse::<Grant>(), Err(GrantError::Form));
-        assert!(matches!("no-such-user-here=read".parse::<Grant>(), Err(GrantError::User(_))));
+        assert!(matches!(
+            "no-such-user-here=read".parse::<Grant>(),
+            Err(GrantError::Nobody(NobodyError::User(_)))
+        ));
         assert!(matches!("1=read,all".parse::<Grant>(), Err(GrantError::Permission(_))));
-        assert!(matches!("x:y=read".parse::<Grant>(), Err(GrantError::Id(_))));
+        assert!(matches!("x:y=read".parse::<Grant>(), Err(GrantError::Nobody(NobodyError::Id(_)))));
         assert!("1=".parse::<Grant>().is_err());
     }
 }

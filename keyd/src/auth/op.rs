@@ -1,6 +1,10 @@
-//! Every operation, the name it has in the audit log, and the permission it needs.
+//! Every operation, the name it has in the audit log, and the permission it needs. What can be asked on the native
+//! socket is one type for each verb ([`keyd_client::message`]); its row here is also its way into [`crate::service`].
 
-use keyd_client::permission::{KeyPermission, Permission};
+use keyd_client::{
+    message::*,
+    permission::{KeyPermission, Permission},
+};
 
 use crate::audit::Class;
 
@@ -38,15 +42,74 @@ pub trait Op {
     const CLASS: Class;
 }
 
-macro_rules! operations {
-    ($(
-        $(#[$doc:meta])*
-        $op:ident = $name:literal needs $scope:ident $permission:ident $(, is $class:ident)?;
-    )*) => {$(
-        $(#[$doc])*
-        #[derive(Debug)]
-        pub struct $op;
+/// What is asked on the native socket and answered by one frame: the verb, its name in the audit log, what its caller
+/// needs, and its class if that is not [`Class::Use`]. `$then` is a macro that is given all rows.
+macro_rules! asked {
+    ($then:ident) => {
+        $then! {
+            Status = "status" needs daemon Read;
+            ClockShow = "clock-show" needs daemon Read;
+            ClockConfirm = "clock-confirm" needs daemon Administer, is Administration;
+            KeyCreate = "key-create" needs vault Create;
+            KeyList = "key-list" needs daemon Read;
+            KeyListIn = "key-list" needs vault List;
+            KeyShow = "key-show" needs vault Get;
+            KeyUpdate = "key-update" needs vault Update;
+            KeyDelete = "key-delete" needs vault Delete, is Withdrawal;
+            KeyRecover = "key-recover" needs vault Recover;
+            KeyPurge = "key-purge" needs vault Purge, is Administration;
+            KeyRotate = "key-rotate" needs vault Rotate;
+            KeyRotationPolicy = "key-rotation-policy-set" needs vault SetRotationPolicy;
+            VaultCreate = "vault-create" needs daemon ManageKeys;
+            VaultList = "vault-list" needs daemon Read;
+            VaultShow = "vault-show" needs daemon Read;
+            VaultProtect = "vault-protect" needs daemon ManageKeys;
+            VaultPermit = "vault-policy" needs daemon Administer;
+            VaultDelete = "vault-delete" needs daemon ManageKeys, is Administration;
+            GrantList = "grant-list" needs daemon Administer;
+            GrantEdit = "grant-set" needs daemon Administer;
+            AppCreate = "principal-create" needs daemon Administer;
+            AppList = "principal-list" needs daemon Administer;
+            AppShow = "principal-show" needs daemon Administer;
+            AppRemove = "principal-remove" needs daemon Administer;
+            AppCertificates = "principal-certificates" needs daemon Administer;
+            IdentityCreate = "principal-identity" needs daemon Administer;
+            IdentityRemove = "principal-identity" needs daemon Administer;
+            TokenCreate = "token-create" needs daemon Administer;
+            TokenList = "token-list" needs daemon Administer;
+            TokenRevoke = "token-revoke" needs daemon Administer;
+            TokenRevokeAll = "token-revoke" needs daemon Administer;
+            DesCreate = "des-create" needs daemon ManageKeys;
+            DesList = "des-list" needs daemon Read;
+            DesShow = "des-show" needs daemon Read;
+            DesUpdate = "des-update" needs daemon ManageKeys;
+            DesSetKey = "des-set-key" needs daemon ManageKeys;
+            DesDelete = "des-delete" needs daemon ManageKeys, is Administration;
+            DesResources = "des-resources" needs daemon Read;
+            DiskCreate = "disk-create" needs set CreateDisk;
+            DiskDerive = "disk-derive" needs source CreateDisk;
+            DiskConfirm = "disk-confirm" needs own CreateDisk;
+            DiskAbandon = "disk-abandon" needs own CreateDisk, is Administration;
+            DiskGrow = "disk-grow" needs own CreateDisk;
+            DiskMove = "disk-move" needs daemon ManageKeys;
+            DiskErase = "disk-erase" needs daemon Administer, is Administration;
+            DiskList = "disk-list" needs daemon Read;
+            DiskShow = "disk-show" needs daemon Read;
+            StateCheck = "state-check" needs daemon Read;
+            StateCheckDeep = "state-check-deep" needs daemon Administer;
+            StateAccept = "state-accept-damage" needs daemon Administer, is Administration;
+            StateBackup = "state-backup" needs daemon Administer;
+            AuditTail = "audit-tail" needs daemon Audit;
+            AuditVerify = "audit-verify" needs daemon Audit;
+            AuditArchive = "audit-archive" needs daemon Administer, is Administration;
+            AuditReanchor = "audit-reanchor" needs daemon Administer, is Administration;
+        }
+    };
+}
+pub(crate) use asked;
 
+macro_rules! operations {
+    ($($op:ident = $name:literal needs $scope:ident $permission:ident $(, is $class:ident)?;)*) => {$(
         impl Op for $op {
             const NAME: &'static str = $name;
             const NEEDS: Needs = operations!(@ $scope $permission);
@@ -66,33 +129,27 @@ macro_rules! operations {
     (@ own $permission:ident) => { Needs::Own(Permission::$permission) };
 }
 
+asked!(operations);
+
+// What hands a DEK over.
 operations! {
-    /// Tell how the daemon is.
-    Status = "status" needs daemon Read;
-    /// Tell what the clock says.
-    ClockShow = "clock-show" needs daemon Read;
-    /// Say that the clock is right.
-    ClockConfirm = "clock-confirm" needs daemon Administer, is Administration;
-    /// Make a key.
-    KeyCreate = "key-create" needs vault Create;
-    /// List keys of all vaults.
-    KeyList = "key-list" needs daemon Read;
-    /// List keys of one vault.
-    KeyListIn = "key-list" needs vault List;
-    /// Show a key.
-    KeyShow = "key-show" needs vault Get;
-    /// Change attributes; also take a key away by them, and bring it back.
-    KeyUpdate = "key-update" needs vault Update;
-    /// Delete a key.
-    KeyDelete = "key-delete" needs vault Delete, is Withdrawal;
-    /// Bring a deleted key back.
-    KeyRecover = "key-recover" needs vault Recover;
-    /// Destroy a deleted key.
-    KeyPurge = "key-purge" needs vault Purge, is Administration;
-    /// Rotate a key.
-    KeyRotate = "key-rotate" needs vault Rotate;
-    /// Say when a key is rotated by itself.
-    KeyRotationPolicy = "key-rotation-policy-set" needs vault SetRotationPolicy;
+    DiskReleaseKey = "disk-release-key" needs daemon ReleaseKey;
+    Attach = "attach" needs disk Attach;
+}
+
+/// What is asked elsewhere: over HTTPS, at the identity endpoint, during a lease.
+macro_rules! elsewhere {
+    ($($(#[$doc:meta])* $op:ident = $name:literal needs $scope:ident $permission:ident;)*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug)]
+            pub struct $op;
+        )*
+        operations! { $($op = $name needs $scope $permission;)* }
+    };
+}
+
+elsewhere! {
     /// Tell of a key over HTTPS.
     VaultKeyGet = "key-get" needs vault Get;
     /// List a vault's keys, a key's versions, or a vault's deleted keys.
@@ -119,94 +176,8 @@ operations! {
     VaultRandom = "random" needs vault Any;
     /// Tell when a key is rotated by itself.
     VaultKeyPolicyGet = "key-rotation-policy-get" needs vault GetRotationPolicy;
-    /// Make a vault.
-    VaultCreate = "vault-create" needs daemon ManageKeys;
-    /// List vaults.
-    VaultList = "vault-list" needs daemon Read;
-    /// Show a vault.
-    VaultShow = "vault-show" needs daemon Read;
-    /// Protect a vault's deleted keys.
-    VaultProtect = "vault-protect" needs daemon ManageKeys;
-    /// Say who may do what in a vault.
-    VaultPolicy = "vault-policy" needs daemon Administer;
-    /// Forget an empty vault.
-    VaultDelete = "vault-delete" needs daemon ManageKeys, is Administration;
-    /// List grants.
-    GrantList = "grant-list" needs daemon Administer;
-    /// Grant.
-    GrantSet = "grant-set" needs daemon Administer;
-    /// Make an application.
-    AppCreate = "principal-create" needs daemon Administer;
-    /// List applications.
-    AppList = "principal-list" needs daemon Administer;
-    /// Show an application.
-    AppShow = "principal-show" needs daemon Administer;
-    /// Forget an application and what it has.
-    AppRemove = "principal-remove" needs daemon Administer;
-    /// Say which client certificates are an application's.
-    AppCertificates = "principal-certificates" needs daemon Administer;
-    /// Let an application fetch tokens, or not.
-    AppIdentity = "principal-identity" needs daemon Administer;
-    /// Make a token.
-    TokenCreate = "token-create" needs daemon Administer;
-    /// List an application's tokens.
-    TokenList = "token-list" needs daemon Administer;
-    /// Let a token be good no more.
-    TokenRevoke = "token-revoke" needs daemon Administer;
     /// Fetch a token at the identity endpoint.
     IdentityToken = "identity-token" needs identity Itself;
-    /// Make a set.
-    DesCreate = "des-create" needs daemon ManageKeys;
-    /// List sets.
-    DesList = "des-list" needs daemon Read;
-    /// Show a set.
-    DesShow = "des-show" needs daemon Read;
-    /// Change a set's terms.
-    DesUpdate = "des-update" needs daemon ManageKeys;
-    /// Put a set on another key.
-    DesSetKey = "des-set-key" needs daemon ManageKeys;
-    /// Forget an empty set.
-    DesDelete = "des-delete" needs daemon ManageKeys, is Administration;
-    /// List a set's disks.
-    DesResources = "des-resources" needs daemon Read;
-    /// Make a disk's DEK and record.
-    DiskCreate = "disk-create" needs set CreateDisk;
-    /// Make a snapshot's or image's record.
-    DiskDerive = "disk-derive" needs source CreateDisk;
-    /// Confirm a disk's image.
-    DiskConfirm = "disk-confirm" needs own CreateDisk;
-    /// Forget an unconfirmed disk.
-    DiskAbandon = "disk-abandon" needs own CreateDisk, is Administration;
-    /// Make a disk longer.
-    DiskGrow = "disk-grow" needs own CreateDisk;
-    /// Move a disk to another set.
-    DiskMove = "disk-move" needs daemon ManageKeys;
-    /// Destroy a disk's DEK.
-    DiskErase = "disk-erase" needs daemon Administer, is Administration;
-    /// List disks.
-    DiskList = "disk-list" needs daemon Read;
-    /// Show a disk.
-    DiskShow = "disk-show" needs daemon Read;
-    /// Give out a DEK for good.
-    DiskReleaseKey = "disk-release-key" needs daemon ReleaseKey;
-    /// Check every record.
-    StateCheck = "state-check" needs daemon Read;
-    /// Open every DEK, too.
-    StateCheckDeep = "state-check-deep" needs daemon Administer;
-    /// Go on without what is damaged.
-    StateAccept = "state-accept-damage" needs daemon Administer, is Administration;
-    /// Write the whole state into a sealed file.
-    StateBackup = "state-backup" needs daemon Administer;
-    /// Read the audit log.
-    AuditTail = "audit-tail" needs daemon Audit;
-    /// Check the audit log.
-    AuditVerify = "audit-verify" needs daemon Audit;
-    /// Move old rows of the audit log elsewhere.
-    AuditArchive = "audit-archive" needs daemon Administer, is Administration;
-    /// Accept a break of the audit log.
-    AuditReanchor = "audit-reanchor" needs daemon Administer, is Administration;
-    /// Take a DEK under a lease.
-    Attach = "attach" needs disk Attach;
     /// Take it again after the key came back.
     Reclaim = "reclaim" needs disk Attach;
     /// Report that it is gone.

@@ -2,6 +2,11 @@ use std::collections::BTreeSet;
 
 use keyd_client::{DesName, DiskId};
 
+use keyd_client::message::{
+    Attach, AuditTail, DiskCreate, DiskReleaseKey, GrantEdit, KeyDelete, KeyList, KeyPurge,
+    KeyUpdate,
+};
+
 use super::*;
 use crate::{
     model::vault::Vault,
@@ -20,11 +25,11 @@ fn may_in<O: Op>(auth: &Auth, store: &Store, who: &str, place: impl Into<Place>)
 
 /// With no disk in particular: only who may attach every disk may.
 fn attaches(auth: &Auth, store: &Store, who: &str) -> bool {
-    may_in::<op::Attach>(auth, store, who, DiskId::random())
+    may_in::<Attach>(auth, store, who, DiskId::random())
 }
 
 fn creates(auth: &Auth, store: &Store, who: &str, set: &str) -> bool {
-    may_in::<op::DiskCreate>(auth, store, who, &set.parse::<DesName>().unwrap())
+    may_in::<DiskCreate>(auth, store, who, &set.parse::<DesName>().unwrap())
 }
 
 /// What somebody may, by permission, one operation of each.
@@ -32,12 +37,12 @@ fn all(auth: &Auth, store: &Store, who: &str) -> [bool; 8] {
     [
         attaches(auth, store, who),
         creates(auth, store, who, "s"),
-        may::<op::KeyList>(auth, store, who, None),
-        may::<op::KeyUpdate>(auth, store, who, Some("bank")),
-        may::<op::KeyPurge>(auth, store, who, Some("bank")),
-        may::<op::DiskReleaseKey>(auth, store, who, None),
-        may::<op::AuditTail>(auth, store, who, None),
-        may::<op::GrantSet>(auth, store, who, None),
+        may::<KeyList>(auth, store, who, None),
+        may::<KeyUpdate>(auth, store, who, Some("bank")),
+        may::<KeyPurge>(auth, store, who, Some("bank")),
+        may::<DiskReleaseKey>(auth, store, who, None),
+        may::<AuditTail>(auth, store, who, None),
+        may::<GrantEdit>(auth, store, who, None),
     ]
 }
 
@@ -78,11 +83,11 @@ fn grants_of_the_command_line_and_of_the_store_add_up() {
     });
     assert!(attaches(&auth, &store, "uid:10"));
     assert!(creates(&auth, &store, "uid:10", "s") && !creates(&auth, &store, "uid:10", "t"));
-    assert!(may::<op::KeyList>(&auth, &store, "uid:10", None));
+    assert!(may::<KeyList>(&auth, &store, "uid:10", None));
     testing::change(&store, |txn| {
         txn.put_grant(&"uid:10".parse().unwrap(), &Scope::All, &BTreeSet::new())
     });
-    assert!(!may::<op::KeyList>(&auth, &store, "uid:10", None));
+    assert!(!may::<KeyList>(&auth, &store, "uid:10", None));
 }
 
 #[test]
@@ -92,17 +97,17 @@ fn a_vaults_policy_counts_in_that_vault_alone() {
     let who: Principal = "app:ci".parse().unwrap();
     vault.permit(who, [KeyPermission::Update, KeyPermission::Purge].into()).unwrap();
     testing::change(&store, |txn| txn.put_vault(&vault));
-    assert!(may::<op::KeyUpdate>(&auth, &store, "app:ci", Some("bank")));
-    assert!(may::<op::KeyPurge>(&auth, &store, "app:ci", Some("bank")));
-    assert!(!may::<op::KeyUpdate>(&auth, &store, "app:ci", Some("other")));
-    assert!(!may::<op::KeyDelete>(&auth, &store, "app:ci", Some("bank")));
-    assert!(!may::<op::KeyUpdate>(&auth, &store, "app:ci", None));
+    assert!(may::<KeyUpdate>(&auth, &store, "app:ci", Some("bank")));
+    assert!(may::<KeyPurge>(&auth, &store, "app:ci", Some("bank")));
+    assert!(!may::<KeyUpdate>(&auth, &store, "app:ci", Some("other")));
+    assert!(!may::<KeyDelete>(&auth, &store, "app:ci", Some("bank")));
+    assert!(!may::<KeyUpdate>(&auth, &store, "app:ci", None));
 }
 
 #[test]
 fn the_platforms_vault_is_its_administrators_alone() {
     let auth = Auth::new(7, vec!["12=manage-keys".parse().unwrap()]);
     let store = testing::store();
-    assert!(may::<op::KeyUpdate>(&auth, &store, "uid:7", Some("platform")));
-    assert!(!may::<op::KeyUpdate>(&auth, &store, "uid:12", Some("platform")));
+    assert!(may::<KeyUpdate>(&auth, &store, "uid:7", Some("platform")));
+    assert!(!may::<KeyUpdate>(&auth, &store, "uid:12", Some("platform")));
 }

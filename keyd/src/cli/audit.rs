@@ -4,54 +4,35 @@ use std::path::absolute;
 
 use keyd_client::{
     Page,
-    message::{AuditRecord, AuditRequest, Reply},
+    message::{AuditArchive, AuditArchived, AuditReanchored, AuditRecord, AuditWhole},
 };
 
-use super::{
-    Error, Exit,
-    args::Audit,
-    ask::{Ask, unexpected},
-    table::table,
-};
+use super::{Error, Exit, args::Audit, console::Console, table::table};
 use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: Audit) -> Result<Exit, Error> {
-    let request = match verb {
-        Audit::Tail { count } => AuditRequest::Tail { count },
-        Audit::Verify => AuditRequest::Verify,
+pub(super) fn run(console: &Console, verb: Audit) -> Result<Exit, Error> {
+    match verb {
+        Audit::Tail(ask) => console.show(ask, |records| tail(records)),
+        Audit::Verify(ask) => console.show(ask, |AuditWhole { first, records, head }| {
+            format!("the audit log is whole: {records} records from row {first} on, head {head}")
+        }),
         // The daemon has another working directory.
         Audit::Archive { before, to } => {
-            AuditRequest::Archive { before: before.unwrap_or(u64::MAX), to: absolute(to)? }
+            let ask = AuditArchive { before: before.unwrap_or(u64::MAX), to: absolute(to)? };
+            console.show(ask, |AuditArchived { files, first }| {
+                format!("{files} files moved; the audit log begins with row {first} now")
+            })
         }
-        Audit::Reanchor { accept_break } => AuditRequest::Reanchor { accept_break },
-    };
-    match ask.call(request)? {
-        Reply::Audit(records) => ask.print(&records, |records| tail(records)),
-        reply => {
-            let text = told(&reply).ok_or_else(unexpected)?;
-            ask.print_reply(&reply, text)
-        }
+        Audit::Reanchor(ask) => console.show(ask, reanchored),
     }
 }
 
-fn told(reply: &Reply) -> Option<Page> {
-    let page = Page::default();
-    match reply {
-        Reply::AuditWhole { first, records, head } => Some(page.line(format_args!(
-            "the audit log is whole: {records} records from row {first} on, head {head}"
-        ))),
-        Reply::AuditArchived { files, first } => {
-            Some(page.line(format_args!(
-                "{files} files moved; the audit log begins with row {first} now"
-            )))
-        }
-        Reply::AuditReanchored { accepted, first, sealed, sha256 } => Some(
-            page.line(format_args!("accepted: {accepted}"))
-                .line(format_args!("the audit log begins with row {first} now"))
-                .line(format_args!("{sealed} files are no part of it any more, SHA-256 {sha256}")),
-        ),
-        _ => None,
-    }
+fn reanchored(done: &AuditReanchored) -> Page {
+    let AuditReanchored { accepted, first, sealed, sha256 } = done;
+    Page::default()
+        .line(format_args!("accepted: {accepted}"))
+        .line(format_args!("the audit log begins with row {first} now"))
+        .line(format_args!("{sealed} files are no part of it any more, SHA-256 {sha256}"))
 }
 
 fn tail(records: &[AuditRecord]) -> Page {

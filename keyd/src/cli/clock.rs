@@ -1,26 +1,14 @@
 //! `keyd clock`.
 
-use keyd_client::{
-    Page,
-    message::{ClockRequest, ClockStatus, Reply},
-};
+use keyd_client::{Page, message::ClockStatus};
 
-use super::{
-    Error, Exit,
-    args::ClockVerb,
-    ask::{Ask, unexpected},
-    table::list,
-};
+use super::{Error, Exit, args::ClockVerb, console::Console, table::list};
 use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: ClockVerb) -> Result<Exit, Error> {
-    let request = match verb {
-        ClockVerb::Show => ClockRequest::Show,
-        ClockVerb::Confirm => ClockRequest::Confirm,
-    };
-    match ask.call(request)? {
-        Reply::Clock(status) => ask.print(&status, text),
-        _ => Err(unexpected()),
+pub(super) fn run(console: &Console, verb: ClockVerb) -> Result<Exit, Error> {
+    match verb {
+        ClockVerb::Show(ask) => console.show(ask, text),
+        ClockVerb::Confirm(ask) => console.show(ask, text),
     }
 }
 

@@ -3,85 +3,59 @@
 mod text;
 
 use keyd_client::{
-    Client, ClientError, DesName,
-    message::{Consent, DesRequest, DesStatus, Reply},
+    Client,
+    message::{
+        DesCreate, DesList, DesResources, DesSetKey, DesShow, DesStatus, DesUpdate, Rewrapped,
+    },
 };
 
 use super::{
     Error, Exit, args,
     args::des::On,
-    ask::{Ask, unexpected},
-    disk, impact,
+    console::Console,
+    disk,
     progress::{self, Step},
 };
 
-pub(super) fn run(ask: &Ask, verb: args::Des) -> Result<Exit, Error> {
+pub(super) fn run(console: &Console, verb: args::Des) -> Result<Exit, Error> {
     match verb {
         args::Des::Create { name, on, encryption, terms, no_auto_rotate } => {
             let On { key, version, no_permit } = on;
-            let (encryption, terms) = (encryption.into(), terms.into());
             let (auto_rotate, permit) = (!no_auto_rotate, !no_permit);
-            let request =
-                DesRequest::Create { name, key, version, encryption, terms, auto_rotate, permit };
-            one(ask, request)
+            let ask = DesCreate { name, key, version, encryption, terms, auto_rotate, permit };
+            console.show(ask, text::one)
         }
-        args::Des::List => ask.print(&every(ask)?, |sets| text::all(sets)),
-        args::Des::Show { name } => one(ask, DesRequest::Show { name }),
-        args::Des::Update { name, change, sure } => {
-            one(ask, DesRequest::Update { name, change: change.into(), consent: sure.into() })
+        args::Des::List => {
+            let after = |last: Option<&DesStatus>| last.map(|set| set.name.clone());
+            let sets = console.every(|last| DesList { after: after(last) })?;
+            console.print(&sets, |sets| text::all(sets))
         }
-        args::Des::SetKey { name, on, sure } => set_key(ask, &name, on, sure.into()),
-        args::Des::Delete { name } => {
-            let done = format!("disk encryption set {name} deleted");
-            ask.call_to_do(DesRequest::Delete { name }, done)
+        args::Des::Show(ask) => console.show(ask, text::one),
+        args::Des::Update { name, change, sure: consent } => {
+            console.show_weighed(DesUpdate { name, change: change.into(), consent }, text::one)
+        }
+        args::Des::SetKey { name, on, sure: consent } => {
+            let On { key, version, no_permit } = on;
+            set_key(console, DesSetKey { name, key, version, permit: !no_permit, consent })
+        }
+        args::Des::Delete(ask) => {
+            let done = format!("disk encryption set {} deleted", ask.name);
+            console.done(ask, done)
         }
         args::Des::Resources { name } => {
-            let page = |after| DesRequest::Resources { name: name.clone(), after };
-            disk::list(ask, page)
+            disk::list(console, |after| DesResources { name: name.clone(), after })
         }
     }
 }
 
-fn one(ask: &Ask, request: DesRequest) -> Result<Exit, Error> {
-    match ask.call(request)? {
-        Reply::Des(set) => ask.print(&set, text::one),
-        Reply::Impact(would) => ask.print(&would, impact::text),
-        _ => Err(unexpected()),
-    }
-}
-
-/// Page after page.
-fn every(ask: &Ask) -> Result<Vec<DesStatus>, Error> {
-    let mut every: Vec<DesStatus> = Vec::new();
-    loop {
-        let after = every.last().map(|set| set.name.clone());
-        let Reply::DesSets { sets, more } = ask.call(DesRequest::List { after })? else {
-            return Err(unexpected());
-        };
-        let end = !more || sets.is_empty();
-        every.extend(sets);
-        if end {
-            return Ok(every);
-        }
-    }
-}
-
-fn set_key(ask: &Ask, name: &DesName, on: On, consent: Consent) -> Result<Exit, Error> {
-    let On { key, version, no_permit } = on;
-    let look = |client: &mut Client| match client.call(DesRequest::Show { name: name.clone() })? {
-        Reply::Des(set) => Ok(wrapped_anew(&set)),
-        _ => Err(ClientError::UnexpectedReply),
-    };
-    let done = format!("disk encryption set {name} is on key {key}");
-    let (name, permit) = (name.clone(), !no_permit);
-    let request = DesRequest::SetKey { name, key, version, permit, consent };
-    match progress::call(ask, request, look)? {
-        reply @ Reply::Rewrapped { rewrapped } => {
-            ask.print_reply(&reply, format!("{done}; disks wrapped anew: {rewrapped}"))
-        }
-        Reply::Impact(would) => ask.print(&would, impact::text),
-        _ => Err(unexpected()),
-    }
+fn set_key(console: &Console, ask: DesSetKey) -> Result<Exit, Error> {
+    let (name, done) =
+        (ask.name.clone(), format!("disk encryption set {} is on key {}", ask.name, ask.key));
+    let look = |client: &mut Client| Ok(wrapped_anew(&client.ask(DesShow { name: name.clone() })?));
+    let set = progress::ask(console, ask, look)?;
+    console.print_weighed(&set, |Rewrapped { rewrapped }| {
+        format!("{done}; disks wrapped anew: {rewrapped}")
+    })
 }
 
 /// None while nothing is behind.

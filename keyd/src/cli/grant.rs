@@ -2,34 +2,29 @@
 
 use keyd_client::{
     Page, Principal, Scope,
-    message::{GrantRequest, GrantSource, GrantStatus, Reply},
+    message::{GrantEdit, GrantList, GrantSource, GrantStatus, Granted},
     permission::Permission,
 };
 
 use super::{
     Error, Exit, args,
-    ask::{Ask, unexpected},
+    console::Console,
     table::{names, table},
 };
 
-pub(super) fn run(ask: &Ask, grant: args::Grant) -> Result<Exit, Error> {
+pub(super) fn run(console: &Console, grant: args::Grant) -> Result<Exit, Error> {
     let (Some(principal), Some(permissions)) = (grant.principal, grant.permissions) else {
-        return list(ask);
+        return list(console);
     };
     let (scope, future) = (grant.disks.into(), grant.future);
     let edit = grant.how.edit(permissions.is_empty())?;
     let who = principal.clone();
-    match ask.call(GrantRequest::Edit { principal, edit, permissions, scope, future })? {
-        reply @ Reply::Granted { .. } => ask.print_reply(&reply, after(&who, &reply)),
-        _ => Err(unexpected()),
-    }
+    let ask = GrantEdit { principal, edit, permissions, scope, future };
+    console.show(ask, |granted| after(&who, granted))
 }
 
-fn after(who: &Principal, reply: &Reply) -> Page {
+fn after(who: &Principal, Granted { grants, more, future }: &Granted) -> Page {
     let mut page = Page::default();
-    let Reply::Granted { grants, more, future } = reply else {
-        return page;
-    };
     if grants.is_empty() {
         page = page.line(format_args!("{who} may nothing now"));
     }
@@ -72,21 +67,12 @@ fn is_for_every_disk(permission: Permission) -> bool {
     permission.is_for_disks() || permission == Permission::Administer
 }
 
-/// Page after page.
-fn list(ask: &Ask) -> Result<Exit, Error> {
-    let mut every: Vec<GrantStatus> = Vec::new();
-    loop {
-        let last = every.last().filter(|grant| grant.source == GrantSource::Store);
-        let after = last.map(|grant| (grant.principal.clone(), grant.scope.clone()));
-        let Reply::Grants { grants, more } = ask.call(GrantRequest::List { after })? else {
-            return Err(unexpected());
-        };
-        let end = !more || grants.is_empty();
-        every.extend(grants);
-        if end {
-            return ask.print(&every, |grants| text(grants));
-        }
-    }
+fn list(console: &Console) -> Result<Exit, Error> {
+    let every = console.every(|last: Option<&GrantStatus>| {
+        let last = last.filter(|grant| grant.source == GrantSource::Store);
+        GrantList { after: last.map(|grant| (grant.principal.clone(), grant.scope.clone())) }
+    })?;
+    console.print(&every, |grants| text(grants))
 }
 
 /// Grants under a heading.

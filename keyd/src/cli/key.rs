@@ -4,75 +4,70 @@ mod rotation_policy;
 mod text;
 
 use keyd_client::{
-    Client, ClientError, KeyId, KeyVersion, VaultName,
-    message::{Consent, KeyChange, KeyRequest, KeyStatus, KeyVersionStatus, Reply},
+    Client, ClientError, KeyVersion, Page, VaultName,
+    message::{
+        Consent, KeyChange, KeyList, KeyListIn, KeyPurge, KeyRotate, KeyShow, KeyStatus, KeyUpdate,
+        KeyVersionStatus, Purged, Rotated, Weighed,
+    },
 };
 
 use super::{
     Error, Exit,
-    args::{self, key::Which},
-    ask::{Ask, unexpected},
+    args::{self, consent::How, key::Which},
+    console::Console,
+    impact,
     progress::{self, Step},
     revocation,
 };
 
-pub(super) fn run(ask: &Ask, verb: args::Key) -> Result<Exit, Error> {
+pub(super) fn run(console: &Console, verb: args::Key) -> Result<Exit, Error> {
     match verb {
-        args::Key::Create { name, bits, hsm } => one(ask, KeyRequest::Create { name, bits, hsm }),
-        args::Key::List { vault } => {
-            ask.print(&every(ask, vault.as_ref())?, |keys| text::all(keys))
+        args::Key::Create(ask) => console.show(ask, text::one),
+        args::Key::List { vault } => console.print(&every(console, vault)?, |keys| text::all(keys)),
+        args::Key::Show(ask) => console.show(ask, text::one),
+        args::Key::Enable(which) => update(console, which, switched(true), Consent::IfUnused, 0),
+        args::Key::Disable { which, sure: How { consent, wait_ms } } => {
+            update(console, which, switched(false), consent, wait_ms)
         }
-        args::Key::Show { name } => one(ask, KeyRequest::Show { name }),
-        args::Key::Enable(which) => update(ask, which, switched(true), Consent::IfUnused, 0),
-        args::Key::Disable { which, sure, wait } => {
-            update(ask, which, switched(false), sure.into(), wait.millis())
+        args::Key::Set { which, change, sure: How { consent, wait_ms } } => {
+            update(console, which, change.into(), consent, wait_ms)
         }
-        args::Key::Set { which, change, sure, wait } => {
-            update(ask, which, change.into(), sure.into(), wait.millis())
+        args::Key::Rotate(ask) => rotate(console, ask),
+        args::Key::RotationPolicy(verb) => rotation_policy::run(console, verb),
+        args::Key::Delete(ask) => {
+            let (done, wait_ms) = (format!("key {} deleted", ask.name), ask.wait_ms);
+            revocation::run(console, ask, wait_ms, done)
         }
-        args::Key::Rotate { name } => rotate(ask, &name),
-        args::Key::RotationPolicy(verb) => rotation_policy::run(ask, verb),
-        args::Key::Delete { name, sure, wait } => {
-            let (done, wait_ms) = (format!("key {name} deleted"), wait.millis());
-            let request = KeyRequest::Delete { name, consent: sure.into(), wait_ms };
-            revocation::run(ask, request, wait_ms, done)
+        args::Key::Recover(ask) => {
+            let done = format!("key {} recovered", ask.name);
+            revocation::told(console, &console.ask(ask)?, |_| (Page::default(), done))
         }
-        args::Key::Recover { name } => {
-            let done = format!("key {name} recovered");
-            revocation::run(ask, KeyRequest::Recover { name }, 0, done)
-        }
-        args::Key::Purge { name, sure } => {
-            let done = format!("key {name} destroyed");
-            revocation::run(ask, KeyRequest::Purge { name, consent: sure.into() }, 0, done)
-        }
+        args::Key::Purge(ask) => purge(console, ask),
     }
 }
 
-fn one(ask: &Ask, request: KeyRequest) -> Result<Exit, Error> {
-    match ask.call(request)? {
-        Reply::Key(key) => ask.print(&key, text::one),
-        _ => Err(unexpected()),
+fn every(console: &Console, vault: Option<VaultName>) -> Result<Vec<KeyStatus>, ClientError> {
+    let id = |last: Option<&KeyStatus>| last.map(|key| key.name.clone());
+    match vault {
+        Some(vault) => console
+            .every(|last| KeyListIn { vault: vault.clone(), after: id(last).map(|id| id.name) }),
+        None => console.every(|last| KeyList { after: id(last) }),
     }
 }
 
-/// Page after page.
-fn every(ask: &Ask, vault: Option<&VaultName>) -> Result<Vec<KeyStatus>, Error> {
-    let mut every: Vec<KeyStatus> = Vec::new();
-    loop {
-        let after = every.last().map(|key| key.name.clone());
-        let request = match vault {
-            Some(vault) => {
-                KeyRequest::ListIn { vault: vault.clone(), after: after.map(|key| key.name) }
-            }
-            None => KeyRequest::List { after },
-        };
-        let Reply::Keys { keys, more } = ask.call(request)? else {
-            return Err(unexpected());
-        };
-        let end = !more || keys.is_empty();
-        every.extend(keys);
-        if end {
-            return Ok(every);
+fn purge(console: &Console, ask: KeyPurge) -> Result<Exit, Error> {
+    let done = format!("key {} destroyed", ask.name);
+    match console.ask(ask)? {
+        Weighed::Would(would) => console.print(&would, impact::text),
+        Weighed::Done(Purged::Destroyed) => console.print_done(done),
+        Weighed::Done(Purged::Asked { lost_for_ever }) => {
+            let asked = serde_json::json!({ "lost_for_ever": lost_for_ever });
+            console.print(&asked, |_| {
+                format!(
+                    "noted, not done: {lost_for_ever} DEKs could never be unwrapped again, so another principal must ask for it too"
+                )
+            })?;
+            Ok(Exit::Asked)
         }
     }
 }
@@ -82,7 +77,7 @@ fn switched(enabled: bool) -> KeyChange {
 }
 
 fn update(
-    ask: &Ask,
+    console: &Console,
     which: Which,
     change: KeyChange,
     consent: Consent,
@@ -98,26 +93,23 @@ fn update(
         Some(version) => format!("version {version} of key {name} {what}"),
         None => format!("key {name} {what}"),
     };
-    let request = KeyRequest::Update { name, version, change, consent, wait_ms };
-    revocation::run(ask, request, wait_ms, done)
+    let ask = KeyUpdate { name, version, change, consent, wait_ms };
+    revocation::run(console, ask, wait_ms, done)
 }
 
-fn rotate(ask: &Ask, name: &KeyId) -> Result<Exit, Error> {
+fn rotate(console: &Console, ask: KeyRotate) -> Result<Exit, Error> {
+    let name = ask.name.clone();
     let mut before = None;
     let look = |client: &mut Client| {
-        let Reply::Key(key) = client.call(KeyRequest::Show { name: name.clone() })? else {
-            return Err(ClientError::UnexpectedReply);
-        };
+        let key = client.ask(KeyShow { name: name.clone() })?;
         let newest = newest(&key);
         Ok((newest != *before.get_or_insert(newest)).then(|| wrapped_anew(&key)))
     };
-    let reply = progress::call(ask, KeyRequest::Rotate { name: name.clone() }, look)?;
-    let Reply::Rotated { key, rewrapped } = &reply else {
-        return Err(unexpected());
-    };
-    let newest = newest(key).map(|version| version.to_string()).unwrap_or_default();
-    let text = format!("key {name} rotated to version {newest}; disks wrapped anew: {rewrapped}");
-    ask.print_reply(&reply, text)
+    let rotated = progress::ask(console, ask, look)?;
+    console.print(&rotated, |Rotated { key, rewrapped }| {
+        let newest = newest(key).map(|version| version.to_string()).unwrap_or_default();
+        format!("key {name} rotated to version {newest}; disks wrapped anew: {rewrapped}")
+    })
 }
 
 fn newest(key: &KeyStatus) -> Option<KeyVersion> {

@@ -4,80 +4,70 @@ use std::collections::BTreeSet;
 
 use keyd_client::{
     Fingerprint, Page,
-    message::{AppRequest, AppStatus, Reply, Request, TokenRequest, TokenStatus},
+    message::{
+        AppCertificates, AppCreate, AppStatus, NewIdentity, TokenRevoke, TokenRevokeAll,
+        TokenStatus,
+    },
 };
 
 use super::{
     Error, Exit,
     args::principal::{IdentityVerb, OwnCertificates, PrincipalVerb, TokenVerb},
-    ask::{Ask, unexpected},
+    console::Console,
     table::{list, table, yes},
 };
 use crate::{clock, tls};
 
-pub(super) fn principal(ask: &Ask, verb: PrincipalVerb) -> Result<Exit, Error> {
-    let request = match verb {
+pub(super) fn principal(console: &Console, verb: PrincipalVerb) -> Result<Exit, Error> {
+    match verb {
         PrincipalVerb::Create { name, certificates } => {
-            AppRequest::Create { name, certificates: fingerprints(certificates)? }
+            let certificates = fingerprints(certificates)?;
+            console.show(AppCreate { name, certificates }, one)
         }
-        PrincipalVerb::List => AppRequest::List,
-        PrincipalVerb::Show { name } => AppRequest::Show { name },
-        PrincipalVerb::Remove { name } => AppRequest::Remove { name },
+        PrincipalVerb::List(ask) => console.show(ask, |apps| all(apps)),
+        PrincipalVerb::Show(ask) => console.show(ask, one),
+        PrincipalVerb::Remove(ask) => {
+            console.ask(ask)?;
+            console.print(&serde_json::json!({ "removed": true }), |_| {
+                "removed, with its tokens, certificates, identity, grants and policies".to_owned()
+            })
+        }
         PrincipalVerb::Certificates { name, certificates } => {
-            AppRequest::Certificates { name, certificates: fingerprints(certificates)? }
+            let certificates = fingerprints(certificates)?;
+            console.show(AppCertificates { name, certificates }, one)
         }
-    };
-    match ask.call(request)? {
-        Reply::App(app) => ask.print(&app, one),
-        Reply::Apps(apps) => ask.print(&apps, |apps| all(apps)),
-        Reply::Done => ask.print(&serde_json::json!({ "removed": true }), |_| {
-            "removed, with its tokens, certificates, identity, grants and policies".to_owned()
-        }),
-        _ => Err(unexpected()),
     }
 }
 
-pub(super) fn token(ask: &Ask, verb: TokenVerb) -> Result<Exit, Error> {
-    let request = match verb {
-        TokenVerb::Create { app, expires, label } => {
-            let lifetime_ms = u64::try_from(expires.as_millis()).unwrap_or(u64::MAX);
-            TokenRequest::Create { app, label, lifetime_ms }
-        }
-        TokenVerb::List { app } => TokenRequest::List { app },
-        TokenVerb::Revoke { app, id, .. } => match id {
-            Some(id) => TokenRequest::Revoke { app, id },
-            None => TokenRequest::RevokeAll { app },
-        },
-    };
-    let reply = ask.call(request)?;
-    match &reply {
+pub(super) fn token(console: &Console, verb: TokenVerb) -> Result<Exit, Error> {
+    match verb {
         // The token alone, for a script to take.
-        Reply::NewToken { secret, .. } => ask.print_reply(&reply, secret.expose().to_owned()),
-        Reply::Tokens(tokens) => ask.print(tokens, |tokens| all_tokens(tokens)),
-        Reply::TokensRevoked(count) => ask.print(&serde_json::json!({ "revoked": count }), |_| {
-            format!("tokens revoked: {count}; an identity it has can fetch another")
-        }),
-        Reply::Done => ask.print(&serde_json::json!({ "revoked": true }), |_| "revoked".to_owned()),
-        _ => Err(unexpected()),
+        TokenVerb::Create(ask) => console.show(ask, |new| new.secret.expose().to_owned()),
+        TokenVerb::List(ask) => console.show(ask, |tokens| all_tokens(tokens)),
+        TokenVerb::Revoke { app, id: Some(id), .. } => {
+            console.ask(TokenRevoke { app, id })?;
+            console.print(&serde_json::json!({ "revoked": true }), |_| "revoked".to_owned())
+        }
+        TokenVerb::Revoke { app, id: None, .. } => {
+            let count = console.ask(TokenRevokeAll { app })?;
+            console.print(&serde_json::json!({ "revoked": count }), |_| {
+                format!("tokens revoked: {count}; an identity it has can fetch another")
+            })
+        }
     }
 }
 
-pub(super) fn identity(ask: &Ask, verb: IdentityVerb) -> Result<Exit, Error> {
-    let request: Request = match verb {
-        IdentityVerb::Create { name } => AppRequest::CreateIdentity { name }.into(),
-        IdentityVerb::Remove { name } => AppRequest::RemoveIdentity { name }.into(),
-    };
-    let reply = ask.call(request)?;
-    match &reply {
-        Reply::NewIdentity { endpoint, secret } => {
-            let header = secret.expose();
-            let text = Page::default()
+pub(super) fn identity(console: &Console, verb: IdentityVerb) -> Result<Exit, Error> {
+    match verb {
+        IdentityVerb::Create(ask) => console.show(ask, |NewIdentity { endpoint, secret }| {
+            Page::default()
                 .line(format_args!("IDENTITY_ENDPOINT={endpoint}"))
-                .line(format_args!("IDENTITY_HEADER={header}"));
-            ask.print_reply(&reply, text)
+                .line(format_args!("IDENTITY_HEADER={}", secret.expose()))
+        }),
+        IdentityVerb::Remove(ask) => {
+            console.ask(ask)?;
+            console.print(&serde_json::json!({ "removed": true }), |_| "removed".to_owned())
         }
-        Reply::Done => ask.print(&serde_json::json!({ "removed": true }), |_| "removed".to_owned()),
-        _ => Err(unexpected()),
     }
 }
 

@@ -8,13 +8,9 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use keyd_client::{
-    Client, ClientError,
-    message::{Reply, Request},
-    terminal,
-};
+use keyd_client::{Client, ClientError, message::Ask, terminal};
 
-use super::ask::Ask;
+use super::console::Console;
 use crate::limits::{LONG_WORK_TIMEOUT, PROGRESS_INTERVAL};
 
 /// How far it is.
@@ -27,21 +23,21 @@ pub(super) struct Step {
 }
 
 /// Asks for long work on one connection, and looks how far it is on another.
-pub(super) fn call(
-    ask: &Ask,
-    request: impl Into<Request> + Send,
+pub(super) fn ask<A: Ask<Reply: Send> + Send>(
+    console: &Console,
+    ask: A,
     mut look: impl FnMut(&mut Client) -> Result<Option<Step>, ClientError>,
-) -> Result<Reply, ClientError> {
-    let mut shown = Shown::new(ask.json);
+) -> Result<A::Reply, ClientError> {
+    let mut shown = Shown::new(console.json);
     // The first look is at what was before.
-    let mut watching = Client::connect(&ask.socket).ok();
+    let mut watching = Client::connect(&console.socket).ok();
     watching = watching.and_then(|mut client| look(&mut client).ok().map(|_| client));
     let (doing, done) = mpsc::channel::<()>();
     thread::scope(|scope| {
         let work = scope.spawn(move || {
             // Dropped when the answer is there.
             let _doing = doing;
-            ask.call_within(request, LONG_WORK_TIMEOUT)
+            console.ask_within(ask, LONG_WORK_TIMEOUT)
         });
         while done.recv_timeout(PROGRESS_INTERVAL) == Err(RecvTimeoutError::Timeout) {
             match watching.as_mut().map(&mut look) {
@@ -56,8 +52,8 @@ pub(super) fn call(
 }
 
 /// Waits for an answer of which nothing is known meanwhile.
-pub(super) fn waiting<T>(ask: &Ask, long: bool, work: impl FnOnce() -> T) -> T {
-    let spinner = (long && !ask.json && stderr().is_terminal()).then(|| {
+pub(super) fn waiting<T>(console: &Console, long: bool, work: impl FnOnce() -> T) -> T {
+    let spinner = (long && !console.json && stderr().is_terminal()).then(|| {
         let bar = ProgressBar::new_spinner().with_message("waiting for the holders' answers");
         bar.enable_steady_tick(PROGRESS_INTERVAL / 4);
         bar

@@ -4,7 +4,7 @@ use std::{fs::File, io::Read, path::Path, path::absolute, sync::Arc};
 
 use keyd_client::{
     Page, Principal,
-    message::{BackedUp, Reply, Request, StateChecked},
+    message::{BackedUp, StateAccept, StateBackup, StateCheck, StateCheckDeep, StateChecked},
 };
 
 use super::{
@@ -13,11 +13,11 @@ use super::{
         recovery::{Backup, Check, Restore, Upgrade},
         root::OpenRoot,
     },
-    ask::{Ask, unexpected},
+    console::Console,
 };
 use crate::{
     audit::{Class, Entry},
-    auth::{Op, op},
+    auth::Op,
     clock,
     files::SystemDir,
     harden,
@@ -33,20 +33,17 @@ use crate::{
     store,
 };
 
-pub(super) fn backup(ask: &Ask, options: Backup) -> Result<Exit, Error> {
+pub(super) fn backup(console: &Console, options: Backup) -> Result<Exit, Error> {
     // The daemon has another working directory.
     let to = absolute(&options.to)?;
     let done = match options.state_dir {
         Some(dir) => offline(&dir, &to, &options.recipient, options.open)?,
         None => {
             let recipients = options.recipient;
-            match ask.call(Request::Backup { to, recipients })? {
-                Reply::BackedUp(done) => done,
-                _ => return Err(unexpected()),
-            }
+            console.ask(StateBackup { to, recipients })?
         }
     };
-    ask.print(&done, told)
+    console.print(&done, told)
 }
 
 fn told(done: &BackedUp) -> Page {
@@ -80,19 +77,19 @@ fn offline(
     let detail = format!("to={}", recovery::names(&recipients));
     store.commit(|txn| {
         txn.put_backed_up(clock::now())?;
-        Ok(((), Entry::new(who, op::StateBackup::NAME, to.display()).detail(detail)))
+        Ok(((), Entry::new(who, StateBackup::NAME, to.display()).detail(detail)))
     })?;
     let manifest = recovery::write(&store.whole()?, &root, &recipients, to)?;
     Ok(manifest.told(to))
 }
 
-pub(super) fn check(ask: &Ask, options: &Check) -> Result<Exit, Error> {
-    let Check { deep, accept_damage } = *options;
-    let request = Request::Check { deep, accept_damage };
-    let Reply::StateChecked(checked) = ask.call_within(request, LONG_WORK_TIMEOUT)? else {
-        return Err(unexpected());
-    };
-    ask.print(&checked, found)?;
+pub(super) fn check(console: &Console, options: &Check) -> Result<Exit, Error> {
+    let checked = match *options {
+        Check { accept_damage: true, .. } => console.ask_within(StateAccept {}, LONG_WORK_TIMEOUT),
+        Check { deep: true, .. } => console.ask_within(StateCheckDeep {}, LONG_WORK_TIMEOUT),
+        Check { .. } => console.ask_within(StateCheck {}, LONG_WORK_TIMEOUT),
+    }?;
+    console.print(&checked, found)?;
     Ok(if checked.damaged.is_empty() { Exit::Done } else { Exit::Warned })
 }
 
@@ -118,7 +115,7 @@ fn found(checked: &StateChecked) -> Page {
     page.line(text)
 }
 
-pub(super) fn upgrade(ask: &Ask, options: Upgrade) -> Result<Exit, Error> {
+pub(super) fn upgrade(console: &Console, options: Upgrade) -> Result<Exit, Error> {
     harden::process();
     let dir = StateDir::open_existing(&options.state_dir)?;
     let root = dir.root().open(None, true, &means(options.open)?)?;
@@ -126,12 +123,12 @@ pub(super) fn upgrade(ask: &Ask, options: Upgrade) -> Result<Exit, Error> {
     let entry = Entry::new(who, "store-upgrade", "store").class(Class::Administration);
     let files = Arc::new(SystemDir::new(dir.path()));
     let records = store::upgrade(files, Seal::new(&root)?, entry)?;
-    ask.print(&serde_json::json!({ "records": records }), |_| {
+    console.print(&serde_json::json!({ "records": records }), |_| {
         format!("{records} records are authenticated from now on, as they are")
     })
 }
 
-pub(super) fn restore(ask: &Ask, options: Restore) -> Result<Exit, Error> {
+pub(super) fn restore(console: &Console, options: Restore) -> Result<Exit, Error> {
     harden::process();
     let identities = identities(&options.identity)?;
     let means = means(options.open)?;
@@ -142,7 +139,7 @@ pub(super) fn restore(ask: &Ask, options: Restore) -> Result<Exit, Error> {
         root: options.root,
         means: &means,
     })?;
-    ask.print(&restored.manifest, |manifest| {
+    console.print(&restored.manifest, |manifest| {
         let Manifest { created, audit_seq, audit_hash, keys, disks, in_tokens, .. } = manifest;
         let page = Page::default()
             .line(format_args!(

@@ -7,20 +7,14 @@ use std::{
     path::Path,
 };
 
-use keyd_client::{
-    DiskId,
-    message::{DiskRequest, Reply},
-};
+use keyd_client::{DiskId, message::DiskReleaseKey};
 
-use super::{
-    Error, Exit,
-    ask::{Ask, unexpected},
-};
+use super::{Error, Exit, console::Console};
 use crate::harden;
 
 /// The file is made first: a name that is taken is refused before the key is released, and so before it is recorded as
 /// released.
-pub(super) fn run(ask: &Ask, id: DiskId, to: &Path) -> Result<Exit, Error> {
+pub(super) fn run(console: &Console, id: DiskId, to: &Path) -> Result<Exit, Error> {
     harden::process();
     let cannot = |error: io::Error| -> Error {
         format!(
@@ -31,21 +25,19 @@ pub(super) fn run(ask: &Ask, id: DiskId, to: &Path) -> Result<Exit, Error> {
     };
     let mut file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(cannot)?;
-    let released = fetch(ask, id, &mut file, to);
+    let released = fetch(console, id, &mut file, to);
     if released.is_err() {
         // Of no use, and its own error would hide the cause.
         let _ = fs::remove_file(to);
     }
     released?;
-    ask.print(&serde_json::json!({ "id": id, "file": to }), |_| {
+    console.print(&serde_json::json!({ "id": id, "file": to }), |_| {
         format!("the plaintext key of disk {id} is in {}: who has it has the disk", to.display())
     })
 }
 
-fn fetch(ask: &Ask, id: DiskId, file: &mut File, to: &Path) -> Result<(), Error> {
-    let (Reply::ReleasedKey, dek) = ask.call_for_dek(DiskRequest::ReleaseKey { id })? else {
-        return Err(unexpected());
-    };
+fn fetch(console: &Console, id: DiskId, file: &mut File, to: &Path) -> Result<(), Error> {
+    let ((), dek) = console.ask_for_dek(DiskReleaseKey { id })?;
     file.write_all(dek.expose())?;
     file.sync_all()?;
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());

@@ -5,61 +5,51 @@ use std::time::Duration;
 use keyd_client::{
     Page,
     limits::REPLY_TIMEOUT,
-    message::{FenceReport, HolderAnswer, LeftBehind, Phase, Reply, Request, Revocation},
+    message::{Ask, Changed, FenceReport, HolderAnswer, LeftBehind, Phase, Revocation, Weighed},
 };
+use serde::Serialize;
 
-use super::{
-    Error, Exit,
-    ask::{Ask, unexpected},
-    impact, progress,
-    table::table,
-};
+use super::{Error, Exit, console::Console, impact, progress, table::table};
 use crate::clock;
 
 /// Asks, and says that it was done and what followed.
-pub(super) fn run(
-    ask: &Ask,
-    request: impl Into<Request>,
+pub(super) fn run<T: Serialize>(
+    console: &Console,
+    ask: impl Ask<Reply = Weighed<Changed<T>>>,
     wait_ms: u64,
     done: String,
 ) -> Result<Exit, Error> {
-    run_and_tell(ask, request, wait_ms, |_| (Page::default(), done))
+    run_and_tell(console, ask, wait_ms, |_| (Page::default(), done))
 }
 
 /// The same for what is told by what came of it, with warnings in front.
-pub(super) fn run_and_tell(
-    ask: &Ask,
-    request: impl Into<Request>,
+pub(super) fn run_and_tell<T: Serialize>(
+    console: &Console,
+    ask: impl Ask<Reply = Weighed<Changed<T>>>,
     wait_ms: u64,
-    done: impl FnOnce(&Reply) -> (Page, String),
+    done: impl FnOnce(&T) -> (Page, String),
 ) -> Result<Exit, Error> {
-    let patience = REPLY_TIMEOUT + Duration::from_millis(wait_ms);
-    let reply = progress::waiting(ask, wait_ms > 0, || ask.call_within(request, patience))?;
-    match &reply {
-        Reply::Impact(would) => ask.print(would, impact::text),
-        Reply::PurgeAsked { lost_for_ever } => {
-            ask.print_reply(&reply, asked(*lost_for_ever))?;
-            Ok(Exit::Asked)
-        }
-        Reply::KeyChanged { revocation, granted, .. }
-        | Reply::PolicyChanged { revocation, granted, .. } => {
-            let (warnings, done) = done(&reply);
-            ask.print_reply(&reply, warnings.and(followed(&done, revocation, *granted)))?;
-            let proved = wait_ms == 0 || revocation.confirmed();
+    let time = REPLY_TIMEOUT + Duration::from_millis(wait_ms);
+    match progress::waiting(console, wait_ms > 0, || console.ask_within(ask, time))? {
+        Weighed::Would(would) => console.print(&would, impact::text),
+        Weighed::Done(changed) => {
+            told(console, &changed, done)?;
+            let proved = wait_ms == 0 || changed.revocation.confirmed();
             Ok(if proved { Exit::Done } else { Exit::NotConfirmed })
         }
-        Reply::Done => ask.print(&serde_json::json!({}), |_| {
-            let (warnings, done) = done(&reply);
-            warnings.line(done)
-        }),
-        _ => Err(unexpected()),
     }
 }
 
-fn asked(lost_for_ever: u64) -> String {
-    format!(
-        "noted, not done: {lost_for_ever} DEKs could never be unwrapped again, so another principal must ask for it too"
-    )
+/// Says that it was done, and what followed for holders.
+pub(super) fn told<T: Serialize>(
+    console: &Console,
+    changed: &Changed<T>,
+    done: impl FnOnce(&T) -> (Page, String),
+) -> Result<Exit, Error> {
+    console.print(changed, |Changed { now, revocation, granted }| {
+        let (warnings, done) = done(now);
+        warnings.and(followed(&done, revocation, *granted))
+    })
 }
 
 /// `done; holders told: 2`, and a table of what is known of each.

@@ -7,7 +7,7 @@ use keyd_client::Principal;
 use super::{
     Error, Exit,
     args::root::{OpenRoot, Root},
-    ask::Ask,
+    console::Console,
 };
 use crate::{
     audit::{Class, Entry},
@@ -20,17 +20,17 @@ use crate::{
     store,
 };
 
-pub(super) fn run(ask: &Ask, verb: Root) -> Result<Exit, Error> {
+pub(super) fn run(console: &Console, verb: Root) -> Result<Exit, Error> {
     harden::process();
     match verb {
-        Root::Show { state_dir } => show(ask, &state_dir),
+        Root::Show { state_dir } => show(console, &state_dir),
         Root::Move { to, state_dir, new_passphrase_file, open } => {
             let dir = StateDir::open_existing(&state_dir)?;
             let means = means(open, new_passphrase_file)?;
             let moved: Result<Moved, Failure> = dir.root().move_to(to, &means, |root, moved| {
                 record(&dir, root, entry("root-move").detail(moved.to_string()))
             });
-            report(ask, "moved", moved?)
+            report(console, "moved", moved?)
         }
         Root::ChangePassphrase { state_dir, new_passphrase_file, open } => {
             let dir = StateDir::open_existing(&state_dir)?;
@@ -39,7 +39,7 @@ pub(super) fn run(ask: &Ask, verb: Root) -> Result<Exit, Error> {
                 record(&dir, root, entry("root-change-passphrase"))
             });
             changed?;
-            ask.print(&serde_json::json!({ "changed": true }), |_| {
+            console.print(&serde_json::json!({ "changed": true }), |_| {
                 "the root key has another passphrase; the old one opens older copies of root.json only"
                     .to_owned()
             })
@@ -47,20 +47,20 @@ pub(super) fn run(ask: &Ask, verb: Root) -> Result<Exit, Error> {
     }
 }
 
-fn show(ask: &Ask, state_dir: &Path) -> Result<Exit, Error> {
+fn show(console: &Console, state_dir: &Path) -> Result<Exit, Error> {
     let place = StateDir::open_existing(state_dir)?.root();
     let kind = place.kind()?.ok_or_else(|| RootError::Missing(place.key.clone()))?;
     let moving = place.is_moving()?;
     let value = serde_json::json!({ "kind": kind.to_string(), "moving": moving });
-    ask.print(&value, |_| match moving {
+    console.print(&value, |_| match moving {
         false => kind.to_string(),
         true => format!("{kind}; a move stopped half way: 'keyd root move' finishes it"),
     })
 }
 
-fn report(ask: &Ask, verb: &str, Moved { from, to }: Moved) -> Result<Exit, Error> {
+fn report(console: &Console, verb: &str, Moved { from, to }: Moved) -> Result<Exit, Error> {
     let value = serde_json::json!({ verb: { "from": from.to_string(), "to": to.to_string() } });
-    ask.print(&value, |_| {
+    console.print(&value, |_| {
         let left = match from {
             RootKind::File => "; copies of root.key elsewhere still open the store: destroy them",
             RootKind::Pkcs11 => "; the key 'keyd root' is still in the token",

@@ -2,21 +2,15 @@
 
 use keyd_client::{
     Page,
-    message::{AuditStatus, BackupStatus, DaemonStatus, Reply, Request, StoreStatus},
+    message::{AuditStatus, BackupStatus, DaemonStatus, Status, StoreStatus},
 };
 
-use super::{
-    Error, Exit,
-    ask::{Ask, unexpected},
-    table::list,
-};
+use super::{Error, Exit, console::Console, table::list};
 use crate::{amounts::bytes, clock};
 
-pub(super) fn run(ask: &Ask) -> Result<Exit, Error> {
-    let Reply::Status(status) = ask.call(Request::Status)? else {
-        return Err(unexpected());
-    };
-    ask.print(&status, text)?;
+pub(super) fn run(console: &Console) -> Result<Exit, Error> {
+    let status = console.ask(Status {})?;
+    console.print(&status, text)?;
     Ok(if status.warnings.is_empty() { Exit::Done } else { Exit::Warned })
 }
 

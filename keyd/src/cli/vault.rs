@@ -2,69 +2,43 @@
 
 use keyd_client::{
     Page, Principal,
-    message::{Reply, VaultRequest, VaultStatus},
+    message::{Permitted, VaultStatus},
 };
 
 use super::{
     Error, Exit, args,
-    ask::{Ask, unexpected},
+    console::Console,
     grant, revocation,
     table::{list, names, table, yes},
 };
 use crate::clock;
 
-pub(super) fn run(ask: &Ask, verb: args::Vault) -> Result<Exit, Error> {
+pub(super) fn run(console: &Console, verb: args::Vault) -> Result<Exit, Error> {
     match verb {
-        args::Vault::Create { name, retention, purge_protection } => {
-            let retention_days = retention;
-            one(ask, VaultRequest::Create { name, retention_days, purge_protection })
+        args::Vault::Create(ask) => console.show(ask, text),
+        args::Vault::List(ask) => console.show(ask, |vaults| all(vaults)),
+        args::Vault::Show(ask) => console.show(ask, text),
+        args::Vault::Protect(ask) => console.show(ask, text),
+        args::Vault::Permit { mut ask, how } => {
+            ask.edit = how.edit(ask.permissions.is_empty())?;
+            let (who, wait_ms) = (ask.principal.clone(), ask.wait_ms);
+            revocation::run_and_tell(console, ask, wait_ms, |permitted| after(&who, permitted))
         }
-        args::Vault::List => match ask.call(VaultRequest::List)? {
-            Reply::Vaults(vaults) => ask.print(&vaults, |vaults| all(vaults)),
-            _ => Err(unexpected()),
-        },
-        args::Vault::Show { name } => one(ask, VaultRequest::Show { name }),
-        args::Vault::Protect { name } => one(ask, VaultRequest::Protect { name }),
-        args::Vault::Permit { name, principal, permissions, how, future, sure, wait } => {
-            let edit = how.edit(permissions.is_empty())?;
-            let (consent, wait_ms) = (sure.into(), wait.millis());
-            let who = principal.clone();
-            let request = VaultRequest::Permit {
-                name,
-                principal,
-                edit,
-                permissions,
-                future,
-                consent,
-                wait_ms,
-            };
-            revocation::run_and_tell(ask, request, wait_ms, |reply| permitted(&who, reply))
-        }
-        args::Vault::Delete { name } => {
-            let done = format!("vault {name} deleted");
-            ask.call_to_do(VaultRequest::Delete { name }, done)
+        args::Vault::Delete(ask) => {
+            let done = format!("vault {} deleted", ask.name);
+            console.done(ask, done)
         }
     }
 }
 
 /// What a principal may after a change.
-fn permitted(who: &Principal, reply: &Reply) -> (Page, String) {
-    let Reply::PolicyChanged { vault, future, .. } = reply else {
-        return (Page::default(), String::new());
-    };
+fn after(who: &Principal, Permitted { vault, future }: &Permitted) -> (Page, String) {
     let may = vault.policies.get(who).map_or_else(|| names::<String>([]), names);
     let warnings = match *future {
         true => Page::from(grant::yet_to_be(who)),
         false => Page::default(),
     };
     (warnings, format!("{who} may {may} in vault {}", vault.name))
-}
-
-fn one(ask: &Ask, request: VaultRequest) -> Result<Exit, Error> {
-    match ask.call(request)? {
-        Reply::Vault(vault) => ask.print(&vault, text),
-        _ => Err(unexpected()),
-    }
 }
 
 fn text(vault: &VaultStatus) -> Page {

@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use keyd_client::{
     AppName, DesName, DiskId, KeyId, KeyVersion, Principal, TokenId, VaultName,
-    limits::{LEASE_MAX, LEASE_MIN},
+    limits::{LEASE_MAX, LEASE_MIN, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN},
     message::{KeyOperation, Refusal, RefusalCode},
     permission::{KeyPermission, Permission},
 };
@@ -17,9 +17,9 @@ use crate::{
     kek::{ImportError, KekError},
     limits::{
         APP_CERTIFICATES_MAX, APPS_MAX, DISK_SIZE_MAX, GRACE_MS_MAX, GRANTS_MAX, KEYS_MAX,
-        POLICIES_MAX, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN, ROTATION_DAYS_MIN, SETS_MAX,
-        TAG_LEN_MAX, TAGS_MAX, TOKEN_LABEL_LEN_MAX, TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN,
-        TOKENS_PER_APP_MAX, VAULTS_MAX, VERSION_LIFE_DAYS_MIN, VERSIONS_MAX,
+        POLICIES_MAX, ROTATION_DAYS_MIN, SETS_MAX, TAG_LEN_MAX, TAGS_MAX, TOKEN_LABEL_LEN_MAX,
+        TOKEN_LIFE_MS_MAX, TOKEN_LIFE_MS_MIN, TOKENS_PER_APP_MAX, VAULTS_MAX,
+        VERSION_LIFE_DAYS_MIN, VERSIONS_MAX,
     },
     model::version::Part,
     store::Break,

@@ -12,10 +12,9 @@ use std::{
 
 use keyd_client::timed::{Timed, Waited, wait_readable};
 use keyd_client::{
-    Dek,
     lease::BootTime,
     limits::{FRAME_TIMEOUT, REQUEST_LEN_MAX},
-    message::{Refusal, RefusalCode, Reply, Request},
+    message::{Refusal, RefusalCode, Request},
     wire::{self, WireError},
 };
 use rustix::{
@@ -32,11 +31,10 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    error::Refused,
     files::Loss,
     limits::{CONNECTIONS_MAX, IDLE_TIMEOUT, THREAD_STACK_LEN},
     log,
-    service::{Answer, Service},
+    service::{self, Answer, Service},
 };
 
 /// How often it is looked whether the socket still has its name, where nobody comes.
@@ -168,7 +166,7 @@ fn connection(
     let mut next = receive(&stream, &first)?;
     while let Some(request) = next {
         match service.answer(&caller, request, &stream) {
-            Answer::Reply(reply, dek) => reply_with(&stream, &reply, dek.as_ref())?,
+            Answer::Reply(body, dek) => wire::send_body(&mut &*stream, body, dek.as_ref())?,
             Answer::Lease(lease) => {
                 session::hold(service, &caller, lease, &stream);
                 return Ok(());
@@ -199,21 +197,10 @@ fn receive(stream: &UnixStream, beginning: &[u8]) -> Result<Option<Request>, Wir
                 "keyd does not understand the request ({error}): use programs of one release"
             );
             let code = RefusalCode::BadRequest;
-            reply_with(stream, &Reply::Refused(Refusal { code, message: message.into() }), None)?;
+            let body = service::refused(Refusal { code, message: message.into() });
+            wire::send_body(&mut &*stream, body, None)?;
             Err(WireError::Body(error))
         }
         Err(error) => Err(error),
-    }
-}
-
-fn reply_with(stream: &UnixStream, reply: &Reply, dek: Option<&Dek>) -> Result<(), WireError> {
-    let mut writer = stream;
-    match wire::send(&mut writer, reply, dek) {
-        // Found before anything was sent.
-        Err(WireError::TooLong(_)) => {
-            let refusal = Reply::Refused(Refused::AnswerTooLong.told());
-            wire::send(&mut writer, &refusal, None)
-        }
-        sent => sent,
     }
 }

@@ -1,4 +1,4 @@
-//! Rotation policies on the wire. Their rules are with [`crate::ops::key_rotation_policy`], for whoever sets one.
+//! Rotation policies on the wire. Their rules are with [`crate::ops::rotation_policy`], for whoever sets one.
 
 use keyd_client::{
     Period,

@@ -3,13 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyd_client::{
-    Principal, VaultName, message::UnixMillis, message::VaultStatus, permission::KeyPermission,
+    Principal, VaultName,
+    limits::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN},
+    message::{UnixMillis, VaultStatus},
+    permission::KeyPermission,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     error::Refused,
-    limits::{MILLIS_PER_DAY, POLICIES_MAX, RETENTION_DAYS_MAX, RETENTION_DAYS_MIN},
+    limits::{MILLIS_PER_DAY, POLICIES_MAX},
 };
 
 /// A vault as it is stored.

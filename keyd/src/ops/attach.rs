@@ -3,14 +3,14 @@
 use std::{os::unix::net::UnixStream, sync::Arc, time::Duration};
 
 use keyd_client::{
-    DiskId, LeaseId,
-    message::{Attached, DiskKind, IfLost, OnRevoke, Reply, UnixMillis},
+    LeaseId,
+    message::{Answer, Attach, Attached, DiskKind, IfLost, OnRevoke, UnixMillis},
 };
 
 use super::enforce;
 use crate::{
     audit::Entry,
-    auth::{Permit, op},
+    auth::Permit,
     core::Core,
     envelope,
     error::{Failure, Refused},
@@ -20,41 +20,28 @@ use crate::{
     store::{Txn, View},
 };
 
-/// What is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
-    /// Which disk.
-    pub id: DiskId,
-    /// Whether other readers may share it.
-    pub read_only: bool,
-    /// What becomes of it if the key is lost.
-    pub if_lost: IfLost,
+/// Who had the DEK before goes on where a new holder would begin.
+fn what_for(ask: Attach) -> Use {
+    match ask.if_lost {
+        IfLost::Wait => Use::Keep,
+        IfLost::Park | IfLost::Refuse => Use::Attach,
+    }
 }
 
-impl Ask {
-    /// Who had the DEK before goes on where a new holder would begin.
-    fn what_for(self) -> Use {
-        match self.if_lost {
-            IfLost::Wait => Use::Keep,
-            IfLost::Park | IfLost::Refuse => Use::Attach,
-        }
+/// Whether it waits for a key that `set` has lost.
+fn waits(ask: Attach, set: &Des) -> bool {
+    match ask.if_lost {
+        IfLost::Refuse => false,
+        IfLost::Park => set.terms.on_revoke == OnRevoke::Park,
+        IfLost::Wait => true,
     }
+}
 
-    /// Whether it waits for a key that `set` has lost.
-    fn waits(self, set: &Des) -> bool {
-        match self.if_lost {
-            IfLost::Refuse => false,
-            IfLost::Park => set.terms.on_revoke == OnRevoke::Park,
-            IfLost::Wait => true,
-        }
-    }
-
-    /// Who goes on halts by what has come for sure: see [`enforce`].
-    fn when(self, core: &Core) -> UnixMillis {
-        match self.if_lost {
-            IfLost::Wait => core.proven(),
-            IfLost::Park | IfLost::Refuse => core.now(),
-        }
+/// Who goes on halts by what has come for sure: see [`enforce`].
+fn when(ask: Attach, core: &Core) -> UnixMillis {
+    match ask.if_lost {
+        IfLost::Wait => core.proven(),
+        IfLost::Park | IfLost::Refuse => core.now(),
     }
 }
 
@@ -65,8 +52,8 @@ impl Ask {
 /// [`standing::opening`].
 pub fn run(
     core: &Core,
-    permit: Permit<op::Attach>,
-    ask: Ask,
+    permit: Permit<Attach>,
+    ask: Attach,
     stream: &Arc<UnixStream>,
 ) -> Result<LeaseId, Failure> {
     let (disk, set) = core.store.snapshot()?.disk_and_set(ask.id)?;
@@ -102,21 +89,16 @@ struct Seen {
     epoch: u64,
 }
 
-fn enter(
-    core: &Core,
-    permit: &Permit<op::Attach>,
-    ask: Ask,
-    lease: LeaseId,
-) -> Result<(), Failure> {
+fn enter(core: &Core, permit: &Permit<Attach>, ask: Attach, lease: LeaseId) -> Result<(), Failure> {
     let seen = core.commit(permit, |txn| look(core, txn, permit, ask, lease))?;
     let attached = |withheld| {
-        Reply::Attached(Box::new(Attached {
+        Answer::Done(Attached {
             lease,
             record: seen.disk.record(&seen.set),
             on_revoke: seen.set.reaction(),
             lease_ms: seen.set.terms.lease_ms,
             withheld,
-        }))
+        })
     };
     let (handed, why) = match &seen.versions {
         Ok(versions) => {
@@ -127,7 +109,7 @@ fn enter(
         Err(why) => (HandOver::Withheld, why.to_string()),
     };
     match handed {
-        HandOver::Withheld if ask.waits(&seen.set) => {
+        HandOver::Withheld if waits(ask, &seen.set) => {
             let reply = attached(Some(why.clone()));
             let loss = Loss { lease, reason: why, on_revoke: seen.set.reaction() };
             // A holder that is gone is noticed by the connection that now waits for it.
@@ -142,7 +124,7 @@ fn enter(
 
 /// Whether a disk that runs would halt, too: a key that has only expired bars new attaches, and is not waited for. Who
 /// had the DEK waits for a key that was destroyed, too: it may be restored from its backup.
-fn halts(core: &Core, txn: &Txn<'_>, ask: Ask, disk: &Disk, set: &Des) -> Result<bool, Failure> {
+fn halts(core: &Core, txn: &Txn<'_>, ask: Attach, disk: &Disk, set: &Des) -> Result<bool, Failure> {
     match standing::opening(txn, disk, set, Use::Keep, core.proven()) {
         Ok(_) => Ok(false),
         Err(Failure::Refused(Refused::NoKey(_))) => Ok(ask.if_lost == IfLost::Wait),
@@ -154,16 +136,16 @@ fn halts(core: &Core, txn: &Txn<'_>, ask: Ask, disk: &Disk, set: &Des) -> Result
 fn look(
     core: &Core,
     txn: &Txn<'_>,
-    permit: &Permit<op::Attach>,
-    ask: Ask,
+    permit: &Permit<Attach>,
+    ask: Attach,
     lease: LeaseId,
 ) -> Result<(Seen, Entry), Failure> {
     let (disk, set) = txn.disk_and_set(ask.id)?;
     let epoch = core.leases.epoch(lease);
-    let judged = standing::opening(txn, &disk, &set, ask.what_for(), ask.when(core));
+    let judged = standing::opening(txn, &disk, &set, what_for(ask), when(ask, core));
     let (versions, outcome) = match judged {
         Ok(versions) => (Ok(versions), "ok".to_owned()),
-        Err(Failure::Refused(why)) if ask.waits(&set) && halts(core, txn, ask, &disk, &set)? => {
+        Err(Failure::Refused(why)) if waits(ask, &set) && halts(core, txn, ask, &disk, &set)? => {
             let outcome = format!("parked: {why}");
             (Err(why), outcome)
         }

@@ -5,59 +5,66 @@ mod keys;
 mod released;
 mod serving;
 
-use keyd_client::message::{AuditCopyStatus, AuditStatus, DaemonStatus, StoreStatus, UnixMillis};
+use keyd_client::message::{
+    AuditCopyStatus, AuditStatus, DaemonStatus, Status, StoreStatus, UnixMillis,
+};
+
+use super::operation::{Operation, on};
 
 use crate::{
-    auth::{Permit, op},
+    auth::Permit,
     clock,
     core::Core,
     error::{Failure, Refused},
     limits::DAMAGE_TOLD_MAX,
     store::{Spelling, View},
+    tls::TlsOptions,
 };
 
-/// Counts, and a warning for everything that is not as it should be.
-///
-/// # Errors
-/// [`crate::error::Fault`].
-pub fn run(core: &Core, _permit: Permit<op::Status>) -> Result<DaemonStatus, Failure> {
-    core.store.look();
-    let (view, now) = (core.store.snapshot()?, core.now());
-    let vaults = view.vaults()?;
-    let mut keys = 0;
-    for vault in &vaults {
-        keys += view.count_keys(&vault.name)?;
+impl Operation for Status {
+    on!(all "keyd");
+
+    /// Counts, and a warning for everything that is not as it should be.
+    fn run(self, core: &Core, _permit: Permit<Self>) -> Result<DaemonStatus, Failure> {
+        core.store.look();
+        let (view, now) = (core.store.snapshot()?, core.now());
+        let vaults = view.vaults()?;
+        let mut keys = 0;
+        for vault in &vaults {
+            keys += view.count_keys(&vault.name)?;
+        }
+        let sets = view.sets()?;
+        let mut disks = 0;
+        for set in &sets {
+            disks += view.count_in(set)?;
+        }
+        let mut warnings = Vec::new();
+        let audit = core.store.audit_status();
+        let store = store_status(core, now);
+        warnings.extend(store_warnings(core, &store));
+        warnings.extend(core.store.lost().map(|lost| lost.to_string()));
+        warnings.extend(super::clock::warning(core));
+        warnings.extend(audit_warnings(&audit));
+        warnings.extend(disks::warnings(core, &view, now)?);
+        warnings.extend(serving::warnings(&core.leases.every_holder()));
+        warnings.extend(keys::warnings(&view, now)?);
+        warnings.extend(twin_warnings(&view)?);
+        warnings.extend(core.reach.tls.iter().flat_map(TlsOptions::warnings));
+        Ok(DaemonStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started: core.started,
+            vaults: vaults.len() as u64,
+            keys,
+            sets: sets.len() as u64,
+            disks,
+            leases: core.leases.count() as u64,
+            store,
+            audit,
+            warnings,
+            notes: released::notes(&view, core.root)?,
+        })
     }
-    let sets = view.sets()?;
-    let mut disks = 0;
-    for set in &sets {
-        disks += view.count_in(set)?;
-    }
-    let mut warnings = Vec::new();
-    let audit = core.store.audit_status();
-    let store = store_status(core, now);
-    warnings.extend(store_warnings(core, &store));
-    warnings.extend(core.store.lost().map(|lost| lost.to_string()));
-    warnings.extend(super::clock_check::warning(core));
-    warnings.extend(audit_warnings(&audit));
-    warnings.extend(disks::warnings(core, &view, now)?);
-    warnings.extend(serving::warnings(&core.leases.every_holder()));
-    warnings.extend(keys::warnings(&view, now)?);
-    warnings.extend(twin_warnings(&view)?);
-    Ok(DaemonStatus {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        pid: std::process::id(),
-        started: core.started,
-        vaults: vaults.len() as u64,
-        keys,
-        sets: sets.len() as u64,
-        disks,
-        leases: core.leases.count() as u64,
-        store,
-        audit,
-        warnings,
-        notes: released::notes(&view, core.root)?,
-    })
 }
 
 fn store_status(core: &Core, now: UnixMillis) -> StoreStatus {

@@ -8,7 +8,7 @@ use keyd_client::{
     message::{OnExpiry, Trigger, UnixMillis},
 };
 
-use super::{des_follow, enforce, key_purge, key_rotate, rewrap};
+use super::{des_follow, enforce, purge, rewrap, rotate};
 use crate::{
     audit::{Class, Entry},
     clock,
@@ -55,11 +55,11 @@ pub fn purge(core: &Core) -> Result<(), Failure> {
             if !over {
                 return Ok((None, entry.outcome("recovered meanwhile")));
             }
-            let detail = key_purge::destroy(core, txn, &key)?;
+            let detail = purge::destroy(core, txn, &key)?;
             Ok((Some(key), entry.detail(format!("retention over {detail}"))))
         })?;
         if let Some(key) = purged {
-            key_purge::destroy_in_hsm(core, &key);
+            purge::destroy_in_hsm(core, &key);
             log::line(format_args!("key {id} destroyed: its retention is over"));
         }
     }
@@ -105,7 +105,7 @@ pub fn rotate(core: &Core) -> Result<(), Failure> {
             let entry =
                 |_: &Txn<'_>, detail| Ok(Entry::by_daemon("key-rotate-if-due", &id).detail(detail));
             // The sets' own catching up wraps the DEKs anew.
-            match key_rotate::new_version(core, &id, entry) {
+            match rotate::new_version(core, &id, entry) {
                 Ok(_) => log::line(format_args!("key {id} rotated by its policy")),
                 Err(failure) => {
                     log::line(format_args!("key {id} is due: {}", log::chain(&failure)));

@@ -4,6 +4,7 @@
 
 use keyd_client::{
     DesName, KeyId, VaultName,
+    limits::RETENTION_DAYS_MAX,
     message::{OnExpiry, OnRevoke, Terms},
 };
 
@@ -12,7 +13,7 @@ use crate::{
     core::Core,
     error::Failure,
     kek::{KeyBits, Provider},
-    limits::{PLATFORM_LEASE_MS, RETENTION_DAYS_MAX},
+    limits::PLATFORM_LEASE_MS,
     model::{des::Des, key::Key, vault::Vault},
     store::View,
 };

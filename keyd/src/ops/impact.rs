@@ -6,15 +6,14 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use keyd_client::{
     DesName, DiskId,
     limits::IMPACT_LISTED_MAX,
-    message::{Affected, Consent, DiskKind, Impact, OnExpiry, UnixMillis, When},
+    message::{Affected, DiskKind, Impact, OnExpiry, UnixMillis, When},
 };
 
-use super::taking::Ask;
 use crate::{
     audit::chain,
     clock,
     core::Core,
-    error::{Failure, Refused},
+    error::Failure,
     model::{
         calendar,
         des::Des,
@@ -285,19 +284,6 @@ impl Tally {
     }
 }
 
-/// Whether a token that was told before says yes to what would be hit now: the same disks, and none by the clock sooner
-/// than it was told.
-fn says_yes(token: &str, impact: &Impact) -> bool {
-    let parts = |token: &str| match token.split_once('-') {
-        Some((hash, end)) => Some((hash.to_owned(), u64::from_str_radix(end, 16).ok()?)),
-        None => Some((token.to_owned(), 0)),
-    };
-    let (Some((told, told_end)), Some((now, end))) = (parts(token), parts(&impact.token)) else {
-        return false;
-    };
-    told == now && end >= told_end
-}
-
 fn holding(core: &Core, disk: DiskId) -> Vec<u32> {
     let holders = core.leases.holders(disk);
     let holding = holders.iter().filter(|holder| holder.state.phase.has_key());
@@ -306,28 +292,6 @@ fn holding(core: &Core, disk: DiskId) -> Vec<u32> {
 
 fn count<T>(rows: impl Iterator<Item = T>) -> u64 {
     rows.count() as u64
-}
-
-/// Whether the asker may go on.
-///
-/// # Errors
-/// [`Refused::InUseBy`], [`Refused::StaleToken`].
-pub fn check(consent: &Consent, ask: &Ask<'_>, impact: &Impact) -> Result<(), Refused> {
-    let nothing = impact.disks + impact.snapshots + impact.images == 0;
-    let (verb, subject) = (ask.verb, format!("{}{}", ask.subject, ask.arguments));
-    match consent {
-        Consent::Force => Ok(()),
-        Consent::Token(token) if says_yes(token, impact) => Ok(()),
-        // Less than was told: a rotation that was under way has ended since.
-        Consent::Token(_) if nothing => Ok(()),
-        Consent::Token(token) => {
-            Err(Refused::StaleToken { verb, subject, token: token.chars().take(32).collect() })
-        }
-        Consent::IfUnused | Consent::DryRun if nothing => Ok(()),
-        Consent::IfUnused | Consent::DryRun => {
-            Err(Refused::InUseBy { verb, subject, hit: summary(impact) })
-        }
-    }
 }
 
 /// `2 not before 2026-11-22 03:18:14.714Z`.

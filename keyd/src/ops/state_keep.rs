@@ -1,8 +1,10 @@
 //! Makes the backups that the daemon keeps by itself.
 
+use keyd_client::message::StateBackup;
+
 use crate::{
     audit::Entry,
-    auth::{Op, op},
+    auth::Op,
     backups::Keeping,
     core::Core,
     error::{Failure, Refused},
@@ -32,7 +34,7 @@ fn backup(core: &Core, keeping: &Keeping, now: u64) -> Result<(), Failure> {
     let detail = format!("to={}", recovery::names(&recipients));
     core.store.commit(|txn| {
         txn.put_backed_up(now)?;
-        Ok(((), Entry::by_daemon(op::StateBackup::NAME, path.display()).detail(detail)))
+        Ok(((), Entry::by_daemon(StateBackup::NAME, path.display()).detail(detail)))
     })?;
     let whole = core.store.whole()?;
     recovery::write(&whole, core.keyring.root(), &recipients, &path)

@@ -1,14 +1,13 @@
 //! The one way in which keys are taken away on request: finish the rotations that it would cut off, weigh, ask for
 //! consent, commit, enforce, wait for the holders.
 
-use std::time::Duration;
-
 use keyd_client::{
     DesName, KeyId, LeaseId, Principal, VaultName,
-    message::{Consent, Impact, Revocation},
+    message::{Changed, Consent, Revocation, Weighed},
 };
 
 use super::{
+    consent::{self, Asked},
     enforce::{self, Enforced, Others},
     impact, rotation_end,
 };
@@ -18,33 +17,9 @@ use crate::{
     core::Core,
     error::Failure,
     leases::Claim,
-    limits::WAIT_MS_MAX,
     model::{des::Des, disk::Disk},
     store::{Txn, View},
 };
-
-/// What is asked, in words, and how.
-#[derive(Debug)]
-pub struct Ask<'a> {
-    /// The verb as the command line has it.
-    pub verb: &'static str,
-    /// On what.
-    pub subject: String,
-    /// What the command line says behind that.
-    pub arguments: String,
-    /// How sure the asker is.
-    pub consent: &'a Consent,
-    /// Wait so long for the holders' confirmations, milliseconds.
-    pub wait_ms: u64,
-}
-
-impl Ask<'_> {
-    /// Whether nothing is to be done, but what would be hit is to be told.
-    #[must_use]
-    pub fn is_dry_run(&self) -> bool {
-        *self.consent == Consent::DryRun
-    }
-}
 
 /// Whose DEKs are taken away. Whoever of them holds one yet is told of in the answer, whenever it was told to let go:
 /// asking again is asking about the same holders.
@@ -79,37 +54,23 @@ impl Concern<'_> {
     }
 }
 
-/// What became of it.
-#[derive(Debug)]
-pub enum Taken {
-    /// A dry run: this would be hit.
-    Would(Impact),
-    /// Done.
-    Done {
-        /// Holders that were told to let go.
-        revocation: Revocation,
-        /// Parked holders that were told that their key is back.
-        granted: u32,
-    },
-}
-
 /// Makes the change and says what was done. Who does not care what is hit does not wait for it to be counted: ten
 /// thousand disks take longer to look through than to halt.
 fn made(
     core: &Core,
     txn: &Txn<'_>,
-    ask: &Ask<'_>,
+    asked: &Asked<'_>,
     change: &impl Fn(&Txn<'_>) -> Result<String, Failure>,
 ) -> Result<String, Failure> {
-    if *ask.consent == Consent::Force {
+    if *asked.consent == Consent::Force {
         return change(txn);
     }
     let mut said = String::new();
-    let weighed = impact::weigh(core, txn, ask.verb, &ask.subject, |txn| {
+    let weighed = impact::weigh(core, txn, asked.verb, &asked.subject, |txn| {
         said = change(txn)?;
         Ok(())
     })?;
-    impact::check(ask.consent, ask, &weighed)?;
+    consent::check(asked, &weighed)?;
     let hit = impact::summary(&weighed);
     Ok(if hit.is_empty() { said } else { format!("{said} hit={hit}") })
 }
@@ -136,11 +97,11 @@ pub(super) fn commit<'a, O: Op, T>(
 pub fn run<O: Op>(
     core: &Core,
     permit: Permit<O>,
-    ask: &Ask<'_>,
+    asked: &Asked<'_>,
     concern: Concern<'_>,
     change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
-) -> Result<Taken, Failure> {
-    run_as(core, permit, O::CLASS, ask, concern, change)
+) -> Result<Weighed<Changed<()>>, Failure> {
+    run_as(core, permit, O::CLASS, asked, concern, change)
 }
 
 /// The same for an operation that can give as well as take: its class is this request's.
@@ -151,28 +112,29 @@ pub fn run_as<O: Op>(
     core: &Core,
     permit: Permit<O>,
     class: Class,
-    ask: &Ask<'_>,
+    asked: &Asked<'_>,
     concern: Concern<'_>,
     change: impl Fn(&Txn<'_>) -> Result<String, Failure>,
-) -> Result<Taken, Failure> {
-    let entry = permit.entry(&ask.subject).class(class);
-    if ask.is_dry_run() {
+) -> Result<Weighed<Changed<()>>, Failure> {
+    let entry = permit.entry(&asked.subject).class(class);
+    if asked.is_dry_run() {
         let weighed = core.store.rehearse(|txn| {
-            impact::weigh(core, txn, ask.verb, &ask.subject, |txn| change(txn).map(drop))
+            impact::weigh(core, txn, asked.verb, &asked.subject, |txn| change(txn).map(drop))
         })?;
         let detail = format!("would hit {}", impact::summary(&weighed));
         core.record(&permit, entry.outcome("dry run").detail(detail))?;
-        return Ok(Taken::Would(weighed));
+        return Ok(Weighed::Would(weighed));
     }
     let rotating = rotation_end::before(core, &change);
     let (left, Enforced { told, granted }, others) = commit(core, &permit, |txn| {
-        let detail = made(core, txn, ask, &change)?;
+        let detail = made(core, txn, asked, &change)?;
         let left = rotation_end::left(txn, &rotating)?;
         let behind = left.iter().map(|left| format!(" left-behind={}:{}", left.set, left.disks));
         let detail = detail + &behind.collect::<String>();
         Ok((left, entry.detail(detail)))
     })?;
     let told = told.and(&concern.among(&core.store.snapshot()?, others));
-    let revocation = told.wait(Duration::from_millis(ask.wait_ms.min(WAIT_MS_MAX)));
-    Ok(Taken::Done { revocation: Revocation { left, ..revocation }, granted })
+    let revocation = told.wait(asked.wait());
+    let revocation = Revocation { left, ..revocation };
+    Ok(Weighed::Done(Changed { now: (), revocation, granted }))
 }

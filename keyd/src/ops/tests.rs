@@ -23,20 +23,18 @@ mod wrong_clock;
 
 use std::{
     collections::{BTreeSet, HashMap},
+    fmt::Debug,
     io::ErrorKind,
     os::unix::net::UnixStream,
     sync::{Arc, Mutex, OnceLock},
 };
 
+use serde::de::DeserializeOwned;
+
 use keyd_client::{
     Dek, DesName, DiskId, KeyId, KeyVersion, LeaseId, Principal, Scope, VaultName,
     dek::page::PageError,
-    message::{
-        Attached, AuditRecord, Bound, Consent, DesRequest, DesStatus, DiskRequest, DiskStatus,
-        Edit, EncryptionType, Event, FenceReport, Geometry, GrantRequest, HolderMessage, Holes,
-        IfLost, KeyChange, KeyOperation, KeyRequest, KeyStatus, OnExpiry, OnRevoke, Reaction,
-        Refusal, RefusalCode, Reply, Request, Revocation, Terms, UnixMillis, VaultRequest,
-    },
+    message::{self, *},
     permission::{KeyPermission, Permission},
     wire::{self, WireError},
 };
@@ -54,7 +52,7 @@ use crate::{
     lock::lock,
     model::{des::Des, key::Key, vault::Vault, version::Version},
     root::{RootKey, RootKind},
-    service::{Answer, Reach, Service},
+    service::{Answer, Service, testing::read},
     store::{Options, Store, View, testing},
 };
 
@@ -119,24 +117,24 @@ fn days(count: u64) -> UnixMillis {
 }
 
 /// Key `k` of the vault `default`, its versions all on or off, whatever that hits.
-fn switch(enabled: bool) -> KeyRequest {
+fn switch(enabled: bool) -> KeyUpdate {
     update(None, KeyChange { enabled: Some(enabled), ..KeyChange::default() })
 }
 
-fn update(version: Option<KeyVersion>, change: KeyChange) -> KeyRequest {
+fn update(version: Option<KeyVersion>, change: KeyChange) -> KeyUpdate {
     update_of("k", version, change)
 }
 
-fn update_of(name: &str, version: Option<KeyVersion>, change: KeyChange) -> KeyRequest {
-    KeyRequest::Update { name: id(name), version, change, consent: Consent::Force, wait_ms: 0 }
+fn update_of(name: &str, version: Option<KeyVersion>, change: KeyChange) -> KeyUpdate {
+    KeyUpdate { name: id(name), version, change, consent: Consent::Force, wait_ms: 0 }
 }
 
-fn policy(principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest {
+fn policy(principal: &Principal, permissions: &[KeyPermission]) -> VaultPermit {
     policy_in(VaultName::default_vault().as_str(), principal, permissions)
 }
 
-fn policy_in(vault: &str, principal: &Principal, permissions: &[KeyPermission]) -> VaultRequest {
-    VaultRequest::Permit {
+fn policy_in(vault: &str, principal: &Principal, permissions: &[KeyPermission]) -> VaultPermit {
+    VaultPermit {
         name: vault.parse().unwrap(),
         principal: principal.clone(),
         edit: Edit::Replace,
@@ -148,8 +146,8 @@ fn policy_in(vault: &str, principal: &Principal, permissions: &[KeyPermission]) 
 }
 
 /// What a user may with these disks, and nothing else.
-fn grant_to(uid: u32, permissions: &[Permission], scope: Scope) -> GrantRequest {
-    GrantRequest::Edit {
+fn grant_to(uid: u32, permissions: &[Permission], scope: Scope) -> GrantEdit {
+    GrantEdit {
         principal: Principal::User(uid),
         edit: Edit::Replace,
         permissions: all(permissions),
@@ -178,7 +176,7 @@ impl Daemon {
         let store = Store::open(twin.dir(), testing::seal(), &Options::default(), None).unwrap();
         let mut core = Core::new(store, Keyring::new(root_key(), None), Auth::new(OWNER, vec![]));
         core.root = Some(kind);
-        Self { service: Service::new(Arc::new(core), Reach::default()), twin }.filled(TERMS)
+        Self { service: Service::new(Arc::new(core)), twin }.filled(TERMS)
     }
 
     fn with(terms: Terms) -> Self {
@@ -210,7 +208,7 @@ impl Daemon {
     fn on(store: Store, twin: Twin) -> Self {
         let auth = Auth::new(OWNER, vec!["50=attach:all-disks".parse().unwrap()]);
         let core = Arc::new(Core::new(store, Keyring::new(root_key(), None), auth));
-        Self { service: Service::new(core, Reach::default()), twin }
+        Self { service: Service::new(core), twin }
     }
 
     /// The daemon ends, and another takes up its state.
@@ -231,27 +229,29 @@ impl Daemon {
         testing::change(&self.core().store, change);
     }
 
-    fn try_as(
+    /// As the socket tells it.
+    fn answer<T: DeserializeOwned>(
         &self,
         uid: u32,
-        request: impl Into<Request>,
-    ) -> Result<(Reply, Option<Dek>), Refusal> {
+        request: Request,
+    ) -> Result<(T, Option<Dek>), Refusal> {
         let stream = Arc::new(UnixStream::pair().unwrap().0);
-        match self.service.answer(&Caller::local(uid, 1), request.into(), &stream) {
-            Answer::Reply(reply, dek) => match *reply {
-                Reply::Refused(refusal) => Err(refusal),
-                reply => Ok((reply, dek)),
-            },
-            Answer::Lease(_) => panic!("that is what try_attach is for"),
-        }
+        read(self.service.answer(&Caller::local(uid, 1), request, &stream))
     }
 
-    fn ask(&self, request: impl Into<Request>) -> Reply {
-        self.try_as(OWNER, request).unwrap().0
+    fn try_as<A: Ask>(&self, uid: u32, ask: A) -> Result<A::Reply, Refusal> {
+        self.answer(uid, ask.into()).map(|(reply, _)| reply)
+    }
+
+    fn ask<A: Ask>(&self, ask: A) -> A::Reply {
+        self.answer(OWNER, ask.into()).unwrap().0
     }
 
     fn refused(&self, request: impl Into<Request>) -> Refusal {
-        self.try_as(OWNER, request).unwrap_err()
+        match self.answer::<serde_json::Value>(OWNER, request.into()) {
+            Err(refusal) => refusal,
+            Ok((reply, _)) => panic!("{reply}"),
+        }
     }
 
     fn make_key(&self, name: &str) {
@@ -263,7 +263,7 @@ impl Daemon {
     }
 
     fn make_set(&self, name: &str, key: &str, encryption: EncryptionType, terms: Terms) {
-        self.ask(DesRequest::Create {
+        self.ask(DesCreate {
             name: des(name),
             key: id(key),
             version: None,
@@ -275,35 +275,28 @@ impl Daemon {
     }
 
     fn make_disk(&self, set: &str) -> DiskId {
-        let request = DiskRequest::Create { des: Some(des(set)), geometry: geometry() };
-        let Reply::Disk(disk) = self.ask(request) else { panic!("no disk") };
-        self.ask(DiskRequest::Confirm { id: disk.record.id });
+        let request = DiskCreate { des: Some(des(set)), geometry: geometry() };
+        let disk = self.ask(request);
+        self.ask(DiskConfirm { id: disk.record.id });
         disk.record.id
     }
 
     /// The plaintext DEK, by break-glass.
     fn dek(&self, id: DiskId) -> Vec<u8> {
-        let (_, dek) = self.try_as(OWNER, DiskRequest::ReleaseKey { id }).unwrap();
+        let ((), dek) = self.answer(OWNER, DiskReleaseKey { id }.into()).unwrap();
         dek.unwrap().expose().to_vec()
     }
 
     fn key(&self, name: &str) -> KeyStatus {
-        let Reply::Key(key) = self.ask(KeyRequest::Show { name: id(name) }) else {
-            panic!("no key")
-        };
-        key
+        self.ask(KeyShow { name: id(name) })
     }
 
     fn set(&self, name: &str) -> DesStatus {
-        let Reply::Des(set) = self.ask(DesRequest::Show { name: des(name) }) else {
-            panic!("no set")
-        };
-        set
+        self.ask(DesShow { name: des(name) })
     }
 
     fn disk(&self, id: DiskId) -> DiskStatus {
-        let Reply::Disk(disk) = self.ask(DiskRequest::Show { id }) else { panic!("no disk") };
-        *disk
+        self.ask(DiskShow { id })
     }
 
     fn edit_key(&self, name: &str, edit: impl FnOnce(&mut Key)) {
@@ -325,8 +318,7 @@ impl Daemon {
     }
 
     fn warnings(&self) -> String {
-        let Reply::Status(status) = self.ask(Request::Status) else { panic!("no status") };
-        status.warnings.join("\n")
+        self.ask(Status {}).warnings.join("\n")
     }
 
     fn try_attach_as(&self, uid: u32, disk: DiskId) -> Result<Holder<'_>, Refusal> {
@@ -342,18 +334,19 @@ impl Daemon {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
         let caller = Caller::local(uid, 77);
-        let request = Request::Attach { id: disk, read_only: false, if_lost };
-        match self.service.answer(&caller, request, &Arc::new(ours)) {
+        let ask = Attach { id: disk, read_only: false, if_lost };
+        match self.service.answer(&caller, ask.into(), &Arc::new(ours)) {
             Answer::Lease(lease) => {
-                let (reply, dek) = wire::receive(&mut &theirs).unwrap();
-                let Reply::Attached(attached) = reply else { panic!("{reply:?}") };
+                let (answer, dek) = wire::receive(&mut &theirs).unwrap();
+                let message::Answer::Done(attached) = answer else { panic!("{answer:?}") };
+                let attached: Attached = attached;
                 assert_eq!(dek.is_none(), attached.withheld.is_some());
                 let dek = dek.map_or_else(Vec::new, |dek| dek.expose().to_vec());
-                Ok(Holder { daemon: self, caller, lease, theirs, attached: *attached, dek })
+                Ok(Holder { daemon: self, caller, lease, theirs, attached, dek })
             }
-            Answer::Reply(reply, _) => match *reply {
-                Reply::Refused(refusal) => Err(refusal),
-                other => panic!("{other:?}"),
+            refused @ Answer::Reply(..) => match read::<()>(refused) {
+                Err(refusal) => Err(refusal),
+                Ok(_) => panic!("attached without a lease"),
             },
         }
     }
@@ -444,31 +437,35 @@ impl Holder<'_> {
     }
 }
 
-fn revocation(reply: Reply) -> Revocation {
-    match reply {
-        Reply::KeyChanged { revocation, .. } | Reply::PolicyChanged { revocation, .. } => {
-            revocation
-        }
-        other => panic!("{other:?}"),
+/// What was done, where that was more than a dry run.
+fn done<T: Debug>(weighed: Weighed<T>) -> T {
+    match weighed {
+        Weighed::Done(done) => done,
+        Weighed::Would(impact) => panic!("{impact:?}"),
     }
 }
 
-fn rewrapped(reply: &Reply) -> u64 {
-    match reply {
-        Reply::Rewrapped { rewrapped } | Reply::Rotated { rewrapped, .. } => *rewrapped,
-        other => panic!("{other:?}"),
+/// What a dry run told.
+fn would<T: Debug>(weighed: Weighed<T>) -> Impact {
+    match weighed {
+        Weighed::Would(impact) => impact,
+        Weighed::Done(done) => panic!("{done:?}"),
     }
 }
 
-fn rotate(name: &str) -> KeyRequest {
-    KeyRequest::Rotate { name: id(name) }
+fn revocation<T: Debug>(weighed: Weighed<Changed<T>>) -> Revocation {
+    done(weighed).revocation
 }
 
-fn set_key(name: &str, key: &str) -> DesRequest {
+fn rotate(name: &str) -> KeyRotate {
+    KeyRotate { name: id(name) }
+}
+
+fn set_key(name: &str, key: &str) -> DesSetKey {
     let (name, key, consent) = (des(name), id(key), Consent::IfUnused);
-    DesRequest::SetKey { name, key, version: None, permit: true, consent }
+    DesSetKey { name, key, version: None, permit: true, consent }
 }
 
-fn move_to(id: DiskId, set: &str) -> DiskRequest {
-    DiskRequest::Move { id, des: des(set), consent: Consent::IfUnused }
+fn move_to(id: DiskId, set: &str) -> DiskMove {
+    DiskMove { id, des: des(set), consent: Consent::IfUnused }
 }

@@ -1,10 +1,10 @@
 //! Makes a key, or a new version of one, as Key Vault does (row 1). A set that follows the key follows by itself.
 
-use keyd_client::{KeyId, KeyVersion};
+use keyd_client::{KeyId, KeyVersion, message::KeyCreate};
 
-use super::{key_create, vault_key_get};
+use super::{key, vault_key_get};
 use crate::{
-    auth::{Permit, op},
+    auth::Permit,
     core::Core,
     error::Failure,
     keyvault::{new_key::Create, reply::KeyView},
@@ -18,7 +18,7 @@ use crate::{
 /// [`crate::error::Refused::NoHsm`], and those of [`room`].
 pub fn run(
     core: &Core,
-    permit: Permit<op::KeyCreate>,
+    permit: Permit<KeyCreate>,
     id: &KeyId,
     new: &Create,
 ) -> Result<KeyView, Failure> {
@@ -37,11 +37,11 @@ pub fn run(
 ///
 /// # Errors
 /// [`crate::error::Refused::KeyDeleted`], [`crate::error::Refused::TooManyVersions`], and those of
-/// [`key_create::creatable`].
+/// [`key::creatable`].
 pub(super) fn room(state: &impl View, id: &KeyId) -> Result<(), Failure> {
     match state.find_key(id)? {
         Some(key) => Ok(key.extendable()?),
-        None => key_create::creatable(state, id),
+        None => key::creatable(state, id),
     }
 }
 

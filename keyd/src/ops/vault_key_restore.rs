@@ -3,7 +3,7 @@
 
 use keyd_client::{KeyId, Principal, VaultName};
 
-use super::{key_create, vault_key_backup::PURPOSE, vault_key_get};
+use super::{key, vault_key_backup::PURPOSE, vault_key_get};
 use crate::{
     auth::{Permit, op},
     core::Core,
@@ -26,7 +26,7 @@ pub enum Restored {
 /// two principals have asked for it: one alone could undo what it took two to do.
 ///
 /// # Errors
-/// [`Refused::KeyBackup`], and those of [`key_create::creatable`].
+/// [`Refused::KeyBackup`], and those of [`key::creatable`].
 pub fn run(
     core: &Core,
     permit: Permit<op::KeyRestore>,
@@ -38,7 +38,7 @@ pub fn run(
     let (from, to) = (key.id.clone(), KeyId::new(vault.clone(), key.id.name.clone()));
     let key = key.moved(to.clone(), |version| core.keyring.reseal((&from, &to), version))?;
     core.commit(&permit, |txn| {
-        key_create::creatable(txn, &to)?;
+        key::creatable(txn, &to)?;
         let (purged, waiting) = ask(txn, &key, &permit.caller().principal)?;
         let detail = format!("from={from} versions={} purged={purged}", key.versions().len());
         if waiting > 0 {

@@ -120,9 +120,8 @@ impl Service {
             ));
         }
         let caller = Caller::remote(Principal::App(app.clone()));
-        let made = self.act(&caller, None, &app, |permit| {
-            ops::token_create::for_identity(&self.core, permit, &app)
-        });
+        let made = self
+            .act(&caller, None, &app, |permit| ops::app::for_identity(&self.core, permit, &app));
         made.map_err(|failure| match failure {
             Failure::Refused(refused @ Refused::TooManyTokens(_)) => {
                 Problem::new(Kind::Throttled, refused.to_string())

@@ -24,7 +24,7 @@ use keyd::{
 };
 use keyd_client::{
     AppName, Client, Principal, VaultName,
-    message::{AppRequest, Edit, Reply, Request, TokenRequest, VaultRequest},
+    message::{AppCreate, Ask, CaShow, Edit, TokenCreate, VaultCreate, VaultPermit},
     permission::KeyPermission,
 };
 
@@ -58,7 +58,7 @@ impl Front {
         let store =
             store::open(&SystemDir::new(state.path()), seal, &AuditKeeping::default()).unwrap();
         let core = Core::new(store, keyring, Auth::new(state.owner(), Vec::new()));
-        let service = Arc::new(Service::new(Arc::new(core), doors.reach()));
+        let service = Arc::new(Service::new(Arc::new(core)));
         let path = dir.path().join("keyd.sock");
         let listener = socket::listen(&path, 0o600).unwrap();
         let name = socket::Name::of(&path).unwrap();
@@ -77,12 +77,12 @@ impl Front {
     fn furnish(&mut self) {
         let (retention_days, purge_protection) = (7, false);
         let name: VaultName = "prod".parse().unwrap();
-        self.ask(VaultRequest::Create { name: name.clone(), retention_days, purge_protection });
+        self.ask(VaultCreate { name: name.clone(), retention_days, purge_protection });
         let app: AppName = "app".parse().unwrap();
-        self.ask(AppRequest::Create { name: app.clone(), certificates: Default::default() });
+        self.ask(AppCreate { name: app.clone(), certificates: Default::default() });
         let permissions = KeyPermission::ALL.iter().copied().collect();
         let principal = Principal::App(app.clone());
-        self.ask(VaultRequest::Permit {
+        self.ask(VaultPermit {
             name,
             principal,
             edit: Edit::Add,
@@ -91,13 +91,12 @@ impl Front {
             consent: Default::default(),
             wait_ms: 0,
         });
-        let token = TokenRequest::Create { app, label: String::new(), lifetime_ms: 3_600_000 };
-        let Reply::NewToken { secret, .. } = self.ask(token) else { panic!("no token") };
-        self.token = secret.expose().to_owned();
+        let token = TokenCreate { app, label: String::new(), lifetime_ms: 3_600_000 };
+        self.token = self.ask(token).secret.expose().to_owned();
     }
 
-    fn ask(&self, request: impl Into<Request>) -> Reply {
-        Client::connect(&self.socket()).unwrap().call(request).unwrap()
+    fn ask<A: Ask>(&self, ask: A) -> A::Reply {
+        Client::connect(&self.socket()).unwrap().ask(ask).unwrap()
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -106,7 +105,7 @@ impl Front {
 
     /// The CA's certificate in a file.
     pub(crate) fn ca(&self) -> PathBuf {
-        let Reply::CaCertificate(pem) = self.ask(Request::CaCertificate) else { panic!("no CA") };
+        let pem = self.ask(CaShow {});
         let path = self.dir.path().join("ca.pem");
         std::fs::write(&path, pem).unwrap();
         path

@@ -4,6 +4,7 @@
 pub(crate) mod state_files;
 
 use std::{
+    fmt::Debug,
     fs,
     os::fd::AsFd,
     path::{Path, PathBuf},
@@ -15,9 +16,10 @@ use keyd_client::{
     Client, ClientError, Dek, DiskId, KeyId,
     lease::Lease,
     message::{
-        Attached, AuditRecord, AuditRequest, Consent, DesRequest, DiskRequest, DiskStatus,
-        EncryptionType, Event, FenceReport, Geometry, Holes, KeyChange, KeyRequest, KeyStatus,
-        OnExpiry, OnRevoke, Refusal, Reply, Request, Terms,
+        Ask, Attached, AuditRecord, AuditTail, AuditVerify, Consent, DesCreate, DiskCreate,
+        DiskReleaseKey, DiskShow, DiskStatus, EncryptionType, Event, FenceReport, Geometry, Holes,
+        KeyChange, KeyCreate, KeyShow, KeyStatus, KeyUpdate, OnExpiry, OnRevoke, Refusal, Terms,
+        Weighed,
     },
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -115,24 +117,21 @@ impl Keyd {
         self.child.wait().unwrap().code()
     }
 
-    pub(crate) fn call(&self, request: impl Into<Request>) -> Result<Reply, ClientError> {
-        Client::connect(&self.socket())?.call(request)
+    pub(crate) fn try_ask<A: Ask>(&self, ask: A) -> Result<A::Reply, ClientError> {
+        Client::connect(&self.socket())?.ask(ask)
     }
 
-    pub(crate) fn ask(&self, request: impl Into<Request>) -> Reply {
-        self.call(request).unwrap()
+    pub(crate) fn ask<A: Ask>(&self, ask: A) -> A::Reply {
+        self.try_ask(ask).unwrap()
     }
 
-    pub(crate) fn refused(&self, request: impl Into<Request>) -> Refusal {
-        match self.call(request) {
-            Err(ClientError::Refused(refusal)) => refusal,
-            other => panic!("{other:?}"),
-        }
+    pub(crate) fn refused<A: Ask>(&self, ask: A) -> Refusal {
+        refusal(self.try_ask(ask))
     }
 
     /// Key `k` of 2048 bits and set `s` on it.
     pub(crate) fn make_key_and_set(&self, lease_ms: u64) {
-        self.ask(KeyRequest::Create { name: "k".parse().unwrap(), bits: 2048, hsm: false });
+        self.ask(KeyCreate { name: "k".parse().unwrap(), bits: 2048, hsm: false });
         self.make_set(lease_ms);
     }
 
@@ -143,7 +142,7 @@ impl Keyd {
 
     /// Set `s` on a key.
     pub(crate) fn make_set_on(&self, key: &str, lease_ms: u64) {
-        self.ask(DesRequest::Create {
+        self.ask(DesCreate {
             name: "s".parse().unwrap(),
             key: key.parse().unwrap(),
             version: None,
@@ -156,36 +155,27 @@ impl Keyd {
 
     pub(crate) fn make_disk(&self, des: Option<&str>) -> DiskId {
         let des = des.map(|name| name.parse().unwrap());
-        let Reply::Disk(disk) = self.ask(DiskRequest::Create { des, geometry: geometry() }) else {
-            panic!("no disk");
-        };
+        let disk = self.ask(DiskCreate { des, geometry: geometry() });
         disk.record.id
     }
 
     pub(crate) fn disk(&self, id: DiskId) -> DiskStatus {
-        let Reply::Disk(disk) = self.ask(DiskRequest::Show { id }) else { panic!("no disk") };
-        *disk
+        self.ask(DiskShow { id })
     }
 
     pub(crate) fn key(&self, name: &str) -> KeyStatus {
         let name = name.parse().unwrap();
-        let Reply::Key(key) = self.ask(KeyRequest::Show { name }) else { panic!("no key") };
-        key
+        self.ask(KeyShow { name })
     }
 
     pub(crate) fn switch(&self, enabled: bool) -> u32 {
         let name = "k".parse().unwrap();
-        match self.ask(switching(name, enabled)) {
-            Reply::KeyChanged { revocation, granted, .. } => revocation.told + granted,
-            other => panic!("{other:?}"),
-        }
+        let changed = done(self.ask(switching(name, enabled)));
+        changed.revocation.told + changed.granted
     }
 
     pub(crate) fn audit(&self) -> Vec<AuditRecord> {
-        let Reply::Audit(records) = self.ask(AuditRequest::Tail { count: 500 }) else {
-            panic!("no audit");
-        };
-        records
+        self.ask(AuditTail { count: 500 })
     }
 
     /// Waits for an audit record.
@@ -203,16 +193,13 @@ impl Keyd {
     }
 
     pub(crate) fn verify(&self) -> u64 {
-        match self.ask(AuditRequest::Verify) {
-            Reply::AuditWhole { records, .. } => records,
-            other => panic!("{other:?}"),
-        }
+        self.ask(AuditVerify {}).records
     }
 
     /// The plaintext DEK, by break-glass.
     pub(crate) fn release(&self, id: DiskId) -> Dek {
         let mut client = Client::connect(&self.socket()).unwrap();
-        client.call_for_dek(DiskRequest::ReleaseKey { id }).unwrap().1
+        client.ask_for_dek(DiskReleaseKey { id }).unwrap().1
     }
 
     /// The command line.
@@ -275,15 +262,23 @@ pub(crate) fn fails_to_serve_with(
     (output.status.code(), String::from_utf8(output.stderr).unwrap())
 }
 
+/// What was done, where that was more than a dry run.
+pub(crate) fn done<T: Debug>(weighed: Weighed<T>) -> T {
+    match weighed {
+        Weighed::Done(done) => done,
+        Weighed::Would(impact) => panic!("{impact:?}"),
+    }
+}
+
 /// Terms with this lease, parking at once.
 pub(crate) fn terms(lease_ms: u64) -> Terms {
     Terms { on_revoke: OnRevoke::Park, lease_ms, grace_ms: 0, on_expiry: OnExpiry::RefuseNew }
 }
 
 /// Every version of a key on or off, whatever it hits.
-pub(crate) fn switching(name: KeyId, enabled: bool) -> KeyRequest {
+pub(crate) fn switching(name: KeyId, enabled: bool) -> KeyUpdate {
     let change = KeyChange { enabled: Some(enabled), ..KeyChange::default() };
-    KeyRequest::Update { name, version: None, change, consent: Consent::Force, wait_ms: 0 }
+    KeyUpdate { name, version: None, change, consent: Consent::Force, wait_ms: 0 }
 }
 
 pub(crate) fn geometry() -> Geometry {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use keyd_client::{
     Principal,
-    message::{AppRequest, Edit, Reply, Request, TokenRequest, VaultRequest},
+    message::{AppCreate, CaShow, Edit, TokenCreate, VaultCreate, VaultPermit},
     permission::KeyPermission,
 };
 
@@ -58,11 +58,11 @@ impl Vaults {
     fn furnish(&mut self) {
         for (name, retention_days, purge_protection) in VAULTS {
             let name = name.parse().unwrap();
-            self.keyd.ask(VaultRequest::Create { name, retention_days, purge_protection });
+            self.keyd.ask(VaultCreate { name, retention_days, purge_protection });
         }
         for (app, permissions) in APPS {
             let name = app.parse().unwrap();
-            self.keyd.ask(AppRequest::Create { name, certificates: Default::default() });
+            self.keyd.ask(AppCreate { name, certificates: Default::default() });
             let token = self.token(app, 3_600_000);
             self.tokens.insert(app.to_owned(), token);
             for (vault, ..) in VAULTS {
@@ -72,7 +72,7 @@ impl Vaults {
     }
 
     pub(crate) fn permit(&self, vault: &str, app: &str, permissions: &[KeyPermission]) {
-        self.keyd.ask(VaultRequest::Permit {
+        self.keyd.ask(VaultPermit {
             name: vault.parse().unwrap(),
             principal: Principal::App(app.parse().unwrap()),
             permissions: permissions.iter().copied().collect(),
@@ -86,18 +86,13 @@ impl Vaults {
     /// A new token of an application.
     pub(crate) fn token(&self, app: &str, lifetime_ms: u64) -> String {
         let app = app.parse().unwrap();
-        let ask = TokenRequest::Create { app, label: String::new(), lifetime_ms };
-        match self.keyd.ask(ask) {
-            Reply::NewToken { secret, .. } => secret.expose().to_owned(),
-            other => panic!("{other:?}"),
-        }
+        let ask = TokenCreate { app, label: String::new(), lifetime_ms };
+        self.keyd.ask(ask).secret.expose().to_owned()
     }
 
     /// The CA's certificate in a file.
     pub(crate) fn ca(&self) -> PathBuf {
-        let Reply::CaCertificate(pem) = self.keyd.ask(Request::CaCertificate) else {
-            panic!("no certificate");
-        };
+        let pem = self.keyd.ask(CaShow {});
         let path = self.keyd.dir.path().join("ca.pem");
         fs::write(&path, pem).unwrap();
         path

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::UnixMillis;
-use crate::printable::Printable;
+use crate::{limits::AUDIT_TAIL_MAX, number, printable::Printable};
 
 /// One audit record as it is told.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,29 +30,70 @@ pub struct AuditRecord {
     pub previous: Printable,
 }
 
-/// What is asked of the audit log.
+/// The newest audit records, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct AuditTail {
+    /// How many at most, up to 500
+    #[arg(short = 'n', default_value_t = 20, value_parser = number::<u32>(1..=AUDIT_TAIL_MAX as u64, 100))]
+    pub count: u32,
+}
+
+/// Check the audit log's hash chain against its committed head.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct AuditVerify {}
+
+/// The audit log is whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum AuditRequest {
-    /// The newest audit records.
-    Tail {
-        /// How many at most.
-        count: u32,
-    },
-    /// Check the audit log's hash chain against its committed head.
-    Verify,
-    /// Move files with only older rows to another directory; the one that grows is closed if it is among them.
-    Archive {
-        /// Rows before this one; all of them if it is behind the newest.
-        before: u64,
-        /// The directory, as an absolute path; the daemon must be able to write there.
-        to: PathBuf,
-    },
-    /// Go on after a break: the chain begins anew behind it.
-    Reanchor {
-        /// Said so: what the break hides is given up.
-        accept_break: bool,
-    },
+pub struct AuditWhole {
+    /// Number of its first row.
+    pub first: u64,
+    /// Records in it.
+    pub records: u64,
+    /// Hash of the newest, hexadecimal.
+    pub head: String,
+}
+
+/// Move files with only older rows to another directory; the one that grows is closed if it is among them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditArchive {
+    /// Rows before this one; all of them if it is behind the newest.
+    pub before: u64,
+    /// The directory, as an absolute path; the daemon must be able to write there.
+    pub to: PathBuf,
+}
+
+/// Files of the audit log were moved elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditArchived {
+    /// How many.
+    pub files: u64,
+    /// Number of the log's first row now.
+    pub first: u64,
+}
+
+/// Go on after a break: the chain begins anew behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct AuditReanchor {
+    /// Give up what the break hides
+    #[arg(long)]
+    pub accept_break: bool,
+}
+
+/// The audit log goes on after a break.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditReanchored {
+    /// The break.
+    pub accepted: String,
+    /// Number of the log's first row now.
+    pub first: u64,
+    /// Files that are no part of it any more; they stay where they are.
+    pub sealed: u64,
+    /// SHA-256 of these, one after the other, hexadecimal.
+    pub sha256: String,
 }
 
 /// How the audit log is kept, and whether there is space for it.

@@ -1,18 +1,19 @@
 //! The daemon's clock.
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::UnixMillis;
 
-/// What is asked of the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum ClockRequest {
-    /// What it says, and what is believed of it.
-    Show,
-    /// It is right: to be believed from now on.
-    Confirm,
-}
+/// What the host's clock says, and what is believed of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct ClockShow {}
+
+/// The host's clock is right: to be believed from now on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct ClockConfirm {}
 
 /// The clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

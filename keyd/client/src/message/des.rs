@@ -1,9 +1,13 @@
 //! Disk encryption sets.
 
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::{Consent, UnixMillis};
-use crate::ids::{DesName, DiskId, KeyId, KeyVersion, Principal};
+use crate::{
+    ids::{DesName, DiskId, KeyId, KeyVersion, Principal},
+    value::millis,
+};
 
 /// What a disk does when its key is taken away, as its process is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -17,46 +21,51 @@ pub enum Reaction {
 }
 
 /// What a set's disks do when its key is taken away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnRevoke {
-    /// [`Reaction::Park`], at once.
+    /// Hold the guest's requests; go on when the key is back
     #[default]
     Park,
-    /// [`Reaction::Fail`], at once.
+    /// Answer the guest's requests with errors until the key is back
     Fail,
-    /// Nothing while a disk is attached; the next attach is refused (Azure's Ultra Disks).
+    /// Nothing while a disk is attached; refuse the next attach (as Azure's Ultra Disks)
     Deferred,
-    /// [`Reaction::Fail`] an hour later (Azure's Premium and Standard disks).
+    /// Answer with errors an hour later (as Azure's Premium and Standard disks)
     #[serde(rename = "azure-1h")]
+    #[value(name = "azure-1h")]
     Azure1h,
 }
 
 /// What the end of a key's validity (`exp`), or its beginning (`nbf`), does to a set's disks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnExpiry {
-    /// As Key Vault really behaves: unwrapping goes on, new wraps and new attaches are refused.
+    /// Disks run on; new disks and new attaches are refused (as Key Vault really behaves)
     #[default]
     RefuseNew,
-    /// As if the key were disabled.
+    /// As if the key were disabled
     Revoke,
-    /// Only new wraps are refused.
+    /// Disks run on and are attached; new disks are refused
     Ignore,
 }
 
 /// The terms on which a set's disks run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 pub struct Terms {
-    /// What disks do when the key is taken away.
+    /// What its disks do when the key is taken away
+    #[arg(long, value_enum, default_value = "park")]
     pub on_revoke: OnRevoke,
-    /// How long a disk runs on without hearing from the daemon, milliseconds.
+    /// How long a disk runs on without hearing from keyd, such as 30s, 500ms or 5m
+    #[arg(long = "lease", default_value = "60s", value_parser = millis, allow_hyphen_values = true, value_name = "TIME")]
     pub lease_ms: u64,
-    /// How long after the loss of the key its disks are halted, milliseconds; 0 halts at once.
+    /// How long after the loss of the key its disks are halted; 0s halts at once
+    #[arg(long = "grace", default_value = "0s", value_parser = millis, allow_hyphen_values = true, value_name = "TIME")]
     #[serde(default)]
     pub grace_ms: u64,
-    /// What expiry does.
+    /// What the end of the key's validity does
+    #[arg(long, value_enum, default_value = "refuse-new")]
     #[serde(default)]
     pub on_expiry: OnExpiry,
 }
@@ -78,15 +87,17 @@ pub struct DesChange {
 }
 
 /// What a set's wrapping rests on (Azure: `encryptionType`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum EncryptionType {
-    /// The daemon's own key.
+    /// The daemon's own key: that of the built-in set, and of no other.
+    #[value(skip)]
     PlatformKey,
-    /// A key of the customer's.
+    /// The customer's key alone
     #[default]
+    #[value(alias = "customer")]
     CustomerKey,
-    /// Both: without either the DEK cannot be had.
+    /// Two keys: without either the disk's key cannot be had
     PlatformAndCustomerKeys,
 }
 
@@ -148,76 +159,98 @@ pub struct DesStatus {
     pub key_lost: Option<String>,
 }
 
-/// What is asked of disk encryption sets.
+/// Make a disk encryption set on an existing key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum DesRequest {
-    /// Make a disk encryption set.
-    Create {
-        /// Its name, not in use yet.
-        name: DesName,
-        /// The key that wraps its disks' DEKs.
-        key: KeyId,
-        /// A version of it; the newest if none.
-        #[serde(default)]
-        version: Option<KeyVersion>,
-        /// Customer's key, or both.
-        #[serde(default)]
-        encryption: EncryptionType,
-        /// The terms its disks run on.
-        terms: Terms,
-        /// Whether it follows its key's newest version.
-        auto_rotate: bool,
-        /// Whether its identity gets what it needs in the key's vault, if the asker may give that.
-        permit: bool,
-    },
-    /// A page of disk encryption sets in order of name.
-    List {
-        /// Only those after this one.
-        #[serde(default)]
-        after: Option<DesName>,
-    },
-    /// One disk encryption set.
-    Show {
-        /// Which.
-        name: DesName,
-    },
-    /// Change a set's terms.
-    Update {
-        /// Which.
-        name: DesName,
-        /// What.
-        change: DesChange,
-        /// How sure the asker is: shorter terms can halt disks whose key is lost already.
-        #[serde(default)]
-        consent: Consent,
-    },
-    /// Wrap a set's DEKs under another key, or another version, while its disks run.
-    SetKey {
-        /// Which.
-        name: DesName,
-        /// The key.
-        key: KeyId,
-        /// A version of it; the newest if none.
-        #[serde(default)]
-        version: Option<KeyVersion>,
-        /// As in [`DesRequest::Create`].
-        permit: bool,
-        /// How sure the asker is: the other key may end.
-        #[serde(default)]
-        consent: Consent,
-    },
-    /// Forget a set that has no disks.
-    Delete {
-        /// Which.
-        name: DesName,
-    },
-    /// A page of a set's disks, snapshots and images in order of id (Azure: `associatedResources`).
-    Resources {
-        /// Which.
-        name: DesName,
-        /// Only ids after this one.
-        #[serde(default)]
-        after: Option<DiskId>,
-    },
+#[serde(deny_unknown_fields)]
+pub struct DesCreate {
+    /// Its name, not in use yet.
+    pub name: DesName,
+    /// The key that wraps its disks' DEKs.
+    pub key: KeyId,
+    /// A version of it; the newest if none.
+    #[serde(default)]
+    pub version: Option<KeyVersion>,
+    /// Customer's key, or both.
+    #[serde(default)]
+    pub encryption: EncryptionType,
+    /// The terms its disks run on.
+    pub terms: Terms,
+    /// Whether it follows its key's newest version.
+    pub auto_rotate: bool,
+    /// Whether its identity gets what it needs in the key's vault, if the asker may give that.
+    pub permit: bool,
+}
+
+/// A page of disk encryption sets in order of name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesList {
+    /// Only those after this one.
+    #[serde(default)]
+    pub after: Option<DesName>,
+}
+
+/// One disk encryption set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct DesShow {
+    /// The disk encryption set
+    pub name: DesName,
+}
+
+/// Change a set's terms. They hold from now on, also for disks that run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesUpdate {
+    /// Which.
+    pub name: DesName,
+    /// What.
+    pub change: DesChange,
+    /// How sure the asker is: shorter terms can halt disks whose key is lost already.
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// Wrap a set's DEKs under another key, or another version, while its disks run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesSetKey {
+    /// Which.
+    pub name: DesName,
+    /// The key.
+    pub key: KeyId,
+    /// A version of it; the newest if none.
+    #[serde(default)]
+    pub version: Option<KeyVersion>,
+    /// As in [`DesCreate`].
+    pub permit: bool,
+    /// How sure the asker is: the other key may end.
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// Forget a set that has no disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct DesDelete {
+    /// The disk encryption set
+    pub name: DesName,
+}
+
+/// A page of a set's disks, snapshots and images in order of id (Azure: `associatedResources`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DesResources {
+    /// Which.
+    pub name: DesName,
+    /// Only ids after this one.
+    #[serde(default)]
+    pub after: Option<DiskId>,
+}
+
+/// DEKs that were wrapped anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rewrapped {
+    /// How many.
+    pub rewrapped: u64,
 }

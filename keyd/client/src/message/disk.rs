@@ -1,5 +1,6 @@
 //! Disks, snapshots and images.
 
+use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::{Consent, DiskState, EncryptionType, GrantStatus, Serving, UnixMillis};
@@ -33,15 +34,15 @@ pub enum Holes {
 }
 
 /// What a record is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum DiskKind {
-    /// A disk that VMs write.
+    /// A disk that VMs write
     #[default]
     Disk,
-    /// The state of a disk at a moment.
+    /// The state of a disk at a moment
     Snapshot,
-    /// What new disks begin as.
+    /// What new disks begin as
     Image,
 }
 
@@ -152,79 +153,108 @@ pub struct Holder {
     pub serving: Option<Serving>,
 }
 
-/// What is asked of disks, snapshots and images.
+/// Make a DEK and its record. The image is written next, then confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum DiskRequest {
-    /// Make a DEK and its record. The image is written next, then confirmed.
-    Create {
-        /// Which DES; the built-in `platform` if none.
-        des: Option<DesName>,
-        /// Shape of the disk.
-        geometry: Geometry,
-    },
-    /// Make the record of a snapshot, an image, or a disk made from one: the same DEK, bound to a new id. So it takes
-    /// the permission to attach the source.
-    Derive {
-        /// What it is made from.
-        source: DiskId,
-        /// What it is.
-        kind: DiskKind,
-        /// Its set; the source's if none, and no other than that.
-        #[serde(default)]
-        des: Option<DesName>,
-    },
-    /// The image of a new disk is durable.
-    Confirm {
-        /// Which.
-        id: DiskId,
-    },
-    /// The image of a new disk could not be written: forget the DEK. Refused once confirmed.
-    Abandon {
-        /// Which.
-        id: DiskId,
-    },
-    /// The image of a disk has become longer: from now on the disk is, too, while it runs. Never shorter.
-    Grow {
-        /// Which.
-        id: DiskId,
-        /// Length of the data area, bytes.
-        size: u64,
-        /// Only say whether it may grow so, and what it is now.
-        #[serde(default)]
-        dry_run: bool,
-    },
-    /// Move a disk to another DES, while it runs.
-    Move {
-        /// Which.
-        id: DiskId,
-        /// Where to.
-        des: DesName,
-        /// How sure the asker is: the other set may lose its key by the clock.
-        #[serde(default)]
-        consent: Consent,
-    },
-    /// Destroy a disk's DEK: what is on its image can never be read again.
-    Erase {
-        /// Which.
-        id: DiskId,
-        /// How sure the asker is.
-        #[serde(default)]
-        consent: Consent,
-    },
-    /// One page of disks in order of id.
-    List {
-        /// Only ids after this one.
-        after: Option<DiskId>,
-    },
-    /// One disk.
-    Show {
-        /// Which.
-        id: DiskId,
-    },
-    /// Break-glass: the plaintext DEK itself. Its own permission.
-    ReleaseKey {
-        /// Which.
-        id: DiskId,
-    },
+#[serde(deny_unknown_fields)]
+pub struct DiskCreate {
+    /// Which DES; the built-in `platform` if none.
+    pub des: Option<DesName>,
+    /// Shape of the disk.
+    pub geometry: Geometry,
+}
+
+/// Make the record of a snapshot, an image, or a disk made from one: the same DEK, bound to a new id. So it takes the
+/// permission to attach the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct DiskDerive {
+    /// What it is made from
+    pub source: DiskId,
+    /// What it is
+    #[arg(long, value_enum)]
+    pub kind: DiskKind,
+    /// Its set, which is its source's
+    #[arg(long, value_name = "SET")]
+    #[serde(default)]
+    pub des: Option<DesName>,
+}
+
+/// The image of a new disk is durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct DiskConfirm {
+    /// The disk's id
+    pub id: DiskId,
+}
+
+/// The image of a new disk could not be written: forget the DEK. Refused once confirmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct DiskAbandon {
+    /// The disk's id
+    pub id: DiskId,
+}
+
+/// The image of a disk has become longer: from now on the disk is, too, while it runs. Never shorter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskGrow {
+    /// Which.
+    pub id: DiskId,
+    /// Length of the data area, bytes.
+    pub size: u64,
+    /// Only say whether it may grow so, and what it is now.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// Move a disk to another disk encryption set, while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct DiskMove {
+    /// The disk's id
+    pub id: DiskId,
+    /// The disk encryption set that it is moved to
+    #[arg(long = "to", value_name = "SET")]
+    pub des: DesName,
+    /// How sure the asker is.
+    #[command(flatten)]
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// Destroy a disk's DEK: what is on its image can never be read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct DiskErase {
+    /// The disk's id
+    pub id: DiskId,
+    /// How sure the asker is.
+    #[command(flatten)]
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// One page of disks, snapshots and images in order of id. It ends early where a frame would be full.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskList {
+    /// Only ids after this one.
+    pub after: Option<DiskId>,
+}
+
+/// One disk, and who holds its DEK.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct DiskShow {
+    /// The disk's id
+    pub id: DiskId,
+}
+
+/// Break-glass: the plaintext DEK itself. Its own permission.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiskReleaseKey {
+    /// Which.
+    pub id: DiskId,
 }

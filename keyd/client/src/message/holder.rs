@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{DiskRecord, Reaction, Refusal, Serving, UnixMillis};
-use crate::{ids::LeaseId, printable::Printable};
+use crate::{
+    ids::{DiskId, LeaseId},
+    printable::Printable,
+};
 
 /// What becomes of an attach whose key is lost. Who waits does so on its connection, for [`Event::Granted`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +18,18 @@ pub enum IfLost {
     Park,
     /// A holder that had the DEK before, and lost its connection, waits whatever its set's terms.
     Wait,
+}
+
+/// Ask for a disk's DEK under a lease. From here the connection speaks [`HolderMessage`] and [`Event`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attach {
+    /// Which.
+    pub id: DiskId,
+    /// A read-only holder shares the disk with other read-only holders.
+    pub read_only: bool,
+    /// What becomes of it if the key is lost.
+    pub if_lost: IfLost,
 }
 
 /// A lease, granted.

@@ -5,19 +5,47 @@ use serde::{Deserialize, Serialize};
 use super::{DiskKind, DiskState, FenceReport, KeyBackups, Phase, UnixMillis};
 use crate::ids::{DesName, DiskId, LeaseId};
 
-/// How sure the asker of a verb that takes keys away is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// The answer to a verb that is weighed before it is done: it can hit disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Consent {
-    /// Refuse if anything would be hit.
-    #[default]
-    IfUnused,
-    /// Only tell what would be hit.
-    DryRun,
-    /// Whatever is hit.
-    Force,
-    /// What the dry run with this token told, and nothing else.
-    Token(String),
+pub enum Weighed<T> {
+    /// A dry run: this would be hit, and nothing was done.
+    Would(Impact),
+    /// It was done.
+    Done(T),
+}
+
+impl<T> Weighed<T> {
+    /// Goes on with what was done.
+    ///
+    /// # Errors
+    /// Those of `next`.
+    pub fn and_then<U, E>(self, next: impl FnOnce(T) -> Result<U, E>) -> Result<Weighed<U>, E> {
+        match self {
+            Self::Would(impact) => Ok(Weighed::Would(impact)),
+            Self::Done(done) => next(done).map(Weighed::Done),
+        }
+    }
+}
+
+/// What a change did to those who hold DEKs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Changed<T> {
+    /// What was changed, after it.
+    #[serde(flatten)]
+    pub now: T,
+    /// Holders that were told to let go.
+    pub revocation: Revocation,
+    /// Parked holders that were told that their key is back.
+    pub granted: u32,
+}
+
+impl Changed<()> {
+    /// The same, with what was changed.
+    #[must_use]
+    pub fn to<T>(self, now: T) -> Changed<T> {
+        Changed { now, revocation: self.revocation, granted: self.granted }
+    }
 }
 
 /// What a verb would hit.

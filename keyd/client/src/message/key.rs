@@ -5,12 +5,14 @@ use std::{
     fmt,
 };
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{Consent, UnixMillis};
 use crate::{
     ids::{DesName, KeyId, KeyName, KeyVersion, VaultName},
     period::Period,
+    value::{bits, millis},
 };
 
 /// Seconds since 1970-01-01 UTC: Key Vault counts attributes in them (RFC 7519, NumericDate).
@@ -208,93 +210,151 @@ pub struct KeyVersionStatus {
     pub retirable: bool,
 }
 
-/// What is asked of keys.
+/// Make an RSA key, enabled for every operation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct KeyCreate {
+    /// Its name: letters, digits, hyphens; after the name of its vault and a slash, if that is not 'default'
+    pub name: KeyId,
+    /// Modulus length: 2048, 3072 or 4096
+    #[arg(long, value_parser = bits, default_value_t = 3072)]
+    pub bits: u32,
+    /// Make its private part in the hardware security module, which it never leaves
+    #[arg(long)]
+    #[serde(default)]
+    pub hsm: bool,
+}
+
+/// A page of keys in order of vault and name, with the versions in use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum KeyRequest {
-    /// Make an RSA key.
-    Create {
-        /// The key, its name not in use yet.
-        name: KeyId,
-        /// Modulus length: 2048, 3072 or 4096.
-        bits: u32,
-        /// Whether its private part is made, and stays, in the hardware security module.
-        #[serde(default)]
-        hsm: bool,
+#[serde(deny_unknown_fields)]
+pub struct KeyList {
+    /// Only those after this one.
+    #[serde(default)]
+    pub after: Option<KeyId>,
+}
+
+/// A page of one vault's keys in order of name, with the versions in use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyListIn {
+    /// Which vault.
+    pub vault: VaultName,
+    /// Only those after this one.
+    #[serde(default)]
+    pub after: Option<KeyName>,
+}
+
+/// One key with all its versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct KeyShow {
+    /// The key: NAME, or VAULT/NAME
+    pub name: KeyId,
+}
+
+/// Change attributes of a version of a key, or of every version. What takes the key away halts I/O on every disk under it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyUpdate {
+    /// Which.
+    pub name: KeyId,
+    /// One version, or all.
+    #[serde(default)]
+    pub version: Option<KeyVersion>,
+    /// What.
+    pub change: KeyChange,
+    /// How sure the asker is.
+    #[serde(default)]
+    pub consent: Consent,
+    /// Wait so long for the holders' confirmations, milliseconds; 0 does not.
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// Delete a key with all its versions; it can be recovered while its vault's retention lasts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct KeyDelete {
+    /// The key: NAME, or VAULT/NAME
+    pub name: KeyId,
+    /// How sure the asker is.
+    #[command(flatten)]
+    #[serde(default)]
+    pub consent: Consent,
+    /// Wait until every process that is to let go has confirmed it, for so long at most; exit code 4 if one has not
+    #[arg(long = "wait", value_name = "TIME", value_parser = millis, num_args = 0..=1, default_missing_value = "2h",
+        default_value = "0s", hide_default_value = true, conflicts_with = "dry_run")]
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// Bring a deleted key back, as it was.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRecover {
+    /// The key: NAME, or VAULT/NAME
+    pub name: KeyId,
+}
+
+/// Destroy a deleted key. While it wraps anything, two principals must ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct KeyPurge {
+    /// The key: NAME, or VAULT/NAME
+    pub name: KeyId,
+    /// How sure the asker is.
+    #[command(flatten)]
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// Make a new version of a key, and wrap every DEK under the sets that follow the key anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotate {
+    /// The key: NAME, or VAULT/NAME
+    pub name: KeyId,
+}
+
+/// Set, or take away, when a key is rotated by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotationPolicy {
+    /// Which.
+    pub name: KeyId,
+    /// None takes it away. Its times of making and changing are the daemon's to say.
+    pub policy: Option<RotationPolicy>,
+    /// How sure the asker is: versions that end take disks away.
+    #[serde(default)]
+    pub consent: Consent,
+}
+
+/// A key that was changed, deleted or brought back, after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyNow {
+    /// The key.
+    pub key: KeyStatus,
+}
+
+/// What became of a [`KeyPurge`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Purged {
+    /// It waits for a second principal.
+    Asked {
+        /// How many DEKs can never be unwrapped after it.
+        lost_for_ever: u64,
     },
-    /// A page of keys in order of vault and name.
-    List {
-        /// Only those after this one.
-        #[serde(default)]
-        after: Option<KeyId>,
-    },
-    /// A page of one vault's keys in order of name.
-    ListIn {
-        /// Which vault.
-        vault: VaultName,
-        /// Only those after this one.
-        #[serde(default)]
-        after: Option<KeyName>,
-    },
-    /// One key with its versions.
-    Show {
-        /// Which.
-        name: KeyId,
-    },
-    /// Change attributes of a version of a key, or of every version. What takes the key away halts I/O on every disk
-    /// under it.
-    Update {
-        /// Which.
-        name: KeyId,
-        /// One version, or all.
-        #[serde(default)]
-        version: Option<KeyVersion>,
-        /// What.
-        change: KeyChange,
-        /// How sure the asker is.
-        #[serde(default)]
-        consent: Consent,
-        /// Wait so long for the holders' confirmations, milliseconds; 0 does not.
-        #[serde(default)]
-        wait_ms: u64,
-    },
-    /// Delete a key with all its versions; it can be recovered while its vault's retention lasts.
-    Delete {
-        /// Which.
-        name: KeyId,
-        /// How sure the asker is.
-        #[serde(default)]
-        consent: Consent,
-        /// As in [`KeyRequest::Update`].
-        #[serde(default)]
-        wait_ms: u64,
-    },
-    /// Bring a deleted key back.
-    Recover {
-        /// Which.
-        name: KeyId,
-    },
-    /// Destroy a deleted key. While it wraps anything, two principals must ask.
-    Purge {
-        /// Which.
-        name: KeyId,
-        /// How sure the asker is.
-        #[serde(default)]
-        consent: Consent,
-    },
-    /// Make a new version and re-wrap every DEK under the key's DESs.
-    Rotate {
-        /// Which.
-        name: KeyId,
-    },
-    /// Set, or take away, when a key is rotated by itself.
-    RotationPolicy {
-        /// Which.
-        name: KeyId,
-        /// None takes it away. Its times of making and changing are the daemon's to say.
-        policy: Option<RotationPolicy>,
-        /// How sure the asker is: versions that end take disks away.
-        #[serde(default)]
-        consent: Consent,
-    },
+    /// The key is destroyed.
+    Destroyed,
+}
+
+/// A finished rotation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rotated {
+    /// The key after it.
+    pub key: KeyStatus,
+    /// DEKs that were wrapped anew.
+    pub rewrapped: u64,
 }

@@ -6,6 +6,31 @@ use serde::{Deserialize, Serialize};
 
 use super::UnixMillis;
 
+/// Check every record of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateCheck {}
+
+/// Open the DEK of every disk, too, and compare it with its digest; it goes nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateCheckDeep {}
+
+/// Give up what is damaged, for good, and go on without it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateAccept {}
+
+/// Write the whole state into a file, sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateBackup {
+    /// A path of the daemon's host, absolute; nothing is there yet.
+    pub to: PathBuf,
+    /// Who can open it: recipients of age(1).
+    pub recipients: Vec<String>,
+}
+
 /// A backup that was made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackedUp {

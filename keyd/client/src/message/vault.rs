@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{Consent, UnixMillis};
 use crate::{
     ids::{Principal, Scope, VaultName},
+    limits::RETENTION_DAYS_MAX,
     permission::{KeyPermission, Permission},
+    value::{millis, names, principal, retention},
 };
 
 /// A vault as `vault show` tells it.
@@ -76,81 +79,128 @@ pub enum GrantSource {
     Store,
 }
 
-/// What is asked of vaults.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum VaultRequest {
-    /// Make a vault.
-    Create {
-        /// Its name, not in use yet.
-        name: VaultName,
-        /// Days a deleted key can be recovered: 7 to 90; fixed for good.
-        retention_days: u16,
-        /// Whether deleted keys cannot be purged before their time.
-        purge_protection: bool,
-    },
-    /// All vaults.
-    List,
-    /// One vault.
-    Show {
-        /// Which.
-        name: VaultName,
-    },
-    /// Switch a vault's purge protection on, for good.
-    Protect {
-        /// Which.
-        name: VaultName,
-    },
-    /// Change what a principal may do in a vault.
-    Permit {
-        /// Which.
-        name: VaultName,
-        /// Who.
-        principal: Principal,
-        /// Whether it may more, or less, or something else.
-        edit: Edit,
-        /// What.
-        permissions: BTreeSet<KeyPermission>,
-        /// Whether the principal may be one that does not exist yet.
-        #[serde(default)]
-        future: bool,
-        /// How sure the asker is.
-        #[serde(default)]
-        consent: Consent,
-        /// As in [`super::KeyRequest::Update`].
-        #[serde(default)]
-        wait_ms: u64,
-    },
-    /// Forget a vault that has no keys, deleted ones included.
-    Delete {
-        /// Which.
-        name: VaultName,
-    },
+/// Make a vault, in which nobody may do anything yet but those who manage all keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct VaultCreate {
+    /// Its name: 3 to 24 letters, digits and hyphens
+    pub name: VaultName,
+    /// Days a deleted key can be recovered: 7 to 90, fixed for good
+    #[arg(
+        long = "retention",
+        value_name = "DAYS",
+        value_parser = retention,
+        default_value_t = RETENTION_DAYS_MAX
+    )]
+    pub retention_days: u16,
+    /// Keep deleted keys until their time is over, whoever wants to purge them; fixed for good
+    #[arg(long)]
+    pub purge_protection: bool,
 }
 
-/// What is asked of permissions in the daemon as a whole and on disks.
+/// All vaults, without their policies: those of one fill half a frame.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+pub struct VaultList {}
+
+/// One vault and who may do what in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct VaultShow {
+    /// Which
+    pub name: VaultName,
+}
+
+/// Switch a vault's purge protection on. There is no way back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct VaultProtect {
+    /// Which
+    pub name: VaultName,
+}
+
+/// Change what a principal may do in a vault. Taking it from the identity of a disk encryption set halts the set's
+/// disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct VaultPermit {
+    /// Which
+    pub name: VaultName,
+    /// Who
+    #[arg(value_parser = principal)]
+    pub principal: Principal,
+    /// What, or 'none'
+    #[arg(value_parser = names::<KeyPermission>, value_name = "PERM,PERM")]
+    pub permissions: BTreeSet<KeyPermission>,
+    /// Whether it may more, or less, or something else.
+    #[arg(skip = Edit::Add)]
+    pub edit: Edit,
+    /// Also to an application or a set's identity that does not exist yet: whoever is made under that name has it
+    #[arg(long)]
+    #[serde(default)]
+    pub future: bool,
+    /// How sure the asker is.
+    #[command(flatten)]
+    #[serde(default)]
+    pub consent: Consent,
+    /// Wait until every process that is to let go has confirmed it, for so long at most; exit code 4 if one has not
+    #[arg(long = "wait", value_name = "TIME", value_parser = millis, num_args = 0..=1, default_missing_value = "2h",
+        default_value = "0s", hide_default_value = true, conflicts_with = "dry_run")]
+    #[serde(default)]
+    pub wait_ms: u64,
+}
+
+/// A vault after [`VaultPermit`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum GrantRequest {
-    /// A page of what principals may do, wherever it is said.
-    List {
-        /// Only what comes after this.
-        #[serde(default)]
-        after: Option<(Principal, Scope)>,
-    },
-    /// Change what a principal may do.
-    Edit {
-        /// Who.
-        principal: Principal,
-        /// Whether it may more, or less, or something else.
-        edit: Edit,
-        /// What.
-        permissions: BTreeSet<Permission>,
-        /// What for. Without it nothing is given on disks; what is taken away or replaced is so everywhere.
-        #[serde(default)]
-        scope: Option<Scope>,
-        /// Whether the principal may be one that does not exist yet.
-        #[serde(default)]
-        future: bool,
-    },
+pub struct Permitted {
+    /// The vault.
+    pub vault: VaultStatus,
+    /// The principal does not exist: whoever is made under its name has this.
+    #[serde(default)]
+    pub future: bool,
+}
+
+/// Forget a vault that has no keys, deleted ones included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[serde(deny_unknown_fields)]
+pub struct VaultDelete {
+    /// Which
+    pub name: VaultName,
+}
+
+/// A page of what principals may do, in order of principal and of what it is for, behind what no command can change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantList {
+    /// Only what comes after this.
+    #[serde(default)]
+    pub after: Option<(Principal, Scope)>,
+}
+
+/// Change what a principal may do in the daemon as a whole, and with disks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantEdit {
+    /// Who.
+    pub principal: Principal,
+    /// Whether it may more, or less, or something else.
+    pub edit: Edit,
+    /// What.
+    pub permissions: BTreeSet<Permission>,
+    /// What for. Without it nothing is given on disks; what is taken away or replaced is so everywhere.
+    #[serde(default)]
+    pub scope: Option<Scope>,
+    /// Whether the principal may be one that does not exist yet.
+    #[serde(default)]
+    pub future: bool,
+}
+
+/// What a principal may do after [`GrantEdit`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// All of it, or as much as fits.
+    pub grants: Vec<GrantStatus>,
+    /// Whether there is more.
+    pub more: bool,
+    /// The principal does not exist: whoever is made under its name has this.
+    pub future: bool,
 }

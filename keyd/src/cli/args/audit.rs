@@ -4,10 +4,13 @@ use std::path::{self, PathBuf};
 
 use clap::{Args, Subcommand};
 use confine::paths::directory;
-use keyd_client::number;
+use keyd_client::{
+    message::{AuditReanchor, AuditTail, AuditVerify},
+    number,
+};
 
 use crate::{
-    limits::{AUDIT_SEGMENT_LEN, AUDIT_SEGMENT_LEN_MIN, AUDIT_TAIL_MAX},
+    limits::{AUDIT_SEGMENT_LEN, AUDIT_SEGMENT_LEN_MIN},
     store::AuditKeeping,
 };
 
@@ -23,14 +26,9 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Audit {
     /// The newest records
-    Tail {
-        /// How many at most, up to 500
-        #[arg(short = 'n', default_value_t = 20,
-              value_parser = number::<u32>(1..=u64::from(AUDIT_TAIL_MAX), 100))]
-        count: u32,
-    },
+    Tail(AuditTail),
     /// Check that no record was changed, cut or added
-    Verify,
+    Verify(AuditVerify),
     /// Move files with only older rows to another directory
     #[command(after_help = ARCHIVE_HELP)]
     Archive {
@@ -43,11 +41,7 @@ pub enum Audit {
     },
     /// Go on after a break: the chain begins anew behind it
     #[command(after_help = REANCHOR_HELP)]
-    Reanchor {
-        /// Give up what the break hides
-        #[arg(long)]
-        accept_break: bool,
-    },
+    Reanchor(AuditReanchor),
 }
 
 const ARCHIVE_HELP: &str = "\

@@ -1,6 +1,7 @@
 //! Verbs on the clock.
 
 use clap::Subcommand;
+use keyd_client::message::{ClockConfirm, ClockShow};
 
 pub(super) const EXAMPLES: &str = "\
 keyd never goes behind a time that it has committed. What cannot be undone, to destroy deleted keys above all, is done
@@ -11,10 +12,10 @@ Examples:
   keyd clock confirm    # the host's clock is right: believe it at once";
 
 /// Verbs on the clock.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Subcommand)]
 pub enum ClockVerb {
     /// What the host's clock says, and what keyd believes of it
-    Show,
+    Show(ClockShow),
     /// Say that the host's clock is right
-    Confirm,
+    Confirm(ClockConfirm),
 }

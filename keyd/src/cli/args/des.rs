@@ -1,19 +1,10 @@
 //! Verbs on disk encryption sets.
 
-use std::time::Duration;
-
-use clap::{ArgGroup, Args, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Subcommand};
 use keyd_client::{
     DesName, KeyId, KeyVersion,
-    message::{
-        DesChange, EncryptionType, OnExpiry as WireOnExpiry, OnRevoke as WireOnRevoke,
-        Terms as WireTerms,
-    },
-};
-
-use super::{
-    consent::Sure,
-    value::{duration, millis},
+    message::{Consent, DesChange, DesDelete, DesShow, EncryptionType, OnExpiry, OnRevoke, Terms},
+    value::millis,
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -41,7 +32,7 @@ pub enum Des {
         on: On,
         /// What the wrapping of its disks' keys rests on
         #[arg(long, value_enum, default_value = "customer-key")]
-        encryption: Encryption,
+        encryption: EncryptionType,
         /// Terms
         #[command(flatten)]
         terms: Terms,
@@ -52,10 +43,7 @@ pub enum Des {
     /// All disk encryption sets
     List,
     /// One disk encryption set
-    Show {
-        /// Which
-        name: DesName,
-    },
+    Show(DesShow),
     /// Change a set's terms; they hold from now on, for running disks too
     Update {
         /// Which
@@ -65,7 +53,7 @@ pub enum Des {
         change: Change,
         /// How sure
         #[command(flatten)]
-        sure: Sure,
+        sure: Consent,
     },
     /// Put a set on another key, or another version of its key, while its disks run
     SetKey {
@@ -76,13 +64,10 @@ pub enum Des {
         on: On,
         /// How sure
         #[command(flatten)]
-        sure: Sure,
+        sure: Consent,
     },
     /// Forget a set that has no disks
-    Delete {
-        /// Which
-        name: DesName,
-    },
+    Delete(DesDelete),
     /// A set's disks, snapshots and images
     Resources {
         /// Which
@@ -104,34 +89,6 @@ pub struct On {
     pub no_permit: bool,
 }
 
-/// The terms of a new set.
-#[derive(Debug, Args)]
-pub struct Terms {
-    /// What its disks do when the key is taken away
-    #[arg(long, value_enum, default_value = "park")]
-    on_revoke: OnRevoke,
-    /// How long a disk runs on without hearing from keyd, such as 30s, 500ms or 5m
-    #[arg(long, default_value = "60s", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
-    lease: Duration,
-    /// How long after the loss of the key its disks are halted
-    #[arg(long, default_value = "0s", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
-    grace: Duration,
-    /// What the end of the key's validity does
-    #[arg(long, value_enum, default_value = "refuse-new")]
-    on_expiry: OnExpiry,
-}
-
-impl From<Terms> for WireTerms {
-    fn from(terms: Terms) -> Self {
-        Self {
-            on_revoke: terms.on_revoke.into(),
-            lease_ms: millis(terms.lease),
-            grace_ms: millis(terms.grace),
-            on_expiry: terms.on_expiry.into(),
-        }
-    }
-}
-
 /// What of a set is changed.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("change").required(true).multiple(true)))]
@@ -140,11 +97,11 @@ pub struct Change {
     #[arg(long, group = "change", value_enum)]
     on_revoke: Option<OnRevoke>,
     /// How long a disk runs on without hearing from keyd
-    #[arg(long, group = "change", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
-    lease: Option<Duration>,
+    #[arg(long, group = "change", value_parser = millis, allow_hyphen_values = true, value_name = "TIME")]
+    lease: Option<u64>,
     /// How long after the loss of the key its disks are halted
-    #[arg(long, group = "change", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
-    grace: Option<Duration>,
+    #[arg(long, group = "change", value_parser = millis, allow_hyphen_values = true, value_name = "TIME")]
+    grace: Option<u64>,
     /// What the end of the key's validity does
     #[arg(long, group = "change", value_enum)]
     on_expiry: Option<OnExpiry>,
@@ -160,76 +117,11 @@ impl From<Change> for DesChange {
     fn from(change: Change) -> Self {
         let said = change.auto_rotate || change.no_auto_rotate;
         Self {
-            on_revoke: change.on_revoke.map(Into::into),
-            lease_ms: change.lease.map(millis),
-            grace_ms: change.grace.map(millis),
-            on_expiry: change.on_expiry.map(Into::into),
+            on_revoke: change.on_revoke,
+            lease_ms: change.lease,
+            grace_ms: change.grace,
+            on_expiry: change.on_expiry,
             auto_rotate: said.then_some(change.auto_rotate),
-        }
-    }
-}
-
-/// [`EncryptionType`] of a set that somebody makes.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Encryption {
-    /// The customer's key alone
-    #[value(alias = "customer")]
-    CustomerKey,
-    /// Two keys: without either the disk's key cannot be had
-    PlatformAndCustomerKeys,
-}
-
-impl From<Encryption> for EncryptionType {
-    fn from(encryption: Encryption) -> Self {
-        match encryption {
-            Encryption::CustomerKey => Self::CustomerKey,
-            Encryption::PlatformAndCustomerKeys => Self::PlatformAndCustomerKeys,
-        }
-    }
-}
-
-/// [`WireOnRevoke`], as the command line says it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OnRevoke {
-    /// Hold the guest's requests; go on when the key is back
-    Park,
-    /// Answer the guest's requests with errors until the key is back
-    Fail,
-    /// Nothing while a disk is attached; refuse the next attach
-    Deferred,
-    /// Answer with errors an hour later, as the cloud does
-    #[value(name = "azure-1h")]
-    Azure1h,
-}
-
-impl From<OnRevoke> for WireOnRevoke {
-    fn from(on_revoke: OnRevoke) -> Self {
-        match on_revoke {
-            OnRevoke::Park => Self::Park,
-            OnRevoke::Fail => Self::Fail,
-            OnRevoke::Deferred => Self::Deferred,
-            OnRevoke::Azure1h => Self::Azure1h,
-        }
-    }
-}
-
-/// [`WireOnExpiry`], as the command line says it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum OnExpiry {
-    /// Disks run on; new disks and new attaches are refused
-    RefuseNew,
-    /// As if the key were disabled
-    Revoke,
-    /// Disks run on and are attached; new disks are refused
-    Ignore,
-}
-
-impl From<OnExpiry> for WireOnExpiry {
-    fn from(on_expiry: OnExpiry) -> Self {
-        match on_expiry {
-            OnExpiry::RefuseNew => Self::RefuseNew,
-            OnExpiry::Revoke => Self::Revoke,
-            OnExpiry::Ignore => Self::Ignore,
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
-use keyd_client::{DesName, DiskId, message::DiskKind};
-
-use super::consent::Sure;
+use clap::Subcommand;
+use keyd_client::{
+    DiskId,
+    message::{DiskAbandon, DiskConfirm, DiskDerive, DiskErase, DiskMove, DiskShow},
+};
 
 pub(super) const EXAMPLES: &str = "\
 Disks are made by 'image create'. A disk is named by the id that 'image info' and 'keyd disk list' print.
@@ -24,50 +25,17 @@ pub enum Disk {
     /// All disks, snapshots and images
     List,
     /// One disk and who holds it
-    Show {
-        /// Which
-        id: DiskId,
-    },
+    Show(DiskShow),
     /// Make the record of a snapshot, an image, or a disk made from one; it has its source's key
-    Derive {
-        /// What it is made from
-        source: DiskId,
-        /// What it is
-        #[arg(long, value_enum)]
-        kind: Kind,
-        /// Its set, which is its source's
-        #[arg(long, value_name = "SET")]
-        des: Option<DesName>,
-    },
+    Derive(DiskDerive),
     /// Say that a new disk's image is durable; who makes it does so
-    Confirm {
-        /// Which
-        id: DiskId,
-    },
+    Confirm(DiskConfirm),
     /// Forget a disk whose image was never written
-    Abandon {
-        /// Which
-        id: DiskId,
-    },
+    Abandon(DiskAbandon),
     /// Move a disk to another disk encryption set, while it runs
-    Move {
-        /// Which
-        id: DiskId,
-        /// Where to
-        #[arg(long, value_name = "SET")]
-        to: DesName,
-        /// How sure the asker is
-        #[command(flatten)]
-        sure: Sure,
-    },
+    Move(DiskMove),
     /// Destroy a disk's key: what is on its image can never be read again
-    Erase {
-        /// Which
-        id: DiskId,
-        /// How sure the asker is
-        #[command(flatten)]
-        sure: Sure,
-    },
+    Erase(DiskErase),
     /// Break-glass: write a disk's plaintext volume key to a new file, mode 0600
     ReleaseKey {
         /// Which
@@ -76,25 +44,4 @@ pub enum Disk {
         #[arg(long, value_name = "FILE")]
         to: PathBuf,
     },
-}
-
-/// [`DiskKind`], as the command line says it.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub enum Kind {
-    /// A disk, from a snapshot or an image
-    Disk,
-    /// The state of a disk at a moment
-    Snapshot,
-    /// What new disks begin as, from a disk or a snapshot
-    Image,
-}
-
-impl From<Kind> for DiskKind {
-    fn from(kind: Kind) -> Self {
-        match kind {
-            Kind::Disk => Self::Disk,
-            Kind::Snapshot => Self::Snapshot,
-            Kind::Image => Self::Image,
-        }
-    }
 }

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 
 use clap::Args;
-use keyd_client::{DesName, DiskId, Principal, Scope, permission::Permission};
+use keyd_client::{
+    DesName, DiskId, Principal, Scope,
+    permission::Permission,
+    value::{names, principal},
+};
 
-use super::{edit::How, value::names};
-use crate::auth::grants::principal;
+use super::edit::How;
 
 pub(super) const EXAMPLES: &str = "\
 Permissions for disks, given for those of a set (--des), for one (--disk), or for all of them (--all-disks):

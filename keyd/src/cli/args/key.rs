@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use clap::{ArgGroup, Args, Subcommand};
 use keyd_client::{
     KeyId, KeyVersion, Period, VaultName,
-    message::{Bound, KeyChange, KeyOperation, RotationPolicy, Trigger},
+    message::{
+        Bound, Consent, KeyChange, KeyCreate, KeyDelete, KeyOperation, KeyPurge, KeyRecover,
+        KeyRotate, KeyShow, RotationPolicy, Trigger,
+    },
 };
 
 use super::{
-    consent::{Sure, Wait},
-    value::{bits, moment, operations, period, tag},
+    consent::How,
+    value::{moment, operations, period, tag},
 };
 
 pub(super) const EXAMPLES: &str = "\
@@ -35,16 +38,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Key {
     /// Make an RSA key
-    Create {
-        /// Its name: letters, digits, hyphens; after the name of its vault and a slash, if that is not 'default'
-        name: KeyId,
-        /// Modulus length: 2048, 3072 or 4096
-        #[arg(long, value_parser = bits, default_value_t = 3072)]
-        bits: u32,
-        /// Make its private part in the hardware security module, which it never leaves
-        #[arg(long)]
-        hsm: bool,
-    },
+    Create(KeyCreate),
     /// All keys
     List {
         /// Only this vault's
@@ -52,10 +46,7 @@ pub enum Key {
         vault: Option<VaultName>,
     },
     /// One key and its versions
-    Show {
-        /// Which
-        name: KeyId,
-    },
+    Show(KeyShow),
     /// Bring a key back: I/O under it goes on. Without --version every version comes back, retired ones too
     Enable(Which),
     /// Take a key away: I/O on every disk under it halts. Disks that are being rotated away from it are rotated first
@@ -63,12 +54,9 @@ pub enum Key {
         /// Which
         #[command(flatten)]
         which: Which,
-        /// How sure the asker is
+        /// How
         #[command(flatten)]
-        sure: Sure,
-        /// Whether to wait
-        #[command(flatten)]
-        wait: Wait,
+        sure: How,
     },
     /// Change when a key is valid, what it may do, and its tags
     Set {
@@ -78,45 +66,21 @@ pub enum Key {
         /// What
         #[command(flatten)]
         change: Change,
-        /// How sure the asker is
+        /// How
         #[command(flatten)]
-        sure: Sure,
-        /// Whether to wait
-        #[command(flatten)]
-        wait: Wait,
+        sure: How,
     },
     /// Make a new version and wrap every disk's key anew; running disks notice nothing
-    Rotate {
-        /// Which
-        name: KeyId,
-    },
+    Rotate(KeyRotate),
     /// When a key is rotated by itself
     #[command(subcommand)]
     RotationPolicy(Policy),
     /// Take a key out of use with all its versions; it can be recovered while its vault's retention lasts
-    Delete {
-        /// Which
-        name: KeyId,
-        /// How sure the asker is
-        #[command(flatten)]
-        sure: Sure,
-        /// Whether to wait
-        #[command(flatten)]
-        wait: Wait,
-    },
+    Delete(KeyDelete),
     /// Bring a deleted key back
-    Recover {
-        /// Which
-        name: KeyId,
-    },
+    Recover(KeyRecover),
     /// Destroy a deleted key; while anything depends on it, another principal must ask too (exit code 6)
-    Purge {
-        /// Which
-        name: KeyId,
-        /// How sure the asker is
-        #[command(flatten)]
-        sure: Sure,
-    },
+    Purge(KeyPurge),
 }
 
 /// A key, or one version of it.
@@ -175,7 +139,7 @@ pub enum Policy {
         times: Times,
         /// How sure the asker is
         #[command(flatten)]
-        sure: Sure,
+        sure: Consent,
     },
     /// When a key is rotated by itself
     Show {

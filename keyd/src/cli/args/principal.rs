@@ -1,11 +1,14 @@
 //! What the command line understands of applications, tokens and identities.
 
-use std::{path::PathBuf, time::Duration};
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use keyd_client::{AppName, Fingerprint, TokenId};
-
-use super::value::duration;
+use keyd_client::{
+    AppName, Fingerprint, TokenId,
+    message::{
+        AppList, AppRemove, AppShow, IdentityCreate, IdentityRemove, TokenCreate, TokenList,
+    },
+};
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
@@ -28,17 +31,11 @@ pub enum PrincipalVerb {
         certificates: OwnCertificates,
     },
     /// All applications
-    List,
+    List(AppList),
     /// One application
-    Show {
-        /// Which
-        name: AppName,
-    },
+    Show(AppShow),
     /// Forget an application with its tokens, certificates, identity, grants and policies
-    Remove {
-        /// Which
-        name: AppName,
-    },
+    Remove(AppRemove),
     /// Say which client certificates are an application's, in place of those that were
     Certificates {
         /// Which
@@ -64,21 +61,9 @@ pub struct OwnCertificates {
 #[derive(Debug, Subcommand)]
 pub enum TokenVerb {
     /// Make a bearer token of an application; it is printed this once
-    Create {
-        /// Which
-        app: AppName,
-        /// How long it is good, such as 12h or 30d
-        #[arg(long, default_value = "90d", value_parser = duration, allow_hyphen_values = true, value_name = "TIME")]
-        expires: Duration,
-        /// What it is for
-        #[arg(long, default_value = "", hide_default_value = true)]
-        label: String,
-    },
+    Create(TokenCreate),
     /// An application's tokens, without their secrets
-    List {
-        /// Which
-        app: AppName,
-    },
+    List(TokenList),
     /// Let a token be good no more, or all of an application's
     Revoke {
         /// Whose
@@ -96,13 +81,7 @@ pub enum TokenVerb {
 #[derive(Debug, Subcommand)]
 pub enum IdentityVerb {
     /// Let an application fetch tokens by itself: prints the two variables for its environment, this once
-    Create {
-        /// Which
-        name: AppName,
-    },
+    Create(IdentityCreate),
     /// Let it fetch no more; tokens it has are good until they expire
-    Remove {
-        /// Which
-        name: AppName,
-    },
+    Remove(IdentityRemove),
 }

@@ -5,7 +5,9 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use keyd_client::number;
 
-use super::{root::OpenRoot, value::duration};
+use keyd_client::value::duration;
+
+use super::root::OpenRoot;
 use crate::{backups::Keep, limits::BACKUPS_KEPT, recovery, root::RootKind};
 
 /// Backups that the daemon keeps by itself.

@@ -1,45 +1,15 @@
 //! Values of options as people write them.
 
-use std::{collections::BTreeSet, fmt::Display, str::FromStr, time::Duration};
+use std::collections::BTreeSet;
 
 use keyd_client::{
     Period,
     message::{Bound, KeyOperation},
+    value::duration,
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
-use crate::{
-    clock,
-    limits::{RETENTION_DAYS_MAX, RETENTION_DAYS_MIN},
-};
-
-/// A whole number and `ms`, `s`, `m`, `h` or `d`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is no time: write it as 30s, 500ms, 5m, 1h or 90d");
-    let too_long = || format!("'{text}' is longer than any time here");
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
-    let (number, unit) = text.split_at(digits);
-    let millis: u64 = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err(wrong()),
-    };
-    if number.is_empty() {
-        return Err(wrong());
-    }
-    // Digits alone: what does not parse is too large.
-    let number: u64 = number.parse().map_err(|_| too_long())?;
-    let total = number.checked_mul(millis).ok_or_else(too_long)?;
-    Ok(Duration::from_millis(total))
-}
-
-/// A time in milliseconds; what does not fit is refused by the daemon like any that is too long.
-pub(super) fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
-}
+use crate::clock;
 
 /// A period by the calendar (ISO 8601), or whole days, with or without their `d`.
 pub(super) fn period(text: &str) -> Result<Period, String> {
@@ -49,18 +19,6 @@ pub(super) fn period(text: &str) -> Result<Period, String> {
             "'{text}' is no time: write it as 90 or 90d for days, or as P18M or P1Y6M (ISO 8601)"
         )
     })
-}
-
-/// Days that a vault keeps what was deleted; which there can be is the daemon's to say.
-pub(super) fn retention(text: &str) -> Result<u16, String> {
-    text.strip_suffix('d').unwrap_or(text).parse().map_err(|_| {
-        format!("a vault keeps deleted keys for {RETENTION_DAYS_MIN} to {RETENTION_DAYS_MAX} days, such as 30")
-    })
-}
-
-/// The length of an RSA key; which there are is the daemon's to say.
-pub(super) fn bits(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| "RSA keys have 2048, 3072 or 4096 bits".to_owned())
 }
 
 /// A moment by RFC 3339, or a time from now; `never` takes a bound away.
@@ -79,14 +37,6 @@ pub(super) fn moment(text: &str) -> Result<Bound, String> {
     }
     let moment = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| wrong())?;
     u64::try_from(moment.unix_timestamp()).map(Bound::At).map_err(|_| wrong())
-}
-
-/// Names, separated by commas; `none` is none of them.
-pub(super) fn names<T: FromStr<Err: Display> + Ord>(text: &str) -> Result<BTreeSet<T>, String> {
-    if text == "none" {
-        return Ok(BTreeSet::new());
-    }
-    text.split(',').map(|name| name.parse().map_err(|error: T::Err| error.to_string())).collect()
 }
 
 /// Operations of a key, separated by commas; `none` is none of them.
@@ -113,20 +63,10 @@ pub(super) fn tag(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use keyd_client::permission::Permission;
-
     use super::*;
 
     #[test]
-    fn times_are_read() {
-        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("5m"), Ok(Duration::from_secs(300)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
-        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
-        for wrong in ["", "30", "s", "-1s", "1.5s", "30 s", "99999999999999999999h"] {
-            assert!(duration(wrong).is_err(), "{wrong}");
-        }
+    fn periods_are_read() {
         assert_eq!((period("90"), period("28d")), (Ok(Period::days(90)), Ok(Period::days(28))));
         assert_eq!(period("P18M"), Ok("P18M".parse().unwrap()));
         for wrong in ["1.5", "d", "-1", "P", "18M", "65536"] {
@@ -157,11 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_known_ones_or_none() {
-        let both = BTreeSet::from([Permission::Read, Permission::Audit]);
-        assert_eq!(names("audit,read"), Ok(both));
-        assert_eq!(names::<Permission>("none"), Ok(BTreeSet::new()));
-        assert!(names::<Permission>("read,").unwrap_err().contains("create-disk"));
+    fn operations_and_tags_are_read() {
         let unwrap = BTreeSet::from([KeyOperation::UnwrapKey]);
         assert_eq!(operations("unwrapkey"), Ok(unwrap));
         assert!(operations("unwrap").unwrap_err().contains("unwrapKey"));

@@ -1,16 +1,11 @@
 //! Verbs on vaults.
 
-use std::collections::BTreeSet;
-
 use clap::Subcommand;
-use keyd_client::{Principal, VaultName, permission::KeyPermission};
-
-use super::{
-    consent::{Sure, Wait},
-    edit::How,
-    value::{names, retention},
+use keyd_client::message::{
+    VaultCreate, VaultDelete, VaultList, VaultPermit, VaultProtect, VaultShow,
 };
-use crate::{auth::grants::principal, limits::RETENTION_DAYS_MAX};
+
+use super::edit::How;
 
 pub(super) const EXAMPLES: &str = "\
 A principal is a user of this host (a name, a number, uid:1000), an application (app:ci), or the identity of a disk
@@ -31,54 +26,22 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Vault {
     /// Make a vault
-    Create {
-        /// Its name: 3 to 24 letters, digits and hyphens
-        name: VaultName,
-        /// Days a deleted key can be recovered: 7 to 90, fixed for good
-        #[arg(long, value_name = "DAYS", value_parser = retention, default_value_t = RETENTION_DAYS_MAX)]
-        retention: u16,
-        /// Keep deleted keys until their time is over, whoever wants to purge them; fixed for good
-        #[arg(long)]
-        purge_protection: bool,
-    },
+    Create(VaultCreate),
     /// All vaults
-    List,
+    List(VaultList),
     /// One vault and who may do what in it
-    Show {
-        /// Which
-        name: VaultName,
-    },
+    Show(VaultShow),
     /// Switch purge protection on; it is never switched off again
-    Protect {
-        /// Which
-        name: VaultName,
-    },
+    Protect(VaultProtect),
     /// Let a principal do more in a vault, or less, or something else
     Permit {
-        /// Which
-        name: VaultName,
-        /// Who
-        #[arg(value_parser = principal)]
-        principal: Principal,
-        /// What, or 'none'
-        #[arg(value_parser = names::<KeyPermission>, value_name = "PERM,PERM")]
-        permissions: BTreeSet<KeyPermission>,
+        /// Who, where and what
+        #[command(flatten)]
+        ask: VaultPermit,
         /// More, less, or something else
         #[command(flatten)]
         how: How,
-        /// Also to an application or a set's identity that does not exist yet: whoever is made under that name has it
-        #[arg(long)]
-        future: bool,
-        /// How sure the asker is
-        #[command(flatten)]
-        sure: Sure,
-        /// Whether to wait
-        #[command(flatten)]
-        wait: Wait,
     },
     /// Forget a vault that has no keys, deleted ones included
-    Delete {
-        /// Which
-        name: VaultName,
-    },
+    Delete(VaultDelete),
 }

@@ -2,48 +2,36 @@
 
 use keyd_client::{
     KeyId, Page,
-    message::{Consent, KeyRequest, Reply, RotationPolicy},
+    message::{Consent, KeyRotationPolicy, KeyShow, KeyStatus, RotationPolicy, Weighed},
 };
 
 use super::text;
 use crate::{
-    cli::{
-        Error, Exit,
-        args::key::Policy,
-        ask::{Ask, unexpected},
-        impact,
-        table::list,
-    },
+    cli::{Error, Exit, args::key::Policy, console::Console, impact, table::list},
     clock,
 };
 
-pub(super) fn run(ask: &Ask, verb: Policy) -> Result<Exit, Error> {
+pub(super) fn run(console: &Console, verb: Policy) -> Result<Exit, Error> {
     match verb {
-        Policy::Set { name, times, sure } => show(
-            ask,
-            &name,
-            KeyRequest::RotationPolicy {
-                name: name.clone(),
-                policy: Some(times.into()),
-                consent: sure.into(),
-            },
-        ),
-        Policy::Show { name } => show(ask, &name, KeyRequest::Show { name: name.clone() }),
+        Policy::Set { name, times, sure: consent } => {
+            set(console, KeyRotationPolicy { name, policy: Some(times.into()), consent })
+        }
+        Policy::Show { name } => show(console, &console.ask(KeyShow { name })?),
         Policy::Remove { name } => {
-            let (key, consent) = (name.clone(), Consent::IfUnused);
-            show(ask, &name, KeyRequest::RotationPolicy { name: key, policy: None, consent })
+            set(console, KeyRotationPolicy { name, policy: None, consent: Consent::IfUnused })
         }
     }
 }
 
-fn show(ask: &Ask, key: &KeyId, request: KeyRequest) -> Result<Exit, Error> {
-    match ask.call(request)? {
-        Reply::Impact(would) => ask.print(&would, impact::text),
-        Reply::Key(status) => {
-            ask.print(&status.rotation_policy, |policy| told(key, policy.as_ref()))
-        }
-        _ => Err(unexpected()),
+fn set(console: &Console, ask: KeyRotationPolicy) -> Result<Exit, Error> {
+    match console.ask(ask)? {
+        Weighed::Would(would) => console.print(&would, impact::text),
+        Weighed::Done(key) => show(console, &key),
     }
+}
+
+fn show(console: &Console, key: &KeyStatus) -> Result<Exit, Error> {
+    console.print(&key.rotation_policy, |policy| told(&key.name, policy.as_ref()))
 }
 
 fn told(key: &KeyId, policy: Option<&RotationPolicy>) -> Page {

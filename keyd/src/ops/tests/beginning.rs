@@ -1,7 +1,5 @@
 //! A holder that begins while its key is lost: it waits where a disk that runs would be parked, and nowhere else.
 
-use keyd_client::message::DesChange;
-
 use super::*;
 
 impl Daemon {
@@ -20,7 +18,7 @@ fn expect_first(holder: &mut Holder<'_>) -> Vec<u8> {
 fn expire(daemon: &Daemon, expires: Bound) {
     let change = KeyChange { expires: Some(expires), ..KeyChange::default() };
     let (name, version, consent) = (id("k"), None, Consent::Force);
-    daemon.ask(KeyRequest::Update { name, version, change, consent, wait_ms: 0 });
+    daemon.ask(KeyUpdate { name, version, change, consent, wait_ms: 0 });
 }
 
 #[test]
@@ -68,7 +66,7 @@ fn it_goes_by_the_terms_of_the_moment() {
     daemon.ask(switch(false));
     let on_revoke = Some(OnRevoke::Fail);
     let change = DesChange { on_revoke, ..DesChange::default() };
-    daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
+    daemon.ask(DesUpdate { name: des("s"), change, consent: Consent::Force });
     assert_eq!(daemon.begin(disk).err().unwrap().code, RefusalCode::KeyDisabled);
 }
 

@@ -15,7 +15,7 @@ fn wraps(daemon: &Daemon, disk: DiskId) -> Vec<crate::model::disk::Wrap> {
     daemon.core().store.snapshot().unwrap().disk(disk).unwrap().wraps
 }
 
-fn platform(enabled: bool) -> KeyRequest {
+fn platform(enabled: bool) -> KeyUpdate {
     let change = KeyChange { enabled: Some(enabled), ..KeyChange::default() };
     update_of("platform/platform", None, change)
 }
@@ -55,10 +55,7 @@ fn a_dry_run_of_either_key_counts_the_disk_once() {
     let plain = daemon.make_disk("s");
     for (request, disks) in [(switch(false), all(&[disk, plain])), (platform(false), all(&[disk]))]
     {
-        let KeyRequest::Update { name, version, change, .. } = request else { panic!() };
-        let (consent, wait_ms) = (Consent::DryRun, 0);
-        let request = KeyRequest::Update { name, version, change, consent, wait_ms };
-        let Reply::Impact(impact) = daemon.ask(request) else { panic!("no impact") };
+        let impact = would(daemon.ask(KeyUpdate { consent: Consent::DryRun, ..request }));
         assert_eq!(impact.listed.iter().map(|row| row.id).collect::<BTreeSet<_>>(), disks);
         assert_eq!(impact.disks, disks.len() as u64);
     }
@@ -70,12 +67,12 @@ fn each_key_rotates_alone_and_both_shares_are_wrapped_anew() {
     let (daemon, disk) = daemon();
     let mut holder = daemon.attach(disk);
     let before = wraps(&daemon, disk);
-    assert_eq!(rewrapped(&daemon.ask(rotate("k"))), 1);
+    assert_eq!(daemon.ask(rotate("k")).rewrapped, 1);
     let customer = wraps(&daemon, disk);
     assert_ne!(customer[0].version, before[0].version);
     assert_eq!(customer[1].version, before[1].version);
     assert!(customer[0].blob != before[0].blob && customer[1].blob != before[1].blob);
-    assert_eq!(rewrapped(&daemon.ask(rotate("platform/platform"))), 1);
+    assert_eq!(daemon.ask(rotate("platform/platform")).rewrapped, 1);
     let platform = wraps(&daemon, disk);
     assert_eq!(platform[0].version, customer[0].version);
     assert_ne!(platform[1].version, customer[1].version);
@@ -104,7 +101,7 @@ fn versions_that_were_left_behind_can_be_disabled() {
     for (key, old) in [("k", before[0].version), ("platform/platform", before[1].version)] {
         let (name, version, change) = (id(key), Some(old), off.clone());
         let (consent, wait_ms) = (Consent::IfUnused, 0);
-        daemon.ask(KeyRequest::Update { name, version, change, consent, wait_ms });
+        daemon.ask(KeyUpdate { name, version, change, consent, wait_ms });
     }
     holder.expect_renewal(5000);
     assert_eq!(daemon.dek(disk), holder.dek);

@@ -159,9 +159,9 @@ fn a_deleted_key_is_destroyed_when_its_retention_is_over_and_not_before() {
     daemon.edit_key("k", |key| key.delete(now - days(90), now - 1).unwrap());
     daemon.edit_key("later", |key| key.delete(now - days(89), now + days(1)).unwrap());
     // Protection is from people: the end of the retention comes all the same (Key Vault).
-    daemon.ask(VaultRequest::Protect { name: VaultName::default_vault() });
+    daemon.ask(VaultProtect { name: VaultName::default_vault() });
     due::purge(daemon.core()).unwrap();
-    assert_eq!(daemon.refused(KeyRequest::Show { name: id("k") }).code, RefusalCode::NotFound);
+    assert_eq!(daemon.refused(KeyShow { name: id("k") }).code, RefusalCode::NotFound);
     assert!(daemon.key("later").deleted.is_some() && daemon.key("alive").deleted.is_none());
     let record = daemon.records("key-purge").pop().unwrap();
     assert_eq!((record.who.as_str(), record.subject.as_str()), ("keyd", "k"));
@@ -177,7 +177,7 @@ fn a_recovered_key_outlives_the_end_that_was_set_for_it() {
     let daemon = Daemon::new();
     let now = clock::now();
     daemon.edit_key("k", |key| key.delete(now - days(90), now - 1).unwrap());
-    daemon.ask(KeyRequest::Recover { name: id("k") });
+    daemon.ask(KeyRecover { name: id("k") });
     due::purge(daemon.core()).unwrap();
     assert!(daemon.key("k").deleted.is_none());
 }
@@ -202,17 +202,14 @@ fn policies_that_cannot_work_are_refused() {
         (policy(Some(after(u16::MAX)), None, Some(100)), false),
     ] {
         let (name, consent) = (id("k"), Consent::IfUnused);
-        let request = KeyRequest::RotationPolicy { name, policy: Some(policy.clone()), consent };
+        let request = KeyRotationPolicy { name, policy: Some(policy.clone()), consent };
         let done = daemon.try_as(OWNER, request);
         assert_eq!(done.is_ok(), allowed, "{policy:?}");
     }
     let told = daemon.key("k").rotation_policy.unwrap();
     assert!(told.created > 0 && told.updated >= told.created, "the daemon says when: {told:?}");
     let (name, consent) = (id("k"), Consent::IfUnused);
-    let Reply::Key(key) = daemon.ask(KeyRequest::RotationPolicy { name, policy: None, consent })
-    else {
-        panic!("no key");
-    };
+    let key = done(daemon.ask(KeyRotationPolicy { name, policy: None, consent }));
     assert_eq!(key.rotation_policy, None);
 }
 
@@ -238,7 +235,7 @@ fn policies_in_months_and_years_are_judged_by_the_calendar() {
             ..policy(None, None, None)
         };
         let (name, consent) = (id("k"), Consent::IfUnused);
-        let request = KeyRequest::RotationPolicy { name, policy: Some(policy), consent };
+        let request = KeyRotationPolicy { name, policy: Some(policy), consent };
         let done = daemon.try_as(OWNER, request);
         assert_eq!(done.is_ok(), allowed, "{rotate:?} {life:?}");
     }

@@ -1,19 +1,14 @@
 //! What a verb would hit is told before, and done only to what was told.
 
-use keyd_client::message::{DiskKind, Impact};
-
 use super::*;
 
-fn disable(consent: Consent) -> KeyRequest {
+fn disable(consent: Consent) -> KeyUpdate {
     let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
-    KeyRequest::Update { name: id("k"), version: None, change, consent, wait_ms: 0 }
+    KeyUpdate { name: id("k"), version: None, change, consent, wait_ms: 0 }
 }
 
-fn dry_run(daemon: &Daemon, request: impl Into<Request>) -> Impact {
-    match daemon.ask(request) {
-        Reply::Impact(impact) => impact,
-        other => panic!("{other:?}"),
-    }
+fn dry_run<T: Debug>(daemon: &Daemon, ask: impl Ask<Reply = Weighed<T>>) -> Impact {
+    would(daemon.ask(ask))
 }
 
 #[test]
@@ -21,7 +16,7 @@ fn a_dry_run_tells_what_would_be_hit_and_does_nothing() {
     let daemon = Daemon::new();
     let (disk, idle) = (daemon.make_disk("s"), daemon.make_disk("s"));
     daemon.make_disk("platform");
-    let derive = |kind| DiskRequest::Derive { source: disk, kind, des: None };
+    let derive = |kind| DiskDerive { source: disk, kind, des: None };
     daemon.ask(derive(DiskKind::Snapshot));
     daemon.ask(derive(DiskKind::Image));
     let mut holder = daemon.attach(disk);
@@ -48,18 +43,18 @@ fn what_is_hit_asks_for_consent_and_what_is_not_does_not() {
     assert_eq!(refused.code, RefusalCode::NeedsConsent);
     assert!(refused.message.contains("key disable k would hit 1 disk"), "{}", refused.message);
     assert!(daemon.key("k").enabled);
-    daemon.ask(KeyRequest::Delete { name: id("idle"), consent: Consent::IfUnused, wait_ms: 0 });
+    daemon.ask(KeyDelete { name: id("idle"), consent: Consent::IfUnused, wait_ms: 0 });
     // What is lost already is not hit again; what would be worse is.
     daemon.ask(disable(Consent::Force));
     daemon.ask(disable(Consent::IfUnused));
-    daemon.ask(KeyRequest::Delete { name: id("k"), consent: Consent::IfUnused, wait_ms: 0 });
-    let purge = |consent| KeyRequest::Purge { name: id("k"), consent };
+    daemon.ask(KeyDelete { name: id("k"), consent: Consent::IfUnused, wait_ms: 0 });
+    let purge = |consent| KeyPurge { name: id("k"), consent };
     let impact = dry_run(&daemon, purge(Consent::DryRun));
     assert_eq!((impact.disks, impact.lost_for_ever, impact.listed[0].id), (1, 1, disk));
     assert_eq!(daemon.refused(purge(Consent::IfUnused)).code, RefusalCode::NeedsConsent);
     assert_eq!(
         daemon.ask(purge(Consent::Token(impact.token))),
-        Reply::PurgeAsked { lost_for_ever: 1 }
+        Weighed::Done(Purged::Asked { lost_for_ever: 1 })
     );
 }
 
@@ -69,7 +64,7 @@ fn a_token_says_yes_to_what_was_told_and_to_nothing_else() {
     daemon.make_disk("s");
     let first = dry_run(&daemon, disable(Consent::DryRun)).token;
     assert_eq!(dry_run(&daemon, disable(Consent::DryRun)).token, first);
-    let delete = |consent| KeyRequest::Delete { name: id("k"), consent, wait_ms: 0 };
+    let delete = |consent| KeyDelete { name: id("k"), consent, wait_ms: 0 };
     let another = daemon.refused(delete(Consent::Token(first.clone())));
     assert!(another.message.contains("look again with --dry-run"), "{}", another.message);
     daemon.make_disk("s");
@@ -86,7 +81,7 @@ fn a_token_says_yes_to_what_was_told_and_to_nothing_else() {
 fn taking_a_policy_away_and_erasing_a_disk_ask_too() {
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
-    let take = |consent| VaultRequest::Permit {
+    let take = |consent| VaultPermit {
         name: VaultName::default_vault(),
         principal: identity("s"),
         permissions: [KeyPermission::Get].into(),
@@ -104,24 +99,14 @@ fn taking_a_policy_away_and_erasing_a_disk_ask_too() {
     assert_eq!(dry_run(&daemon, take(Consent::DryRun)).listed[0].id, disk);
     // What somebody else may do concerns no disk.
     let harmless = policy(&Principal::User(5), &[KeyPermission::Get]);
-    let VaultRequest::Permit { name, principal, permissions, .. } = harmless else { panic!() };
-    let (consent, wait_ms) = (Consent::IfUnused, 0);
-    daemon.ask(VaultRequest::Permit {
-        name,
-        principal,
-        permissions,
-        edit: Edit::Replace,
-        future: false,
-        consent,
-        wait_ms,
-    });
-    let erase = |consent| DiskRequest::Erase { id: disk, consent };
+    daemon.ask(VaultPermit { consent: Consent::IfUnused, ..harmless });
+    let erase = |consent| DiskErase { id: disk, consent };
     assert_eq!(daemon.refused(erase(Consent::IfUnused)).code, RefusalCode::NeedsConsent);
     let impact = dry_run(&daemon, erase(Consent::DryRun));
     assert_eq!((impact.disks, impact.lost_for_ever), (1, 1));
     let record = daemon.records("disk-erase").pop().unwrap();
     assert_eq!(record.outcome, "dry run");
-    assert_eq!(daemon.ask(erase(Consent::Token(impact.token))), Reply::Done);
+    assert_eq!(daemon.ask(erase(Consent::Token(impact.token))), Weighed::Done(()));
 }
 
 /// Only the sets that lose their right are hit, though others wrap under the same key.
@@ -131,7 +116,7 @@ fn one_sets_loss_does_not_count_anothers_disks() {
     daemon.make_set("t", "k", EncryptionType::CustomerKey, TERMS);
     let (mine, theirs) = (daemon.make_disk("s"), daemon.make_disk("t"));
     let mut holder = daemon.attach(theirs);
-    let take = VaultRequest::Permit {
+    let take = VaultPermit {
         name: VaultName::default_vault(),
         principal: identity("s"),
         permissions: BTreeSet::new(),
@@ -151,53 +136,39 @@ fn a_protected_vault_keeps_its_deleted_keys_from_everybody() {
     let daemon = Daemon::new();
     let bank: VaultName = "bank".parse().unwrap();
     let retention_days = 7;
-    daemon.ask(VaultRequest::Create {
-        name: bank.clone(),
-        retention_days,
-        purge_protection: false,
-    });
+    daemon.ask(VaultCreate { name: bank.clone(), retention_days, purge_protection: false });
     daemon.make_key("bank/k");
-    daemon.ask(VaultRequest::Protect { name: bank.clone() });
-    daemon.ask(VaultRequest::Protect { name: bank.clone() });
-    let Reply::Vault(vault) = daemon.ask(VaultRequest::Show { name: bank.clone() }) else {
-        panic!("no vault");
-    };
+    daemon.ask(VaultProtect { name: bank.clone() });
+    daemon.ask(VaultProtect { name: bank.clone() });
+    let vault = daemon.ask(VaultShow { name: bank.clone() });
     assert!(vault.purge_protection && vault.retention_days == 7 && vault.keys == 1);
     let (name, consent) = (id("bank/k"), Consent::Force);
-    let Reply::KeyChanged { key, .. } =
-        daemon.ask(KeyRequest::Delete { name: name.clone(), consent: consent.clone(), wait_ms: 0 })
-    else {
-        panic!("not deleted");
-    };
-    let deleted = key.deleted.unwrap();
+    let delete = KeyDelete { name: name.clone(), consent: consent.clone(), wait_ms: 0 };
+    let deleted = done(daemon.ask(delete)).now.key.deleted.unwrap();
     assert_eq!(deleted.purge_at - deleted.at, days(7));
-    let refused = daemon.refused(KeyRequest::Purge { name: name.clone(), consent });
+    let refused = daemon.refused(KeyPurge { name: name.clone(), consent });
     assert!(refused.message.contains("destroyed by themselves"), "{}", refused.message);
-    let delete = VaultRequest::Delete { name: bank };
+    let delete = VaultDelete { name: bank };
     assert!(daemon.refused(delete).message.contains("deleted ones included"));
-    let create = KeyRequest::Create { name: name.clone(), bits: 2048, hsm: false };
+    let create = KeyCreate { name: name.clone(), bits: 2048, hsm: false };
     let taken = daemon.refused(create);
     assert!(taken.message.contains("'keyd key recover bank/k'"), "{}", taken.message);
-    daemon.ask(KeyRequest::Recover { name });
+    daemon.ask(KeyRecover { name });
 }
 
 #[test]
 fn an_empty_vault_can_go_and_comes_back_with_nothing() {
     let daemon = Daemon::new();
     let bank: VaultName = "bank".parse().unwrap();
-    let create =
-        || VaultRequest::Create { name: bank.clone(), retention_days: 7, purge_protection: false };
+    let create = || VaultCreate { name: bank.clone(), retention_days: 7, purge_protection: false };
     daemon.ask(create());
     daemon.ask(policy_in(bank.as_str(), &Principal::User(5), &[KeyPermission::Get]));
     daemon.make_key("bank/k");
-    assert!(daemon.refused(VaultRequest::Delete { name: bank.clone() }).message.contains("purge"));
-    daemon.ask(KeyRequest::Delete { name: id("bank/k"), consent: Consent::IfUnused, wait_ms: 0 });
-    daemon.ask(KeyRequest::Purge { name: id("bank/k"), consent: Consent::IfUnused });
-    daemon.ask(VaultRequest::Delete { name: bank.clone() });
-    assert_eq!(
-        daemon.refused(VaultRequest::Show { name: bank.clone() }).code,
-        RefusalCode::NotFound
-    );
-    let Reply::Vault(again) = daemon.ask(create()) else { panic!("no vault") };
+    assert!(daemon.refused(VaultDelete { name: bank.clone() }).message.contains("purge"));
+    daemon.ask(KeyDelete { name: id("bank/k"), consent: Consent::IfUnused, wait_ms: 0 });
+    daemon.ask(KeyPurge { name: id("bank/k"), consent: Consent::IfUnused });
+    daemon.ask(VaultDelete { name: bank.clone() });
+    assert_eq!(daemon.refused(VaultShow { name: bank.clone() }).code, RefusalCode::NotFound);
+    let again = daemon.ask(create());
     assert!(again.policies.is_empty());
 }

@@ -1,7 +1,5 @@
 //! Sets that follow their key, sets that do not, and sets that cannot (Azure: `autoKeyRotationError`).
 
-use keyd_client::message::DesChange;
-
 use super::*;
 use crate::{limits::ROTATION_RETRY_MS, ops::due};
 
@@ -9,7 +7,7 @@ fn catch_up(daemon: &Daemon) {
     due::catch_up(daemon.core()).unwrap();
 }
 
-fn only(permissions: &[KeyPermission]) -> VaultRequest {
+fn only(permissions: &[KeyPermission]) -> VaultPermit {
     policy(&identity("s"), permissions)
 }
 
@@ -21,11 +19,11 @@ fn a_set_that_does_not_follow_stays_until_it_is_told() {
     let disk = daemon.make_disk("s");
     let follow = |auto_rotate| {
         let change = DesChange { auto_rotate: Some(auto_rotate), ..DesChange::default() };
-        daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
+        daemon.ask(DesUpdate { name: des("s"), change, consent: Consent::Force });
     };
     follow(false);
     let first = daemon.set("s").active_version;
-    assert_eq!(rewrapped(&daemon.ask(rotate("k"))), 0);
+    assert_eq!(daemon.ask(rotate("k")).rewrapped, 0);
     catch_up(&daemon);
     let (set, key) = (daemon.set("s"), daemon.key("k"));
     assert_eq!((set.active_version, set.last_rotation, set.rotation_error), (first, None, None));
@@ -52,7 +50,7 @@ fn a_set_that_cannot_follow_says_why_is_tried_again_and_goes_on_when_it_can() {
     let disk = daemon.make_disk("s");
     let (dek, old) = (daemon.dek(disk), daemon.set("s").active_version);
     daemon.ask(only(&[KeyPermission::Get, KeyPermission::UnwrapKey]));
-    assert_eq!(rewrapped(&daemon.ask(rotate("k"))), 0);
+    assert_eq!(daemon.ask(rotate("k")).rewrapped, 0);
     let error = daemon.set("s").rotation_error.expect("an error");
     assert!(error.message.contains("no permission 'wrapKey'"), "{error:?}");
     assert_eq!(daemon.set("s").active_version, old);
@@ -164,7 +162,7 @@ fn an_imported_version_is_followed_when_somebody_says_so_for_the_set() {
     assert!(daemon.warnings().contains("was imported"), "{}", daemon.warnings());
     let (name, key, version) = (des("s"), id("k"), Some(imported));
     let consent = Consent::IfUnused;
-    let refused = daemon.refused(DesRequest::SetKey { name, key, version, permit: true, consent });
+    let refused = daemon.refused(DesSetKey { name, key, version, permit: true, consent });
     assert_eq!(refused.code, RefusalCode::Conflict, "the test's version has another's material");
     assert_eq!(daemon.set("s").active_version, imported, "it was said, and so it is done");
 }
@@ -252,10 +250,7 @@ fn a_revoking_set_whose_key_has_ended_is_told_what_brings_it_back() {
 fn a_wrapped_dek_is_shown_to_who_may_see_it_and_to_nobody_else() {
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
-    let shown = |uid| match daemon.try_as(uid, DiskRequest::Show { id: disk }).unwrap().0 {
-        Reply::Disk(disk) => disk.wrapped.is_some(),
-        other => panic!("{other:?}"),
-    };
+    let shown = |uid| daemon.try_as(uid, DiskShow { id: disk }).unwrap().wrapped.is_some();
     let everything_else: Vec<Permission> = Permission::ALL
         .iter()
         .copied()
@@ -263,7 +258,7 @@ fn a_wrapped_dek_is_shown_to_who_may_see_it_and_to_nobody_else() {
         .collect();
     daemon.ask(grant_to(60, &everything_else, Scope::All));
     assert!(!shown(60) && shown(OWNER));
-    let (reply, _) = daemon.try_as(60, DiskRequest::List { after: None }).unwrap();
+    let reply = daemon.try_as(60, DiskList { after: None }).unwrap();
     let text = serde_json::to_string(&reply).unwrap();
     assert!(!text.contains("\"wrapped\""), "{text}");
     let holder = daemon.try_attach_as(60, disk).unwrap();

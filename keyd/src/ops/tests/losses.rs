@@ -55,9 +55,9 @@ const WAYS: &[Way] = &[
         what: "key deleted",
         take: |daemon| {
             let (name, consent) = (id("k"), Consent::Force);
-            daemon.ask(KeyRequest::Delete { name, consent, wait_ms: 0 });
+            daemon.ask(KeyDelete { name, consent, wait_ms: 0 });
         },
-        give: |daemon| drop(daemon.ask(KeyRequest::Recover { name: id("k") })),
+        give: |daemon| drop(daemon.ask(KeyRecover { name: id("k") })),
         why: "key 'k' is deleted",
         audited: "key-delete",
     },
@@ -81,7 +81,7 @@ const WAYS: &[Way] = &[
             daemon.ask(policy(&identity("s"), &without(KeyPermission::UnwrapKey)));
         },
         give: |daemon| {
-            daemon.ask(VaultRequest::Permit {
+            daemon.ask(VaultPermit {
                 name: VaultName::default_vault(),
                 principal: identity("s"),
                 edit: Edit::Add,
@@ -113,7 +113,7 @@ fn is_lost(daemon: &Daemon, way: &Way, disk: DiskId) {
     let other = daemon.attachable(disk).unwrap_err();
     assert_eq!(other.code, RefusalCode::KeyDisabled, "{}", way.what);
     assert!(other.message.contains(way.why), "{}: {}", way.what, other.message);
-    let refused = daemon.refused(DiskRequest::ReleaseKey { id: disk });
+    let refused = daemon.refused(DiskReleaseKey { id: disk });
     assert!(refused.message.contains(way.why), "{}: {}", way.what, refused.message);
     let lost = daemon.disk(disk).key_lost.unwrap();
     assert!(lost.contains(way.why), "{}: {lost}", way.what);
@@ -181,7 +181,7 @@ fn what_only_wraps_are_refused_for_halts_nobody() {
         take(&daemon);
         holder.expect_nothing();
         assert_eq!(daemon.attachable(other), Ok(()));
-        let create = DiskRequest::Create { des: Some(des("s")), geometry: geometry() };
+        let create = DiskCreate { des: Some(des("s")), geometry: geometry() };
         let refused = daemon.refused(create);
         assert_eq!(refused.code, RefusalCode::KeyDisabled);
         assert!(refused.message.contains(why), "{}", refused.message);
@@ -222,7 +222,7 @@ fn the_end_and_the_beginning_of_validity_do_what_the_set_says() {
                     assert!(!attaches && refusal.message.contains(why), "{case} {refusal:?}");
                 }
             }
-            let create = DiskRequest::Create { des: Some(des("s")), geometry: geometry() };
+            let create = DiskCreate { des: Some(des("s")), geometry: geometry() };
             assert!(daemon.refused(create).message.contains(why), "{case}");
             if !goes_on {
                 holder.fence();
@@ -243,19 +243,19 @@ fn a_purge_by_two_is_for_ever() {
     let daemon = Daemon::new();
     let (held, disk) = (daemon.make_disk("s"), daemon.make_disk("s"));
     let mut holder = daemon.attach(held);
-    let purge = KeyRequest::Purge { name: id("k"), consent: Consent::Force };
+    let purge = KeyPurge { name: id("k"), consent: Consent::Force };
     let alive = daemon.refused(purge.clone());
     assert!(alive.message.contains("'keyd key delete k' comes first"), "{}", alive.message);
-    daemon.ask(KeyRequest::Delete { name: id("k"), consent: Consent::Force, wait_ms: 0 });
+    daemon.ask(KeyDelete { name: id("k"), consent: Consent::Force, wait_ms: 0 });
     holder.expect_revoked();
     holder.fence();
-    let asked = Reply::PurgeAsked { lost_for_ever: 2 };
+    let asked = Weighed::Done(Purged::Asked { lost_for_ever: 2 });
     assert_eq!(daemon.ask(purge.clone()), asked);
     assert_eq!(daemon.ask(purge.clone()), asked, "asking twice is not asking together");
     let stranger = daemon.try_as(50, purge.clone()).unwrap_err();
     assert!(stranger.message.contains("'purge' in vault 'default'"), "{}", stranger.message);
     daemon.ask(policy(&Principal::User(50), &[KeyPermission::Purge]));
-    assert_eq!(daemon.try_as(50, purge).unwrap().0, Reply::Done);
+    assert_eq!(daemon.try_as(50, purge).unwrap(), Weighed::Done(Purged::Destroyed));
     let records = daemon.records("key-purge");
     let told: Vec<_> = records.iter().map(|r| (r.who.as_str(), r.outcome.as_str())).collect();
     assert_eq!(
@@ -270,7 +270,7 @@ fn a_purge_by_two_is_for_ever() {
     );
     assert!(holder.expect_still_revoked().contains("no key 'k'"));
     assert_eq!(daemon.attachable(disk).unwrap_err().code, RefusalCode::NotFound);
-    assert_eq!(daemon.refused(KeyRequest::Recover { name: id("k") }).code, RefusalCode::NotFound);
+    assert_eq!(daemon.refused(KeyRecover { name: id("k") }).code, RefusalCode::NotFound);
     // A key of the same name is another key.
     daemon.put_key(Key::new(id("k"), false, first_version(&id("other"))));
     holder.expect_nothing();
@@ -282,10 +282,10 @@ fn an_erased_disk_is_gone_and_its_set_can_go_with_its_rights() {
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
     let mut holder = daemon.attach(disk);
-    let delete = DesRequest::Delete { name: des("s") };
+    let delete = DesDelete { name: des("s") };
     let refused = daemon.refused(delete.clone());
     assert!(refused.message.contains("move or erase them first"), "{}", refused.message);
-    daemon.ask(DiskRequest::Erase { id: disk, consent: Consent::Force });
+    daemon.ask(DiskErase { id: disk, consent: Consent::Force });
     let (reason, on_revoke) = holder.expect_revoked();
     assert!(reason.contains("was erased"), "{reason}");
     assert_eq!(on_revoke, Reaction::Fail, "there is nothing to wait for");
@@ -293,13 +293,10 @@ fn an_erased_disk_is_gone_and_its_set_can_go_with_its_rights() {
     assert!(holder.expect_still_revoked().contains("no disk"));
     daemon.ask(delete);
     assert_eq!(daemon.records("des-delete").last().unwrap().outcome, "ok");
-    let Reply::Vault(vault) = daemon.ask(VaultRequest::Show { name: VaultName::default_vault() })
-    else {
-        panic!("no vault");
-    };
+    let vault = daemon.ask(VaultShow { name: VaultName::default_vault() });
     assert!(!vault.policies.contains_key(&identity("s")), "{:?}", vault.policies);
     // A later set of the same name starts with no rights, and an administrator may leave it at that.
-    let again = DesRequest::Create {
+    let again = DesCreate {
         name: des("s"),
         key: id("k"),
         version: None,
@@ -321,7 +318,7 @@ fn an_erased_disk_is_gone_and_its_set_can_go_with_its_rights() {
 /// Its DEK never comes back, so neither a grace nor a reaction of its set lets its guest wait, whatever it does now.
 #[test]
 fn an_erased_disk_answers_errors_at_once_whatever_its_sets_terms() {
-    let erase = |id| DiskRequest::Erase { id, consent: Consent::Force };
+    let erase = |id| DiskErase { id, consent: Consent::Force };
     for on_revoke in [OnRevoke::Park, OnRevoke::Fail, OnRevoke::Deferred, OnRevoke::Azure1h] {
         let terms = Terms { on_revoke, grace_ms: 60_000, ..TERMS };
         for is_lost_before in [false, true] {
@@ -360,12 +357,12 @@ fn a_holder_whose_key_was_purged_waits_for_it() {
     let key = daemon.core().store.snapshot().unwrap().key(&id("k")).unwrap();
     daemon.change(|txn| txn.remove_key(&id("k")));
     let (ours, theirs) = UnixStream::pair().unwrap();
-    let request = Request::Attach { id: disk, read_only: false, if_lost: IfLost::Wait };
+    let request = Attach { id: disk, read_only: false, if_lost: IfLost::Wait };
     let caller = Caller::local(OWNER, 77);
-    let answer = daemon.service.answer(&caller, request, &Arc::new(ours));
+    let answer = daemon.service.answer(&caller, request.into(), &Arc::new(ours));
     let Answer::Lease(lease) = answer else { panic!("{answer:?}") };
-    let (reply, dek): (Reply, _) = wire::receive(&mut &theirs).unwrap();
-    assert!(matches!(reply, Reply::Attached(_)) && dek.is_none());
+    let (reply, dek) = wire::receive::<message::Answer<Attached>>(&mut &theirs).unwrap();
+    assert!(matches!(reply, message::Answer::Done(_)) && dek.is_none());
     daemon.put_key(key);
     enforce::run(daemon.core()).unwrap();
     let (event, _): (Event, _) = wire::receive(&mut &theirs).unwrap();
@@ -376,7 +373,6 @@ fn a_holder_whose_key_was_purged_waits_for_it() {
 /// What its guest gets can be changed while it is halted.
 #[test]
 fn a_halted_disk_follows_a_change_of_its_sets_reaction() {
-    use keyd_client::message::DesChange;
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
     let mut holder = daemon.attach(disk);
@@ -387,7 +383,7 @@ fn a_halted_disk_follows_a_change_of_its_sets_reaction() {
         [(OnRevoke::Fail, Reaction::Fail), (OnRevoke::Park, Reaction::Park)]
     {
         let change = DesChange { on_revoke: Some(on_revoke), ..DesChange::default() };
-        daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
+        daemon.ask(DesUpdate { name: des("s"), change, consent: Consent::Force });
         assert_eq!(holder.expect_revoked().1, reaction);
         holder.say(&HolderMessage::Fenced(FenceReport { reaction, ..REPORT }));
         holder.expect_nothing();

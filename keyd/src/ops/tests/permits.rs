@@ -7,7 +7,7 @@ use crate::{
     audit::Entry,
     auth::{Op, Permit, Place, op},
     error::{Failure, Refused},
-    ops,
+    ops::{self, operation::Operation},
 };
 
 const USER: u32 = 60;
@@ -39,13 +39,13 @@ fn an_attach_that_waited_for_the_loss_of_its_permission_is_refused() {
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
     grant(&daemon, &[Permission::Attach]);
-    let permit = permitted::<op::Attach>(&daemon, disk);
+    let permit = permitted::<Attach>(&daemon, disk);
     grant(&daemon, &[Permission::Read]);
     let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
-    let ask = ops::attach::Ask { id: disk, read_only: false, if_lost: IfLost::Refuse };
+    let ask = Attach { id: disk, read_only: false, if_lost: IfLost::Refuse };
     is_forbidden(ops::attach::run(daemon.core(), permit, ask, &Arc::new(ours)));
-    let heard = wire::receive::<Reply>(&mut &theirs);
+    let heard = wire::receive::<message::Answer<Attached>>(&mut &theirs);
     assert!(matches!(heard, Err(WireError::Io(_) | WireError::Closed)), "nothing was handed over");
     assert_eq!(daemon.attachable(disk), Ok(()), "nobody holds it");
 }
@@ -74,14 +74,14 @@ fn nothing_is_committed_by_a_permission_that_is_gone() {
     let change = |_: &crate::store::Txn<'_>| Ok(((), Entry::by_daemon("late", "test")));
     let vault = VaultName::default_vault();
     daemon.ask(policy(&Principal::User(USER), &[KeyPermission::Rotate]));
-    let rotate = permitted::<op::KeyRotate>(&daemon, Some(&vault));
+    let rotate = permitted::<KeyRotate>(&daemon, Some(&vault));
     daemon.core().commit(&rotate, change).unwrap();
     daemon.ask(policy(&Principal::User(USER), &[]));
     is_forbidden(daemon.core().commit(&rotate, change));
-    is_forbidden(ops::key_rotate::run(daemon.core(), rotate, &id("k")));
+    is_forbidden(KeyRotate { name: id("k") }.run(daemon.core(), rotate));
     assert_eq!(daemon.key("k").versions.len(), 1);
     grant(&daemon, &[Permission::Administer]);
-    let confirm = permitted::<op::DiskConfirm>(&daemon, daemon.make_disk("s"));
+    let confirm = permitted::<DiskConfirm>(&daemon, daemon.make_disk("s"));
     grant(&daemon, &[Permission::CreateDisk]);
     is_forbidden(daemon.core().commit(&confirm, change));
     assert_eq!(daemon.records("late").len(), 1);

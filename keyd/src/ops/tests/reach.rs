@@ -1,18 +1,16 @@
 //! Who may attach, for a set or a disk: what a grant reaches, what it does not, and that nobody learns of what is out
 //! of reach.
 
-use keyd_client::message::DiskKind;
-
 use super::*;
 
 const USER: u32 = 60;
 
-fn derive(source: DiskId) -> DiskRequest {
-    DiskRequest::Derive { source, kind: DiskKind::Snapshot, des: None }
+fn derive(source: DiskId) -> DiskDerive {
+    DiskDerive { source, kind: DiskKind::Snapshot, des: None }
 }
 
-fn create(set: &str) -> DiskRequest {
-    DiskRequest::Create { des: Some(des(set)), geometry: geometry() }
+fn create(set: &str) -> DiskCreate {
+    DiskCreate { des: Some(des(set)), geometry: geometry() }
 }
 
 fn grant(daemon: &Daemon, permissions: &[Permission], scope: &Scope) {
@@ -123,8 +121,8 @@ fn to_derive_from_a_disk_takes_the_permission_to_attach_it() {
     let refused = try_derive(mine).unwrap_err().message;
     assert!(refused.contains("'keyd grant uid:60 create-disk --des s'"), "{refused}");
     grant(&daemon, &[Permission::Attach, Permission::CreateDisk], &Scope::Disk(mine));
-    let Reply::Disk(made) = daemon.try_as(USER, derive(mine)).unwrap().0 else { panic!() };
-    daemon.try_as(USER, DiskRequest::Confirm { id: made.record.id }).unwrap();
+    let made = daemon.try_as(USER, derive(mine)).unwrap();
+    daemon.try_as(USER, DiskConfirm { id: made.record.id }).unwrap();
     // It is no way around: the snapshot is in the same set, and is not the disk that was granted.
     grant(&daemon, &[], &Scope::Set(des("s")));
     assert!(daemon.try_attach_as(USER, made.record.id).is_err());
@@ -134,7 +132,7 @@ fn to_derive_from_a_disk_takes_the_permission_to_attach_it() {
 fn disks_are_made_in_the_sets_that_were_granted() {
     let (daemon, ..) = two_sets();
     grant(&daemon, &[Permission::CreateDisk], &Scope::Set(des("s")));
-    let Reply::Disk(disk) = daemon.try_as(USER, create("s")).unwrap().0 else { panic!() };
+    let disk = daemon.try_as(USER, create("s")).unwrap();
     let id = disk.record.id;
     let refused = daemon.try_as(USER, create("t")).unwrap_err();
     assert!(refused.message.contains("'keyd grant uid:60 create-disk --des t'"), "{refused:?}");
@@ -143,8 +141,8 @@ fn disks_are_made_in_the_sets_that_were_granted() {
         nowhere.message,
         refused.message.replace("'t'", "'nope'").replace("des t", "des nope")
     );
-    daemon.try_as(USER, DiskRequest::Confirm { id }).unwrap();
-    let grow = DiskRequest::Grow { id, size: 2 << 30, dry_run: false };
+    daemon.try_as(USER, DiskConfirm { id }).unwrap();
+    let grow = DiskGrow { id, size: 2 << 30, dry_run: false };
     daemon.try_as(USER, grow.clone()).unwrap();
     // Its maker alone is not enough.
     grant(&daemon, &[], &Scope::Set(des("s")));
@@ -155,31 +153,25 @@ fn disks_are_made_in_the_sets_that_were_granted() {
 #[test]
 fn ids_out_of_reach_are_not_told_from_ids_of_no_disk() {
     let (daemon, mine, theirs) = two_sets();
-    let unconfirmed = match daemon.ask(create("t")) {
-        Reply::Disk(disk) => disk.record.id,
-        other => panic!("{other:?}"),
-    };
+    let unconfirmed = daemon.ask(create("t")).record.id;
     let held = daemon.make_disk("t");
     let _holder = daemon.attach(held);
-    let snapshot = match daemon.ask(derive(theirs)) {
-        Reply::Disk(disk) => disk.record.id,
-        other => panic!("{other:?}"),
-    };
+    let snapshot = daemon.ask(derive(theirs)).record.id;
     let erased = daemon.make_disk("t");
-    daemon.ask(DiskRequest::Erase { id: erased, consent: Consent::Force });
+    daemon.ask(DiskErase { id: erased, consent: Consent::Force });
     let asks: [fn(DiskId) -> Request; 12] = [
-        |id| Request::Attach { id, read_only: false, if_lost: IfLost::Refuse },
-        |id| Request::Attach { id, read_only: true, if_lost: IfLost::Refuse },
-        |id| Request::Attach { id, read_only: false, if_lost: IfLost::Wait },
+        |id| Attach { id, read_only: false, if_lost: IfLost::Refuse }.into(),
+        |id| Attach { id, read_only: true, if_lost: IfLost::Refuse }.into(),
+        |id| Attach { id, read_only: false, if_lost: IfLost::Wait }.into(),
         |id| derive(id).into(),
-        |source| DiskRequest::Derive { source, kind: DiskKind::Image, des: Some(des("s")) }.into(),
-        |id| DiskRequest::Confirm { id }.into(),
-        |id| DiskRequest::Abandon { id }.into(),
-        |id| DiskRequest::Grow { id, size: 2 << 30, dry_run: false }.into(),
-        |id| DiskRequest::Grow { id, size: 1, dry_run: true }.into(),
-        |id| DiskRequest::Show { id }.into(),
+        |source| DiskDerive { source, kind: DiskKind::Image, des: Some(des("s")) }.into(),
+        |id| DiskConfirm { id }.into(),
+        |id| DiskAbandon { id }.into(),
+        |id| DiskGrow { id, size: 2 << 30, dry_run: false }.into(),
+        |id| DiskGrow { id, size: 1, dry_run: true }.into(),
+        |id| DiskShow { id }.into(),
         |id| move_to(id, "s").into(),
-        |id| DiskRequest::ReleaseKey { id }.into(),
+        |id| DiskReleaseKey { id }.into(),
     ];
     let (attach, create) = (Permission::Attach, Permission::CreateDisk);
     let grants: [(&[Permission], Scope); 5] = [
@@ -194,7 +186,8 @@ fn ids_out_of_reach_are_not_told_from_ids_of_no_disk() {
         grant(&daemon, permissions, &scope);
         for (n, ask) in asks.into_iter().enumerate() {
             let told = |id: DiskId| {
-                let refused = daemon.try_as(USER, ask(id)).unwrap_err();
+                let answer = daemon.answer::<serde_json::Value>(USER, ask(id));
+                let refused = answer.map(|(reply, _)| reply).unwrap_err();
                 (refused.code, refused.message.replace(&id.to_string(), "ID"))
             };
             let nothing = told(DiskId::random());
@@ -213,9 +206,7 @@ fn grants_outlast_a_restart_and_older_ones_are_for_all_disks() {
     let daemon = daemon.restarted();
     daemon.try_attach_as(USER, mine).unwrap().hang_up();
     assert!(daemon.try_attach_as(USER, theirs).is_err());
-    let Reply::Grants { grants, more } = daemon.ask(GrantRequest::List { after: None }) else {
-        panic!("no grants");
-    };
+    let Listing { items: grants, more } = daemon.ask(GrantList { after: None });
     let stored: Vec<_> =
         grants.iter().filter(|row| row.principal == Principal::User(USER)).collect();
     assert_eq!((stored.len(), more), (1, false));

@@ -1,7 +1,5 @@
 //! What a set has its disks do when its key goes, and when.
 
-use keyd_client::message::DesChange;
-
 use super::*;
 use crate::ops::due;
 
@@ -12,7 +10,7 @@ fn held(daemon: &Daemon) -> Holder<'_> {
 }
 
 fn change(daemon: &Daemon, change: DesChange) {
-    daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
+    daemon.ask(DesUpdate { name: des("s"), change, consent: Consent::Force });
 }
 
 /// As if the key had been lost so long ago.
@@ -39,7 +37,7 @@ fn deferred_lets_a_disk_run_and_refuses_the_next_attach() {
     let daemon = Daemon::with(Terms { on_revoke: OnRevoke::Deferred, ..TERMS });
     let mut holder = held(&daemon);
     let disk = holder.attached.record.id;
-    let Reply::KeyChanged { revocation, .. } = daemon.ask(switch(false)) else { panic!() };
+    let revocation = revocation(daemon.ask(switch(false)));
     assert_eq!((revocation.told, revocation.spared), (0, 1));
     due::enforce(daemon.core()).unwrap();
     holder.expect_renewal(5000);
@@ -124,15 +122,13 @@ fn shorter_terms_under_a_lost_key_want_consent() {
     daemon.ask(switch(false));
     let update = |on_revoke, grace_ms, consent| {
         let change = DesChange { on_revoke, grace_ms, ..DesChange::default() };
-        DesRequest::Update { name: des("s"), change, consent }
+        DesUpdate { name: des("s"), change, consent }
     };
     let park = Some(OnRevoke::Park);
     let refused = daemon.refused(update(park, Some(60_000), Consent::IfUnused));
     assert_eq!(refused.code, RefusalCode::NeedsConsent);
     assert!(refused.message.contains("1 disk, 1 held now"), "{}", refused.message);
-    let Reply::Impact(would) = daemon.ask(update(park, Some(60_000), Consent::DryRun)) else {
-        panic!("no impact");
-    };
+    let would = would(daemon.ask(update(park, Some(60_000), Consent::DryRun)));
     holder.expect_nothing();
     daemon.ask(update(park, Some(60_000), Consent::Token(would.token)));
     holder.expect_nothing();
@@ -165,11 +161,8 @@ fn changed_terms_hold_at_once() {
         ),
         (DesChange { grace_ms: Some(u64::MAX), ..DesChange::default() }, "is too long"),
     ] {
-        let refused = daemon.refused(DesRequest::Update {
-            name: des("s"),
-            change: wrong,
-            consent: Consent::Force,
-        });
+        let refused =
+            daemon.refused(DesUpdate { name: des("s"), change: wrong, consent: Consent::Force });
         assert!(refused.message.contains(text), "{}", refused.message);
     }
 }

@@ -1,14 +1,11 @@
 //! Disks, snapshots and images: what is made from what, in which set. And restrictions, which refuse with their reason.
 
-use keyd_client::message::DiskKind;
-
 use super::{rewrapping::wrapped, *};
 
 fn derived(daemon: &Daemon, source: DiskId, kind: DiskKind) -> Result<DiskId, Refusal> {
-    let request = DiskRequest::Derive { source, kind, des: None };
-    let (reply, _) = daemon.try_as(OWNER, request)?;
-    let Reply::Disk(disk) = reply else { panic!("{reply:?}") };
-    daemon.ask(DiskRequest::Confirm { id: disk.record.id });
+    let request = DiskDerive { source, kind, des: None };
+    let disk = daemon.try_as(OWNER, request)?;
+    daemon.ask(DiskConfirm { id: disk.record.id });
     assert_eq!((disk.record.kind, disk.record.source), (kind, Some(source)));
     Ok(disk.record.id)
 }
@@ -51,7 +48,7 @@ fn what_was_made_has_its_sources_dek_wrapped_for_itself() {
         (records[2].digest.clone(), records[2].geometry)
     );
     // They go and stay one by one.
-    daemon.ask(DiskRequest::Erase { id: disk, consent: Consent::Force });
+    daemon.ask(DiskErase { id: disk, consent: Consent::Force });
     assert_eq!(daemon.dek(snapshot), daemon.dek(copy));
 }
 
@@ -60,8 +57,7 @@ fn what_belongs_together_stays_in_one_set() {
     let daemon = Daemon::new();
     daemon.make_set("t", "k", EncryptionType::CustomerKey, TERMS);
     let disk = daemon.make_disk("s");
-    let elsewhere =
-        DiskRequest::Derive { source: disk, kind: DiskKind::Snapshot, des: Some(des("t")) };
+    let elsewhere = DiskDerive { source: disk, kind: DiskKind::Snapshot, des: Some(des("t")) };
     let refused = daemon.refused(elsewhere);
     assert!(refused.message.contains("stay in one set, 's'"), "{}", refused.message);
     let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
@@ -71,7 +67,7 @@ fn what_belongs_together_stays_in_one_set() {
         assert!(refused.message.contains("copy its data to a new disk"), "{}", refused.message);
     }
     for id in [copy, snapshot] {
-        daemon.ask(DiskRequest::Erase { id, consent: Consent::Force });
+        daemon.ask(DiskErase { id, consent: Consent::Force });
     }
     daemon.ask(move_to(disk, "t"));
     assert_eq!(daemon.disk(disk).record.des, des("t"));
@@ -85,8 +81,8 @@ fn a_snapshot_is_attached_to_be_read_only() {
     let refused = daemon.attachable(snapshot).unwrap_err();
     assert!(refused.message.contains("attached read-only"), "{}", refused.message);
     // Its maker writes it until it is confirmed.
-    let request = DiskRequest::Derive { source: disk, kind: DiskKind::Snapshot, des: None };
-    let Reply::Disk(fresh) = daemon.ask(request) else { panic!("no disk") };
+    let request = DiskDerive { source: disk, kind: DiskKind::Snapshot, des: None };
+    let fresh = daemon.ask(request);
     assert_eq!(daemon.attachable(fresh.record.id), Ok(()));
     let refused = derived(&daemon, fresh.record.id, DiskKind::Image).map(drop);
     assert!(refused.unwrap_err().message.contains("not confirmed yet"));
@@ -112,11 +108,10 @@ fn a_set_tells_all_that_is_in_it_page_by_page() {
     daemon.make_disk("platform");
     let mut expected = vec![disk, snapshot, image];
     expected.sort_unstable();
-    let page = |after| match daemon.ask(DesRequest::Resources { name: des("s"), after }) {
-        Reply::Disks { disks, more: false } => {
-            disks.iter().map(|disk| disk.record.id).collect::<Vec<_>>()
-        }
-        other => panic!("{other:?}"),
+    let page = |after| {
+        let Listing { items, more } = daemon.ask(DesResources { name: des("s"), after });
+        assert!(!more);
+        items.iter().map(|disk| disk.record.id).collect::<Vec<_>>()
     };
     assert_eq!(page(None), expected);
     assert_eq!(page(Some(expected[0])), expected[1..]);
@@ -127,7 +122,7 @@ fn a_set_tells_all_that_is_in_it_page_by_page() {
 #[test]
 fn restrictions_refuse_with_their_reason() {
     let daemon = Daemon::new();
-    let create = |name: &str, key: &str, encryption| DesRequest::Create {
+    let create = |name: &str, key: &str, encryption| DesCreate {
         name: des(name),
         key: id(key),
         version: None,
@@ -136,7 +131,7 @@ fn restrictions_refuse_with_their_reason() {
         auto_rotate: true,
         permit: true,
     };
-    let vault = |name: &str, retention_days| VaultRequest::Create {
+    let vault = |name: &str, retention_days| VaultCreate {
         name: name.parse().unwrap(),
         retention_days,
         purge_protection: false,
@@ -149,15 +144,15 @@ fn restrictions_refuse_with_their_reason() {
         (create("x", "k", EncryptionType::PlatformKey).into(), "keyd's own and has its set"),
         (create("s", "k", customer).into(), "choose another name"),
         (create("x", "nope", customer).into(), "'keyd key list' shows the keys"),
-        (DesRequest::Delete { name: des("platform") }.into(), "it stays as it is"),
+        (DesDelete { name: des("platform") }.into(), "it stays as it is"),
         (vault("bank", 6).into(), "for 7 to 90 days, not 6"),
         (vault("bank", 91).into(), "for 7 to 90 days, not 91"),
         (vault("default", 7).into(), "choose another name"),
         (permit.into(), "vault 'platform' is keyd's own"),
-        (VaultRequest::Delete { name: platform }.into(), "it stays as it is"),
-        (VaultRequest::Delete { name: VaultName::default_vault() }.into(), "it stays as it is"),
+        (VaultDelete { name: platform }.into(), "it stays as it is"),
+        (VaultDelete { name: VaultName::default_vault() }.into(), "it stays as it is"),
         (rotate("nope").into(), "'keyd key list' shows the keys"),
-        (KeyRequest::Recover { name: id("k") }.into(), "'keyd key delete k' comes first"),
+        (KeyRecover { name: id("k") }.into(), "'keyd key delete k' comes first"),
     ];
     for (request, why) in cases {
         let refused = daemon.refused(request.clone());
@@ -187,9 +182,9 @@ fn lists_fit_their_frames_at_their_worst() {
     });
     let (mut listed, mut after) = (Vec::new(), None);
     loop {
-        let reply = daemon.ask(DesRequest::List { after: after.take() });
+        let reply = daemon.ask(DesList { after: after.take() });
         assert!(serde_json::to_vec(&reply).unwrap().len() < BODY_LEN_MAX);
-        let Reply::DesSets { sets, more } = reply else { panic!("no sets") };
+        let Listing { items: sets, more } = reply;
         assert!(sets.iter().all(|set| set.key_lost.is_some() || set.rotation_error.is_none()));
         listed.extend(sets.into_iter().map(|set| set.name));
         if !more {
@@ -208,8 +203,8 @@ fn lists_fit_their_frames_at_their_worst() {
         }
         daemon.change(|txn| txn.put_vault(&vault));
     }
-    let list = serde_json::to_vec(&daemon.ask(VaultRequest::List)).unwrap();
-    let one = VaultRequest::Show { name: "vault-1".parse().unwrap() };
+    let list = serde_json::to_vec(&daemon.ask(VaultList {})).unwrap();
+    let one = VaultShow { name: "vault-1".parse().unwrap() };
     let one = serde_json::to_vec(&daemon.ask(one)).unwrap();
     assert!(list.len() < BODY_LEN_MAX && one.len() < BODY_LEN_MAX, "{} {}", list.len(), one.len());
 }
@@ -220,11 +215,11 @@ fn only_a_disk_that_may_grow_grows() {
     let disk = daemon.make_disk("s");
     let before = daemon.disk(disk).record;
     let size = before.geometry.size;
-    let grow = |id, size| DiskRequest::Grow { id, size, dry_run: false };
-    let rehearse = |id, size| DiskRequest::Grow { id, size, dry_run: true };
+    let grow = |id, size| DiskGrow { id, size, dry_run: false };
+    let rehearse = |id, size| DiskGrow { id, size, dry_run: true };
     let dek = wrapped(&daemon, disk);
     let mut holder = daemon.attach(disk);
-    let Reply::Disk(rehearsed) = daemon.ask(rehearse(disk, size + 8192)) else { panic!() };
+    let rehearsed = daemon.ask(rehearse(disk, size + 8192));
     assert_eq!((&rehearsed.record, &daemon.disk(disk).record), (&before, &before), "as it is");
     assert!(daemon.records("disk-grow").is_empty());
     daemon.ask(grow(disk, size + 4096));
@@ -238,13 +233,9 @@ fn only_a_disk_that_may_grow_grows() {
 
     let snapshot = derived(&daemon, disk, DiskKind::Snapshot).unwrap();
     let dense = Geometry { holes: Holes::None, ..geometry() };
-    let create = |geometry| match daemon.ask(DiskRequest::Create { des: Some(des("s")), geometry })
-    {
-        Reply::Disk(disk) => disk.record.id,
-        other => panic!("{other:?}"),
-    };
+    let create = |geometry| daemon.ask(DiskCreate { des: Some(des("s")), geometry }).record.id;
     let (dense, unconfirmed) = (create(dense), create(geometry()));
-    daemon.ask(DiskRequest::Confirm { id: dense });
+    daemon.ask(DiskConfirm { id: dense });
     for (id, size, words) in [
         (disk, size, "never made smaller"),
         (disk, size + 4097, "whole sectors"),

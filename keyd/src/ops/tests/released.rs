@@ -1,20 +1,16 @@
 //! A volume key that was given out leaves a mark on every disk that has it.
 
-use keyd_client::message::DiskKind;
-
 use super::*;
 use crate::root::RootKind;
 
 fn notes(daemon: &Daemon) -> String {
-    let Reply::Status(status) = daemon.ask(Request::Status) else { panic!("no status") };
+    let status = daemon.ask(Status {});
     status.notes.join("\n")
 }
 
 fn derived(daemon: &Daemon, source: DiskId, kind: DiskKind) -> DiskId {
-    let Reply::Disk(disk) = daemon.ask(DiskRequest::Derive { source, kind, des: None }) else {
-        panic!("no disk")
-    };
-    daemon.ask(DiskRequest::Confirm { id: disk.record.id });
+    let disk = daemon.ask(DiskDerive { source, kind, des: None });
+    daemon.ask(DiskConfirm { id: disk.record.id });
     disk.record.id
 }
 
@@ -42,7 +38,7 @@ fn a_released_key_is_told_of_every_disk_that_has_it_when_and_to_whom() {
     daemon.ask(rotate("k"));
     assert!(daemon.disk(disk).released.is_some());
     for id in [later, snapshot, disk] {
-        daemon.ask(DiskRequest::Erase { id, consent: Consent::Force });
+        daemon.ask(DiskErase { id, consent: Consent::Force });
     }
     assert_eq!((notes(&daemon), daemon.warnings()), (String::new(), String::new()));
 }
@@ -51,9 +47,9 @@ fn a_released_key_is_told_of_every_disk_that_has_it_when_and_to_whom() {
 fn a_release_that_is_refused_leaves_no_mark() {
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
-    assert!(daemon.try_as(50, DiskRequest::ReleaseKey { id: disk }).is_err());
+    assert!(daemon.try_as(50, DiskReleaseKey { id: disk }).is_err());
     daemon.ask(switch(false));
-    assert!(daemon.try_as(OWNER, DiskRequest::ReleaseKey { id: disk }).is_err());
+    assert!(daemon.try_as(OWNER, DiskReleaseKey { id: disk }).is_err());
     assert_eq!(daemon.disk(disk).released, None);
 }
 

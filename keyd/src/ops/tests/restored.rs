@@ -1,7 +1,5 @@
 //! A key that was brought back from its backup in another vault has the versions of the first. It is another key.
 
-use keyd_client::message::KeyBackups;
-
 use super::*;
 use crate::{
     error::{Failure, Fault, Refused},
@@ -36,12 +34,12 @@ fn restore(daemon: &Daemon, uid: u32, vault: &str, blob: &[u8]) -> Restored {
 
 /// Destroys `k`, which wraps nothing.
 fn purge(daemon: &Daemon) {
-    daemon.ask(KeyRequest::Delete { name: id("k"), consent: Consent::Force, wait_ms: 0 });
-    let purged = daemon.ask(KeyRequest::Purge { name: id("k"), consent: Consent::Force });
-    assert_eq!(purged, Reply::Done);
+    daemon.ask(KeyDelete { name: id("k"), consent: Consent::Force, wait_ms: 0 });
+    let purged = daemon.ask(KeyPurge { name: id("k"), consent: Consent::Force });
+    assert_eq!(purged, Weighed::Done(Purged::Destroyed));
 }
 
-fn off(name: &str) -> KeyRequest {
+fn off(name: &str) -> KeyUpdate {
     update_of(name, None, KeyChange { enabled: Some(false), ..KeyChange::default() })
 }
 
@@ -52,7 +50,7 @@ fn a_set_is_put_on_it_and_falls_with_it_alone() {
     let mut holder = daemon.attach(disk);
     restored(&daemon);
     assert_eq!(daemon.key("spare/k").versions[0].version, daemon.key("k").versions[0].version);
-    assert_eq!(rewrapped(&daemon.ask(set_key("s", "spare/k"))), 2);
+    assert_eq!(done(daemon.ask(set_key("s", "spare/k"))).rewrapped, 2);
     assert_eq!(daemon.disk(disk).record.key, id("spare/k"));
     let wrapped = |name| daemon.key(name).versions[0].wrapped_deks;
     assert_eq!((wrapped("k"), wrapped("spare/k")), (0, 2));
@@ -106,7 +104,7 @@ fn a_purged_key_is_brought_back_by_two() {
     assert!(asked(60, "default"));
     assert!(asked(60, "default"), "asking twice is not asking together");
     assert!(asked(OWNER, "spare"), "nor is asking for it somewhere else");
-    assert_eq!(daemon.refused(KeyRequest::Show { name: id("k") }).code, RefusalCode::NotFound);
+    assert_eq!(daemon.refused(KeyShow { name: id("k") }).code, RefusalCode::NotFound);
     assert!(asked(60, "default"));
     // A restart forgets nothing of it.
     let daemon = daemon.restarted();
@@ -136,21 +134,21 @@ fn a_key_that_was_destroyed_by_the_clock_is_remembered_too() {
 #[test]
 fn a_purge_says_whether_and_when_the_key_was_backed_up() {
     let dry_run = |daemon: &Daemon| {
-        let purge = KeyRequest::Purge { name: id("k"), consent: Consent::DryRun };
+        let purge = KeyPurge { name: id("k"), consent: Consent::DryRun };
         match daemon.ask(purge) {
-            Reply::Impact(impact) => impact.backups.expect("what is known of backups"),
-            other => panic!("{other:?}"),
+            Weighed::Would(impact) => impact.backups.expect("what is known of backups"),
+            Weighed::Done(done) => panic!("{done:?}"),
         }
     };
     let delete = |daemon: &Daemon| {
-        daemon.ask(KeyRequest::Delete { name: id("k"), consent: Consent::Force, wait_ms: 0 });
+        daemon.ask(KeyDelete { name: id("k"), consent: Consent::Force, wait_ms: 0 });
     };
     let row = |daemon: &Daemon| daemon.records("key-purge").pop().unwrap().detail;
     let daemon = Daemon::new();
     assert_eq!(daemon.key("k").backups, KeyBackups::default());
     delete(&daemon);
     assert_eq!(dry_run(&daemon), KeyBackups::default());
-    daemon.ask(KeyRequest::Purge { name: id("k"), consent: Consent::Force });
+    daemon.ask(KeyPurge { name: id("k"), consent: Consent::Force });
     assert!(row(&daemon).contains("key-backup=never state-backup=never"), "{}", row(&daemon));
 
     let daemon = Daemon::new();
@@ -167,7 +165,7 @@ fn a_purge_says_whether_and_when_the_key_was_backed_up() {
     assert_eq!(daemon.key("later").backups, KeyBackups::default());
     delete(&daemon);
     assert_eq!(dry_run(&daemon), KeyBackups { own: Some(own), whole: Some(whole) });
-    daemon.ask(KeyRequest::Purge { name: id("k"), consent: Consent::Force });
+    daemon.ask(KeyPurge { name: id("k"), consent: Consent::Force });
     let at = |millis| clock::text(millis).replace(' ', "T");
     let told = format!("key-backup={} state-backup={}", at(own), at(whole));
     assert!(row(&daemon).contains(&told), "{}", row(&daemon));
@@ -187,13 +185,13 @@ fn what_is_left_under_the_first_is_known_as_its() {
     let [previous] = &daemon.set("s").previous_keys[..] else { panic!("{:?}", daemon.set("s")) };
     assert_eq!((&previous.key, previous.wrapped_deks), (&id("k"), 1));
     let consent = Consent::DryRun;
-    let delete = KeyRequest::Delete { name: id("k"), consent, wait_ms: 0 };
-    let Reply::Impact(impact) = daemon.ask(delete) else { panic!("no impact") };
+    let delete = KeyDelete { name: id("k"), consent, wait_ms: 0 };
+    let impact = would(daemon.ask(delete));
     assert_eq!((impact.disks, impact.held), (1, 1));
     let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
     let (name, consent) = (id("spare/k"), Consent::DryRun);
-    let disable = KeyRequest::Update { name, version: None, change, consent, wait_ms: 0 };
-    let Reply::Impact(impact) = daemon.ask(disable) else { panic!("no impact") };
+    let disable = KeyUpdate { name, version: None, change, consent, wait_ms: 0 };
+    let impact = would(daemon.ask(disable));
     assert_eq!(impact.disks, 0, "nothing is under that one yet");
     due::catch_up(daemon.core()).unwrap();
     assert_eq!(daemon.disk(disk).record.key, id("spare/k"));
@@ -221,8 +219,8 @@ fn a_store_from_before_the_difference_learns_it() {
     assert_eq!(daemon.core().store.damage().names, Vec::<String>::new());
     assert_eq!(daemon.key("k").versions[0].wrapped_deks, 1);
     assert_eq!(daemon.set("s").disks, 1);
-    assert_eq!(rewrapped(&daemon.ask(rotate("k"))), 1);
+    assert_eq!(daemon.ask(rotate("k")).rewrapped, 1);
     assert_eq!(daemon.disk(disk).record.key_version, daemon.key("k").versions[0].version);
-    daemon.ask(DiskRequest::Erase { id: disk, consent: Consent::Force });
+    daemon.ask(DiskErase { id: disk, consent: Consent::Force });
     assert_eq!(daemon.set("s").disks, 0, "no row of the older kind is left");
 }

@@ -2,15 +2,13 @@
 
 use std::{thread, time::Duration};
 
-use keyd_client::message::Phase;
-
 use super::*;
 use crate::ops::due;
 
-fn disable(name: &str, wait_ms: u64) -> KeyRequest {
+fn disable(name: &str, wait_ms: u64) -> KeyUpdate {
     let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
     let consent = Consent::Force;
-    KeyRequest::Update { name: id(name), version: None, change, consent, wait_ms }
+    KeyUpdate { name: id(name), version: None, change, consent, wait_ms }
 }
 
 fn answers(revocation: &Revocation) -> Vec<(DiskId, Phase)> {
@@ -42,10 +40,10 @@ fn a_holder_that_was_told_before_is_waited_for_too() {
     let again = super::revocation(daemon.ask(disable("k", 50)));
     assert_eq!((again.told, again.holders.len()), (0, 1));
     let (name, consent, wait_ms) = (id("k"), Consent::Force, 50);
-    let deleted = super::revocation(daemon.ask(KeyRequest::Delete { name, consent, wait_ms }));
+    let deleted = super::revocation(daemon.ask(KeyDelete { name, consent, wait_ms }));
     assert!(!again.confirmed() && !deleted.confirmed(), "{again:?} {deleted:?}");
     holder.fence();
-    daemon.ask(KeyRequest::Recover { name: id("k") });
+    daemon.ask(KeyRecover { name: id("k") });
     assert!(super::revocation(daemon.ask(disable("k", 50))).confirmed());
 }
 
@@ -56,7 +54,7 @@ fn a_policys_loss_concerns_its_own_set() {
     daemon.make_set("t", "k", EncryptionType::CustomerKey, TERMS);
     let (mut mine, theirs) = (daemon.attach(daemon.make_disk("s")), daemon.make_disk("t"));
     let mut theirs = daemon.attach(theirs);
-    let take = |set: &str| VaultRequest::Permit {
+    let take = |set: &str| VaultPermit {
         name: VaultName::default_vault(),
         principal: identity(set),
         permissions: BTreeSet::new(),

@@ -14,7 +14,7 @@ fn a_set_is_put_on_another_key_under_a_holder_that_does_not_notice() {
     let (disk, other) = (daemon.make_disk("s"), daemon.make_disk("s"));
     let mut holder = daemon.attach(disk);
     let (before, old) = (wrapped(&daemon, disk), daemon.set("s").active_version);
-    assert_eq!(rewrapped(&daemon.ask(set_key("s", "k2"))), 2);
+    assert_eq!(done(daemon.ask(set_key("s", "k2"))).rewrapped, 2);
     holder.expect_renewal(5000);
     assert_ne!(wrapped(&daemon, disk), before);
     let set = daemon.set("s");
@@ -32,7 +32,7 @@ fn a_set_is_put_on_another_key_under_a_holder_that_does_not_notice() {
     let (name, version, wait_ms) = (id("k"), None, 0);
     let change = KeyChange { enabled: Some(false), ..KeyChange::default() };
     let consent = Consent::IfUnused;
-    daemon.ask(KeyRequest::Update { name, version, change: change.clone(), consent, wait_ms });
+    daemon.ask(KeyUpdate { name, version, change: change.clone(), consent, wait_ms });
     holder.expect_nothing();
     daemon.ask(update_of("k2", None, change));
     assert!(holder.expect_revoked().0.contains("'k2'"));
@@ -81,21 +81,14 @@ fn what_is_left_half_way_drains_and_nothing_is_retirable_before() {
 
 #[test]
 fn a_set_is_put_on_an_older_version_if_it_does_not_follow() {
-    use keyd_client::message::DesChange;
     let daemon = Daemon::new();
     let disk = daemon.make_disk("s");
     let first = daemon.set("s").active_version;
     daemon.ask(rotate("k"));
     let change = DesChange { auto_rotate: Some(false), ..DesChange::default() };
-    daemon.ask(DesRequest::Update { name: des("s"), change, consent: Consent::Force });
+    daemon.ask(DesUpdate { name: des("s"), change, consent: Consent::Force });
     let (name, key, version) = (des("s"), id("k"), Some(first));
-    daemon.ask(DesRequest::SetKey {
-        name,
-        key,
-        version,
-        permit: false,
-        consent: Consent::IfUnused,
-    });
+    daemon.ask(DesSetKey { name, key, version, permit: false, consent: Consent::IfUnused });
     due::catch_up(daemon.core()).unwrap();
     assert_eq!(daemon.disk(disk).record.key_version, first);
     assert_eq!(daemon.set("s").active_version, first);
@@ -104,7 +97,7 @@ fn a_set_is_put_on_an_older_version_if_it_does_not_follow() {
 #[test]
 fn a_key_that_the_set_may_not_use_is_refused_and_nothing_changes() {
     let daemon = Daemon::new();
-    daemon.ask(VaultRequest::Create {
+    daemon.ask(VaultCreate {
         name: "bank".parse().unwrap(),
         retention_days: 7,
         purge_protection: false,
@@ -114,7 +107,7 @@ fn a_key_that_the_set_may_not_use_is_refused_and_nothing_changes() {
     let before = wrapped(&daemon, disk);
     let to = |key: &str, permit| {
         let (name, key, version) = (des("s"), id(key), None);
-        DesRequest::SetKey { name, key, version, permit, consent: Consent::IfUnused }
+        DesSetKey { name, key, version, permit, consent: Consent::IfUnused }
     };
     let refused = daemon.refused(to("bank/k", false));
     assert!(
@@ -127,10 +120,7 @@ fn a_key_that_the_set_may_not_use_is_refused_and_nothing_changes() {
     daemon.ask(update_of("bank/k", None, off));
     assert_eq!(daemon.refused(to("bank/k", true)).code, RefusalCode::KeyDisabled);
     assert_eq!((daemon.set("s").key, wrapped(&daemon, disk)), (id("k"), before));
-    let Reply::Vault(vault) = daemon.ask(VaultRequest::Show { name: "bank".parse().unwrap() })
-    else {
-        panic!("no vault");
-    };
+    let vault = daemon.ask(VaultShow { name: "bank".parse().unwrap() });
     assert!(vault.policies.is_empty(), "what was refused has given nobody anything");
     assert!(daemon.refused(set_key("platform", "k")).message.contains("it stays as it is"));
 }
@@ -148,7 +138,7 @@ fn a_disk_moves_under_its_holder_to_the_terms_of_the_other_set() {
     let disk = daemon.make_disk("s");
     let mut holder = daemon.attach(disk);
     let before = wrapped(&daemon, disk);
-    assert_eq!(rewrapped(&daemon.ask(move_to(disk, "t"))), 1);
+    assert_eq!(done(daemon.ask(move_to(disk, "t"))).rewrapped, 1);
     assert_ne!(wrapped(&daemon, disk), before);
     assert_eq!((daemon.set("s").disks, daemon.set("t").disks), (0, 1));
     assert_eq!(daemon.dek(disk), holder.dek);

@@ -40,14 +40,9 @@ fn a_version_that_is_taken_away_in_any_way_lets_its_rotation_end_first() {
     ] {
         let (daemon, disks, old) = half_way(revoke, begin_rotation);
         let mut holder = daemon.attach(disks[0]);
-        let KeyRequest::Update { name, version, change, wait_ms, .. } = update(Some(old), change)
-        else {
-            unreachable!()
-        };
         // Nothing is hit by it, so nobody has to be sure.
         let consent = Consent::IfUnused;
-        let request =
-            KeyRequest::Update { name, version, change: change.clone(), consent, wait_ms };
+        let request = KeyUpdate { consent, ..update(Some(old), change.clone()) };
         let revocation = revocation(daemon.ask(request));
         assert_eq!((revocation.told, revocation.left.len()), (0, 0), "{change:?}");
         holder.expect_nothing();
@@ -71,11 +66,15 @@ fn so_does_the_key_that_a_set_is_moved_away_from() {
         daemon.make_key("k2");
         assert_eq!(daemon.refused(set_key("s", "k2")).code, RefusalCode::Conflict);
     };
-    let delete = KeyRequest::Delete { name: id("k"), consent: Consent::IfUnused, wait_ms: 0 };
-    for take in [delete, update(None, off())] {
+    let delete = KeyDelete { name: id("k"), consent: Consent::IfUnused, wait_ms: 0 };
+    let takes: [&dyn Fn(&Daemon) -> Revocation; 2] =
+        [&|daemon| revocation(daemon.ask(delete.clone())), &|daemon| {
+            revocation(daemon.ask(update(None, off())))
+        }];
+    for take in takes {
         let (daemon, disks, _) = half_way(TERMS, to_another);
         let mut holder = daemon.attach(disks[0]);
-        let revocation = revocation(daemon.ask(take));
+        let revocation = take(&daemon);
         assert_eq!((revocation.told, revocation.left), (0, vec![]));
         holder.expect_nothing();
         assert_eq!(daemon.disk(disks[1]).record.key, id("k2"));

@@ -77,10 +77,10 @@ fn holders_hear_of_a_loss_whose_record_found_no_copy() {
 fn holders_hear_of_a_key_that_is_back_whose_record_found_no_copy() {
     let (daemon, copy) = copied();
     let mut holder = daemon.attach(daemon.make_disk("s"));
-    daemon.ask(KeyRequest::Delete { name: id("k"), consent: Consent::Force, wait_ms: 0 });
+    daemon.ask(KeyDelete { name: id("k"), consent: Consent::Force, wait_ms: 0 });
     holder.expect_revoked();
     holder.fence();
-    unrecorded(&daemon, &copy, KeyRequest::Recover { name: id("k") });
+    unrecorded(&daemon, &copy, KeyRecover { name: id("k") });
     holder.expect(&Event::Granted);
 }
 

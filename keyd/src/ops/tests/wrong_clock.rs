@@ -2,10 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keyd_client::message::{
-    AppRequest, ClockRequest, ClockStatus, RotationPolicy, TokenRequest, Trigger,
-};
-
 use super::*;
 use crate::{auth::Credentials, clock::Source, model::token::SecretHash, ops::due};
 
@@ -72,22 +68,15 @@ impl Host {
     }
 }
 
-fn clock_of(daemon: &Daemon, request: ClockRequest) -> ClockStatus {
-    match daemon.ask(request) {
-        Reply::Clock(status) => status,
-        other => panic!("{other:?}"),
-    }
-}
-
 fn is_there(daemon: &Daemon) -> bool {
-    daemon.try_as(OWNER, KeyRequest::Show { name: id("k") }).is_ok()
+    daemon.try_as(OWNER, KeyShow { name: id("k") }).is_ok()
 }
 
 /// Key `k` is deleted, to be destroyed in seven days, in a vault that protects it.
 fn delete(host: &Host, daemon: &Daemon) {
     let now = host.wall();
     daemon.edit_key("k", |key| key.delete(now, now + days(7)).unwrap());
-    daemon.ask(VaultRequest::Protect { name: VaultName::default_vault() });
+    daemon.ask(VaultProtect { name: VaultName::default_vault() });
 }
 
 #[test]
@@ -129,11 +118,11 @@ fn a_clock_that_is_confirmed_is_believed_at_once_and_that_is_on_record() {
     let daemon = host.first();
     delete(&host, &daemon);
     let daemon = host.restart(daemon, host.wall() + days(8));
-    let before = clock_of(&daemon, ClockRequest::Show);
+    let before = daemon.ask(ClockShow {});
     assert_eq!(before.clock - before.proven, days(8));
     assert!(before.wrong.is_some());
-    assert_eq!(daemon.try_as(50, ClockRequest::Confirm).unwrap_err().code, RefusalCode::Forbidden);
-    let after = clock_of(&daemon, ClockRequest::Confirm);
+    assert_eq!(daemon.try_as(50, ClockConfirm {}).unwrap_err().code, RefusalCode::Forbidden);
+    let after = daemon.ask(ClockConfirm {});
     assert_eq!((after.clock, after.now, after.wrong), (after.proven, after.proven, None));
     let record = daemon.records("clock-confirm").pop().unwrap();
     assert_eq!((record.outcome.as_str(), record.time), ("ok", after.clock));
@@ -144,11 +133,10 @@ fn a_clock_that_is_confirmed_is_believed_at_once_and_that_is_on_record() {
 fn make_token(daemon: &Daemon, lifetime_ms: u64) -> Credentials {
     let app = || "ci".parse().unwrap();
     if daemon.records("principal-create").is_empty() {
-        daemon.ask(AppRequest::Create { name: app(), certificates: BTreeSet::new() });
+        daemon.ask(AppCreate { name: app(), certificates: BTreeSet::new() });
     }
-    let ask = TokenRequest::Create { app: app(), label: String::new(), lifetime_ms };
-    let Reply::NewToken { secret, .. } = daemon.ask(ask) else { panic!("no token") };
-    Credentials::Token(SecretHash::of(secret.expose()))
+    let ask = TokenCreate { app: app(), label: String::new(), lifetime_ms };
+    Credentials::Token(SecretHash::of(daemon.ask(ask).secret.expose()))
 }
 
 fn is_good(daemon: &Daemon, token: &Credentials) -> bool {
@@ -192,7 +180,7 @@ fn a_clock_that_is_ahead_refuses_a_token_and_does_not_forget_it() {
     assert!(is_good(&daemon, &future));
     host.set(right + 1000);
     assert!(!is_good(&daemon, &token), "a time that was committed stays");
-    clock_of(&daemon, ClockRequest::Confirm);
+    daemon.ask(ClockConfirm {});
     assert!(is_good(&daemon, &token));
     assert!(!is_good(&daemon, &future), "it would be good for eight days");
 }
@@ -210,7 +198,7 @@ fn a_jump_ahead_halts_no_running_disk_by_an_end_and_attaches_none() {
     holder.expect_nothing();
     let refused = daemon.attachable(other).unwrap_err();
     assert!(refused.message.contains("has expired"), "{refused:?}");
-    clock_of(&daemon, ClockRequest::Confirm);
+    daemon.ask(ClockConfirm {});
     due::enforce(daemon.core()).unwrap();
     assert!(holder.expect_revoked().0.contains("has expired"));
 }
@@ -247,7 +235,7 @@ fn a_jump_ahead_rotates_no_key() {
     host.set(host.wall() + days(400));
     host.runs(&daemon, 2);
     assert_eq!(daemon.key("k").versions.len(), 1);
-    clock_of(&daemon, ClockRequest::Confirm);
+    daemon.ask(ClockConfirm {});
     due::rotate(daemon.core()).unwrap();
     assert_eq!(daemon.key("k").versions.len(), 2);
 }

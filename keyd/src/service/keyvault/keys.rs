@@ -2,7 +2,10 @@
 
 use keyd_client::{
     KeyId, KeyName, KeyVersion, VaultName,
-    message::{Consent, KeyChange, RotationPolicy},
+    message::{
+        Consent, KeyChange, KeyDelete, KeyPurge, KeyRecover, KeyRotationPolicy, KeyUpdate, Purged,
+        RotationPolicy, Weighed,
+    },
 };
 
 use super::Service;
@@ -15,16 +18,12 @@ use crate::{
         reply::KeyView,
         request::Page,
     },
-    ops::{self, key_purge::Purge, key_update::Update, taking::Ask, vault_key_restore::Restored},
+    ops::{self, operation::Operation, vault_key_restore::Restored},
     store::View,
 };
 
 /// The API has no word for doubt: as in Azure a key is taken away at once, and can be brought back.
-const CONSENT: &Consent = &Consent::Force;
-
-fn ask(verb: &'static str, id: &KeyId) -> Ask<'static> {
-    Ask { verb, subject: id.to_string(), arguments: String::new(), consent: CONSENT, wait_ms: 0 }
-}
+const CONSENT: Consent = Consent::Force;
 
 fn key(view: KeyView) -> Reply {
     Reply::Key(Box::new(view))
@@ -75,9 +74,10 @@ impl Service {
                 Some(version) => version,
                 None => core.store.snapshot()?.key(id)?.newest().version,
             };
-            let update = Update { key: id, version: Some(version), change };
-            ops::key_update::run(core, permit, &update, &ask("key set", id))?;
-            ops::vault_key_get::alive(&core.store.snapshot()?, id, Some(version))
+            let (name, change) = (id.clone(), change.clone());
+            let (version, consent) = (Some(version), CONSENT);
+            KeyUpdate { name, version, change, consent, wait_ms: 0 }.run(core, permit)?;
+            ops::vault_key_get::alive(&core.store.snapshot()?, id, version)
         });
         changed.map(key)
     }
@@ -85,7 +85,7 @@ impl Service {
     pub(super) fn delete(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
         let core = self.core();
         let deleted = self.on(by, id, |permit| {
-            ops::key_delete::run(core, permit, id, &ask("key delete", id))?;
+            KeyDelete { name: id.clone(), consent: CONSENT, wait_ms: 0 }.run(core, permit)?;
             ops::vault_key_get::gone(&core.store.snapshot()?, id)
         });
         deleted.map(key)
@@ -94,7 +94,7 @@ impl Service {
     pub(super) fn recover(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
         let core = self.core();
         let recovered = self.on(by, id, |permit| {
-            ops::key_recover::run(core, permit, id)?;
+            KeyRecover { name: id.clone() }.run(core, permit)?;
             ops::vault_key_get::alive(&core.store.snapshot()?, id, None)
         });
         recovered.map(key)
@@ -104,11 +104,11 @@ impl Service {
     pub(super) fn purge(&self, by: &Caller, id: &KeyId) -> Result<Reply, Failure> {
         let core = self.core();
         self.on(by, id, |permit| {
-            match ops::key_purge::run(core, permit, id, &ask("key purge", id))? {
-                Purge::Taken(_) => Ok(Reply::Done),
-                Purge::Asked(deks) => {
+            match (KeyPurge { name: id.clone(), consent: CONSENT }).run(core, permit)? {
+                Weighed::Done(Purged::Asked { lost_for_ever: deks }) => {
                     Err(Refused::SecondPrincipal { key: id.clone(), deks }.into())
                 }
+                Weighed::Done(Purged::Destroyed) | Weighed::Would(_) => Ok(Reply::Done),
             }
         })
     }
@@ -190,8 +190,8 @@ impl Service {
     ) -> Result<Reply, Failure> {
         let core = self.core();
         let policy = self.on(by, id, |permit| {
-            let ask = ask("key rotation-policy set", id);
-            ops::key_rotation_policy::set(core, permit, id, Some(policy), &ask)?;
+            let (name, policy) = (id.clone(), Some(policy));
+            KeyRotationPolicy { name, policy, consent: CONSENT }.run(core, permit)?;
             ops::vault_key_policy::told(&core.store.snapshot()?, id)
         })?;
         Ok(Reply::RotationPolicy(Box::new(policy)))

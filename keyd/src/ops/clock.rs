@@ -1,35 +1,39 @@
 //! How the clock is, and what an administrator says of it.
 
-use keyd_client::message::{ClockStatus, Reply};
+use keyd_client::message::{ClockConfirm, ClockShow, ClockStatus};
 
+use super::operation::{Operation, on};
 use crate::{
-    auth::{Permit, op},
+    auth::Permit,
     clock::{self, Standing},
     core::Core,
     error::Failure,
 };
 
-/// What the clock says, and what is believed of it.
-#[must_use]
-pub fn show(core: &Core, _permit: Permit<op::ClockShow>) -> ClockStatus {
-    status(core)
+impl Operation for ClockShow {
+    on!(all "clock");
+
+    fn run(self, core: &Core, _permit: Permit<Self>) -> Result<ClockStatus, Failure> {
+        Ok(status(core))
+    }
 }
 
-/// Believes the clock: what it says is what the time is, for what cannot be undone as well.
-///
-/// # Errors
-/// Those of [`crate::store::Store::commit`].
-pub fn confirm(core: &Core, permit: Permit<op::ClockConfirm>) -> Result<Reply, Failure> {
-    let before = status(core);
-    let time = |millis| clock::text(millis).replace(' ', "T");
-    let detail = format!(
-        "clock={} newest-committed={} proven={}",
-        time(before.clock),
-        time(before.now),
-        time(before.proven)
-    );
-    core.store.confirm_clock(permit.entry("clock").detail(detail))?;
-    Ok(Reply::Clock(status(core)))
+impl Operation for ClockConfirm {
+    on!(all "clock");
+
+    /// What the clock says is what the time is, for what cannot be undone as well.
+    fn run(self, core: &Core, permit: Permit<Self>) -> Result<ClockStatus, Failure> {
+        let before = status(core);
+        let time = |millis| clock::text(millis).replace(' ', "T");
+        let detail = format!(
+            "clock={} newest-committed={} proven={}",
+            time(before.clock),
+            time(before.now),
+            time(before.proven)
+        );
+        core.store.confirm_clock(permit.entry("clock").detail(detail))?;
+        Ok(status(core))
+    }
 }
 
 fn status(core: &Core) -> ClockStatus {

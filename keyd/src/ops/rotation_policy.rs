@@ -1,16 +1,15 @@
 //! Says when a key is rotated by itself (Key Vault rows 21 and 22).
 
-use keyd_client::{
-    KeyId,
-    message::{Reply, RotationPolicy, Trigger},
-};
+use keyd_client::message::{KeyRotationPolicy, KeyStatus, RotationPolicy, Trigger, Weighed};
 
 use super::{
+    consent::Asked,
+    operation::{Operation, on},
     status::{self, Versions},
-    taking::{self, Ask, Concern, Taken},
+    taking::{self, Concern},
 };
 use crate::{
-    auth::{Permit, op},
+    auth::Permit,
     core::Core,
     error::{Failure, PolicyFault, Refused},
     limits::{ROTATION_DAYS_MIN, VERSION_LIFE_DAYS_MIN},
@@ -18,37 +17,32 @@ use crate::{
     store::View,
 };
 
-/// Sets a policy, or takes it away.
-///
-/// # Errors
-/// [`Refused::NoKey`], [`Refused::KeyDeleted`], and those of [`check`] and of [`taking::run`].
-pub fn set(
-    core: &Core,
-    permit: Permit<op::KeyRotationPolicy>,
-    id: &KeyId,
-    policy: Option<RotationPolicy>,
-    ask: &Ask<'_>,
-) -> Result<Reply, Failure> {
-    if let Some(policy) = &policy {
-        check(policy)?;
-    }
-    let taken = taking::run(core, permit, ask, Concern::Key(id), |txn| {
-        let mut key = txn.key(id)?;
-        key.alive()?;
-        let now = core.now();
-        let created = key.rotation_policy.as_ref().map_or(now, |before| before.created);
-        key.rotation_policy =
-            policy.clone().map(|policy| RotationPolicy { created, updated: now, ..policy });
-        txn.put_key(&key)?;
-        Ok(match &policy {
-            Some(policy) => told(policy),
-            None => "none".to_owned(),
+impl Operation for KeyRotationPolicy {
+    on!(key name);
+    on!(weighed);
+
+    /// # Errors
+    /// [`Refused::NoKey`], [`Refused::KeyDeleted`], and those of [`check`] and of [`taking::run`].
+    fn run(self, core: &Core, permit: Permit<Self>) -> Result<Weighed<KeyStatus>, Failure> {
+        let Self { name, policy, consent } = &self;
+        if let Some(policy) = policy {
+            check(policy)?;
+        }
+        let asked = Asked::new("key rotation-policy set", name, consent);
+        let taken = taking::run(core, permit, &asked, Concern::Key(name), |txn| {
+            let mut key = txn.key(name)?;
+            key.alive()?;
+            let now = core.now();
+            let created = key.rotation_policy.as_ref().map_or(now, |before| before.created);
+            key.rotation_policy =
+                policy.clone().map(|policy| RotationPolicy { created, updated: now, ..policy });
+            txn.put_key(&key)?;
+            Ok(policy.as_ref().map_or_else(|| "none".to_owned(), told))
+        })?;
+        taken.and_then(|_| {
+            let view = core.store.snapshot()?;
+            Ok(status::key(&view, &view.key(name)?, Versions::All)?)
         })
-    })?;
-    let view = core.store.snapshot()?;
-    match taken {
-        Taken::Would(impact) => Ok(Reply::Impact(impact)),
-        Taken::Done { .. } => Ok(Reply::Key(status::key(&view, &view.key(id)?, Versions::All)?)),
     }
 }
 

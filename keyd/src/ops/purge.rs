@@ -2,82 +2,74 @@
 
 use keyd_client::{
     KeyId,
-    message::{Impact, KeyBackups, Reply, UnixMillis},
+    message::{Impact, KeyBackups, KeyPurge, Purged, UnixMillis, Weighed},
 };
 
 use super::{
+    consent::{self, Asked},
     impact,
-    taking::{self, Ask, Concern},
+    operation::{Operation, on},
+    taking::{self, Concern},
 };
 use crate::{
     audit::{Class, Entry},
-    auth::{Permit, op},
+    auth::Permit,
     clock,
     core::Core,
     error::{Failure, Refused},
     kek::{HsmObject, Material},
     log,
     model::{key::Key, tombstone::Tombstone},
-    store::{Purged, Txn, View},
+    store::{Purged as _, Txn, View},
 };
 
-/// What became of it.
-#[derive(Debug)]
-pub enum Purge {
-    /// It is destroyed, or would be.
-    Taken(taking::Taken),
-    /// It wraps so many DEKs; another principal must ask too.
-    Asked(u64),
-}
+impl Operation for KeyPurge {
+    on!(key name);
+    on!(weighed);
 
-/// Destroys a key, at once if nothing is wrapped under it any more, else when two principals have asked.
-///
-/// # Errors
-/// [`Refused::NoKey`], [`Refused::NotDeleted`], [`Refused::PurgeProtection`], and those of [`taking::run`].
-pub fn run(
-    core: &Core,
-    permit: Permit<op::KeyPurge>,
-    id: &KeyId,
-    ask: &Ask<'_>,
-) -> Result<Purge, Failure> {
-    let view = core.store.snapshot()?;
-    if view.vault(&id.vault)?.purge_protection() {
-        return Err(Refused::PurgeProtection(id.vault.clone()).into());
+    /// At once if nothing is wrapped under it any more, else when two principals have asked.
+    ///
+    /// # Errors
+    /// [`Refused::NoKey`], [`Refused::NotDeleted`], [`Refused::PurgeProtection`], and those of [`taking::run`].
+    fn run(self, core: &Core, permit: Permit<Self>) -> Result<Weighed<Purged>, Failure> {
+        let (id, asked) = (&self.name, Asked::new("key purge", &self.name, &self.consent));
+        let view = core.store.snapshot()?;
+        if view.vault(&id.vault)?.purge_protection() {
+            return Err(Refused::PurgeProtection(id.vault.clone()).into());
+        }
+        let key = view.key(id)?;
+        let deks = wrapped(&view, &key)?;
+        let backups = key.backups(view.backed_up()?);
+        drop(view);
+        if !asked.is_dry_run() && !consented(core, &permit, id, &asked, deks)? {
+            return Ok(Weighed::Done(Purged::Asked { lost_for_ever: deks }));
+        }
+        let (who, dry) = (permit.caller().principal.clone(), asked.is_dry_run());
+        let taken = taking::run(core, permit, &asked, Concern::Key(id), |txn| {
+            let mut key = txn.key(id)?;
+            let in_use = wrapped(txn, &key)? > 0;
+            // Something came under it since it was looked at: then that counts.
+            if !key.ask_purge(&who, in_use)? && !dry {
+                return Err(Refused::SecondPrincipal { key: id.clone(), deks }.into());
+            }
+            destroy(core, txn, &key)
+        })?;
+        Ok(match taken {
+            Weighed::Would(impact) => Weighed::Would(Impact { backups: Some(backups), ..impact }),
+            Weighed::Done(_) => {
+                destroy_in_hsm(core, &key);
+                Weighed::Done(Purged::Destroyed)
+            }
+        })
     }
-    let key = view.key(id)?;
-    let deks = wrapped(&view, &key)?;
-    let backups = key.backups(view.backed_up()?);
-    drop(view);
-    if !ask.is_dry_run() && !consented(core, &permit, id, ask, deks)? {
-        return Ok(Purge::Asked(deks));
-    }
-    let (who, dry) = (permit.caller().principal.clone(), ask.is_dry_run());
-    let taken = taking::run(core, permit, ask, Concern::Key(id), |txn| {
-        let mut key = txn.key(id)?;
-        let in_use = wrapped(txn, &key)? > 0;
-        // Something came under it since it was looked at: then that counts.
-        if !key.ask_purge(&who, in_use)? && !dry {
-            return Err(Refused::SecondPrincipal { key: id.clone(), deks }.into());
-        }
-        destroy(core, txn, &key)
-    })?;
-    Ok(Purge::Taken(match taken {
-        taking::Taken::Would(impact) => {
-            taking::Taken::Would(Impact { backups: Some(backups), ..impact })
-        }
-        done @ taking::Taken::Done { .. } => {
-            destroy_in_hsm(core, &key);
-            done
-        }
-    }))
 }
 
 /// Whether it may go on now; if not, the wish is noted for the second principal.
 fn consented(
     core: &Core,
-    permit: &Permit<op::KeyPurge>,
+    permit: &Permit<KeyPurge>,
     id: &KeyId,
-    ask: &Ask<'_>,
+    asked: &Asked<'_>,
     deks: u64,
 ) -> Result<bool, Failure> {
     let who = &permit.caller().principal;
@@ -87,9 +79,11 @@ fn consented(
     }
     let weighed = core.store.rehearse(|txn| {
         let key = txn.key(id)?;
-        impact::weigh(core, txn, ask.verb, &ask.subject, |txn| destroy(core, txn, &key).map(drop))
+        impact::weigh(core, txn, asked.verb, &asked.subject, |txn| {
+            destroy(core, txn, &key).map(drop)
+        })
     })?;
-    impact::check(ask.consent, ask, &weighed)?;
+    consent::check(asked, &weighed)?;
     core.commit(permit, |txn| {
         let mut key = txn.key(id)?;
         key.ask_purge(who, true)?;
@@ -155,14 +149,4 @@ fn destroy_object(core: &Core, object: &HsmObject) -> Result<(), Failure> {
 fn wrapped(view: &impl View, key: &Key) -> Result<u64, Failure> {
     let counts = key.version_ids().map(|id| view.count_under(&id));
     Ok(counts.sum::<Result<u64, _>>()?)
-}
-
-/// The answer as the socket tells it.
-#[must_use]
-pub fn reply(purge: Purge) -> Reply {
-    match purge {
-        Purge::Taken(taking::Taken::Would(impact)) => Reply::Impact(impact),
-        Purge::Taken(taking::Taken::Done { .. }) => Reply::Done,
-        Purge::Asked(lost_for_ever) => Reply::PurgeAsked { lost_for_ever },
-    }
 }

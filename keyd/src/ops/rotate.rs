@@ -1,14 +1,19 @@
 //! Rotates a key: a new version, and every DEK under the sets that follow the key wrapped anew.
 
-use keyd_client::{DesName, KeyId, message::Reply};
+use keyd_client::{
+    DesName, KeyId,
+    message::{KeyRotate, Rotated},
+};
 
 use super::{
-    des_follow, rewrap,
+    des_follow,
+    operation::{Operation, on},
+    rewrap,
     status::{self, Versions},
 };
 use crate::{
     audit::Entry,
-    auth::{Permit, op},
+    auth::Permit,
     core::Core,
     error::Failure,
     kek::KeyBits,
@@ -16,20 +21,24 @@ use crate::{
     store::{Txn, View},
 };
 
-/// Rotates, and returns when every DEK is under the new version. Older versions stay enabled; holders notice nothing.
-/// After a crash the rotation goes on by itself.
-///
-/// # Errors
-/// Those of [`new_version`] and [`rewrap::set`].
-pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<Reply, Failure> {
-    let followers = permitted(core, &permit, id)?;
-    let mut rewrapped = 0;
-    for set in &followers {
-        rewrapped += rewrap::set(core, set)?;
+impl Operation for KeyRotate {
+    on!(key name);
+
+    /// Returns when every DEK is under the new version. Older versions stay enabled; holders notice nothing. After a
+    /// crash the rotation goes on by itself.
+    ///
+    /// # Errors
+    /// Those of [`new_version`] and [`rewrap::set`].
+    fn run(self, core: &Core, permit: Permit<Self>) -> Result<Rotated, Failure> {
+        let followers = permitted(core, &permit, &self.name)?;
+        let mut rewrapped = 0;
+        for set in &followers {
+            rewrapped += rewrap::set(core, set)?;
+        }
+        let view = core.store.snapshot()?;
+        let key = status::key(&view, &view.key(&self.name)?, Versions::All)?;
+        Ok(Rotated { key, rewrapped })
     }
-    let view = core.store.snapshot()?;
-    let key = status::key(&view, &view.key(id)?, Versions::All)?;
-    Ok(Reply::Rotated { key, rewrapped })
 }
 
 /// [`new_version`], if who asked for it may still have it.
@@ -38,7 +47,7 @@ pub fn run(core: &Core, permit: Permit<op::KeyRotate>, id: &KeyId) -> Result<Rep
 /// As [`crate::auth::Auth::still`] and [`new_version`].
 pub(super) fn permitted(
     core: &Core,
-    permit: &Permit<op::KeyRotate>,
+    permit: &Permit<KeyRotate>,
     id: &KeyId,
 ) -> Result<Vec<DesName>, Failure> {
     new_version(core, id, |txn, detail| {
