@@ -72,7 +72,7 @@ const IMPURE: [&str; 14] = [
 ];
 
 /// Operations that take no permit, and why.
-const UNPERMITTED: [(&str, &str); 14] = [
+const UNPERMITTED: [(&str, &str); 15] = [
     ("first_start.rs", "done by the daemon itself, before anybody can ask"),
     ("due.rs", "done by the daemon itself, when its time has come"),
     ("state_keep.rs", "done by the daemon itself, as it was started to"),
@@ -82,6 +82,7 @@ const UNPERMITTED: [(&str, &str); 14] = [
     ("lease_end.rs", "happens to a lease"),
     ("enforce.rs", "what follows for holders from a change that was permitted"),
     ("impact.rs", "a part of operations that take keys away"),
+    ("consent.rs", "what its asker says to that"),
     ("status.rs", "how operations tell what is stored"),
     ("daemon_status/disks.rs", "a part of `status`"),
     ("daemon_status/keys.rs", "a part of `status`"),
@@ -92,8 +93,8 @@ const UNPERMITTED: [(&str, &str); 14] = [
 /// Operations that take one and write past it, and why.
 const PAST_ITS_PERMIT: [(&str, &str); 4] = [
     ("fence.rs", "who has a lease may always say that it let go"),
-    ("key_purge.rs", "a key pair that stays in the HSM is written down after the key is gone"),
-    ("key_rotate.rs", "a version is also made by the daemon itself; who asks is asked again in it"),
+    ("purge.rs", "a key pair that stays in the HSM is written down after the key is gone"),
+    ("rotate.rs", "a version is also made by the daemon itself; who asks is asked again in it"),
     ("taking.rs", "asks again in the change that it hands on"),
 ];
 

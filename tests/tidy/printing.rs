@@ -31,7 +31,7 @@ const JSON: [(&str, &str); 9] = [
     ("keyd/src/store", "records"),
     ("keyd/src/root/document.rs", "a file of the state directory"),
     ("keyd/src/recovery/backup.rs", "what is sealed"),
-    ("keyd/src/ops/disk_show.rs", "a length"),
+    ("keyd/src/ops/disk.rs", "a length"),
     ("keyd/src/ops/vault_key_backup.rs", "what is sealed"),
     ("keyd/src/keyvault", "bodies of answers, for programs"),
     ("images/src/header", "LUKS2 metadata"),

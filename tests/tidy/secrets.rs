@@ -22,8 +22,7 @@ const EXPOSE: [&str; 24] = [
     "keyd/src/root/",                  // makes, reads and unlocks it
     "keyd/src/secret_file.rs",         // reads a secret from a file
     "keyd/src/model/token.rs",         // hashes a token
-    "keyd/src/ops/token_create.rs",    // makes one
-    "keyd/src/ops/app_identity.rs",    // likewise
+    "keyd/src/ops/app.rs",             // makes them
     "keyd/src/front/http/identity.rs", // gives one out
     "keyd/src/keyvault/render.rs",     // tells what was decrypted
     "keyd/src/cli/principal.rs",       // prints a token, once
