@@ -7,7 +7,10 @@
 //! Integers are little-endian. The DEK is no part of the body: it goes from page to socket and from socket to page
 //! without touching a serialiser, a heap buffer or an error text.
 
-use std::io::{self, Read, Write};
+use std::{
+    fmt,
+    io::{self, Read, Write},
+};
 
 use serde::{Serialize, de::DeserializeOwned};
 use thiserror::Error;
@@ -50,9 +53,14 @@ pub enum WireError {
     Dek(#[from] DekError),
 }
 
-/// A frame but for its DEK, ready to be sent.
-#[derive(Debug)]
+/// A frame but for its DEK, ready to be sent. It may hold a secret that is told once, so it prints as its length.
 pub struct Body(Vec<u8>);
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Body({} bytes)", self.0.len())
+    }
+}
 
 impl Body {
     /// Writes a body as JSON.

@@ -7,7 +7,7 @@ use crate::{
     auth::{Op, Permit, Place},
     core::Core,
     error::{Failure, Fault},
-    store::{Spelling, View},
+    store::Spelling,
 };
 
 /// A verb of the native socket that is answered by one frame.
@@ -56,7 +56,7 @@ impl Name<'_> {
     ///
     /// # Errors
     /// [`Fault`].
-    pub fn spell(self, view: &(impl View + Spelling)) -> Result<(), Fault> {
+    pub fn spell(self, view: &impl Spelling) -> Result<(), Fault> {
         match self {
             Self::Key(id) => *id = view.key_as_written(id)?,
             Self::Set(name) => *name = view.set_as_written(name)?,
