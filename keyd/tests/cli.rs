@@ -84,7 +84,9 @@ fn keys_are_made_changed_rotated_deleted_and_destroyed() {
     contains(&ok("key rotation-policy remove k"), &["no rotation policy"]);
     contains(&ok("key delete k"), &["key k deleted"]);
     contains(&ok("key list"), &["deleted, destroyed at "]);
+    contains(&ok("key list --deleted"), &["deleted, destroyed at "]);
     contains(&ok("key recover k"), &["key k recovered"]);
+    assert_eq!(ok("key list --deleted").lines().count(), 1, "a heading");
     ok("key delete k");
     contains(&ok("key purge k"), &["key k destroyed"]);
     assert!(!ok("key list").contains("k "));

@@ -53,6 +53,7 @@ macro_rules! asked {
             KeyCreate = "key-create" needs vault Create;
             KeyList = "key-list" needs daemon Read;
             KeyListIn = "key-list" needs vault List;
+            KeyListDeleted = "key-list" needs daemon Read;
             KeyShow = "key-show" needs vault Get;
             KeyUpdate = "key-update" needs vault Update;
             KeyDelete = "key-delete" needs vault Delete, is Withdrawal;

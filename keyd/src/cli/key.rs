@@ -6,8 +6,8 @@ mod text;
 use keyd_client::{
     Client, ClientError, KeyVersion, Page, VaultName,
     message::{
-        Consent, KeyChange, KeyList, KeyListIn, KeyPurge, KeyRotate, KeyShow, KeyStatus, KeyUpdate,
-        KeyVersionStatus, Purged, Rotated, Weighed,
+        Consent, KeyChange, KeyList, KeyListDeleted, KeyListIn, KeyPurge, KeyRotate, KeyShow,
+        KeyStatus, KeyUpdate, KeyVersionStatus, Purged, Rotated, Weighed,
     },
 };
 
@@ -23,7 +23,9 @@ use super::{
 pub(super) fn run(console: &Console, verb: args::Key) -> Result<Exit, Error> {
     match verb {
         args::Key::Create(ask) => console.show(ask, text::one),
-        args::Key::List { vault } => console.print(&every(console, vault)?, |keys| text::all(keys)),
+        args::Key::List { vault, deleted } => {
+            console.print(&every(console, vault, deleted)?, |keys| text::all(keys))
+        }
         args::Key::Show(ask) => console.show(ask, text::one),
         args::Key::Enable(which) => update(console, which, switched(true), Consent::IfUnused, 0),
         args::Key::Disable { which, sure: How { consent, wait_ms } } => {
@@ -46,11 +48,16 @@ pub(super) fn run(console: &Console, verb: args::Key) -> Result<Exit, Error> {
     }
 }
 
-fn every(console: &Console, vault: Option<VaultName>) -> Result<Vec<KeyStatus>, ClientError> {
+fn every(
+    console: &Console,
+    vault: Option<VaultName>,
+    deleted: bool,
+) -> Result<Vec<KeyStatus>, ClientError> {
     let id = |last: Option<&KeyStatus>| last.map(|key| key.name.clone());
     match vault {
         Some(vault) => console
             .every(|last| KeyListIn { vault: vault.clone(), after: id(last).map(|id| id.name) }),
+        None if deleted => console.every(|last| KeyListDeleted { after: id(last) }),
         None => console.every(|last| KeyList { after: id(last) }),
     }
 }

@@ -4,8 +4,8 @@
 use keyd_client::{
     KeyId, KeyVersion,
     message::{
-        Changed, KeyChange, KeyCreate, KeyDelete, KeyList, KeyListIn, KeyNow, KeyRecover, KeyShow,
-        KeyStatus, KeyUpdate, Listing, Revocation, Weighed,
+        Changed, KeyChange, KeyCreate, KeyDelete, KeyList, KeyListDeleted, KeyListIn, KeyNow,
+        KeyRecover, KeyShow, KeyStatus, KeyUpdate, Listing, Revocation, Weighed,
     },
 };
 
@@ -24,7 +24,7 @@ use crate::{
     kek::{KeyBits, Provider},
     limits::{KEYS_MAX, KEYS_PER_PAGE},
     model::key::Key,
-    store::{Spelling, View},
+    store::{KeyLists, Spelling, View},
 };
 
 impl Operation for KeyCreate {
@@ -104,6 +104,24 @@ impl Operation for KeyListIn {
         view.vault(&vault)?;
         let after = after.map(|name| KeyId::new(vault.clone(), name));
         listed(&view, view.keys_of(&vault, after.as_ref(), KEYS_PER_PAGE + 1)?)
+    }
+}
+
+impl Operation for KeyListDeleted {
+    on!(all "deleted keys");
+
+    fn run(self, core: &Core, _permit: Permit<Self>) -> Result<Listing<KeyStatus>, Failure> {
+        let view = core.store.snapshot()?;
+        let mut found = Vec::new();
+        for vault in view.vaults()? {
+            let after = self.after.as_ref();
+            if after.is_none_or(|after| vault.name >= after.vault) {
+                let after = after.filter(|after| after.vault == vault.name);
+                let room = KEYS_PER_PAGE + 1 - found.len();
+                found.extend(view.keys_deleted(&vault.name, after, room)?);
+            }
+        }
+        listed(&view, found)
     }
 }
 

@@ -56,6 +56,7 @@ asks! {
     KeyCreate -> KeyStatus;
     KeyList -> Listing<KeyStatus>;
     KeyListIn -> Listing<KeyStatus>;
+    KeyListDeleted -> Listing<KeyStatus>;
     KeyShow -> KeyStatus;
     KeyUpdate -> Weighed<Changed<KeyNow>>;
     KeyDelete -> Weighed<Changed<KeyNow>>;

@@ -245,6 +245,15 @@ pub struct KeyListIn {
     pub after: Option<KeyName>,
 }
 
+/// A page of deleted keys in order of vault and name: those that can be brought back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyListDeleted {
+    /// Only those after this one.
+    #[serde(default)]
+    pub after: Option<KeyId>,
+}
+
 /// One key with all its versions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]

@@ -44,6 +44,9 @@ pub enum Key {
         /// Only this vault's
         #[arg(long)]
         vault: Option<VaultName>,
+        /// Only deleted ones: those that can be brought back
+        #[arg(long, conflicts_with = "vault")]
+        deleted: bool,
     },
     /// One key and its versions
     Show(KeyShow),
