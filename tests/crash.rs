@@ -243,8 +243,8 @@ fn fio_verifies_across_twenty_kills() {
     guest.wait_for_writes("vda", 0);
     let mut random = fastrand::Rng::with_seed(8);
     for kill in 0..20 {
-        // A backend that dies between QEMU's connecting and its own first answer is one too many for QEMU before 9.0: it
-        // then looks for no other one ("vhost-user: fix lost reconnect"). So each serves before it is killed.
+        // QEMU before 9.0 looks for no other backend where one dies between QEMU's connecting and its own first answer
+        // ("vhost-user: fix lost reconnect"). So each serves before it is killed.
         let before = guest.writes_done("vda");
         guest.wait_for_writes("vda", before);
         thread::sleep(Duration::from_millis(random.u64(0..700)));
