@@ -13,7 +13,7 @@ use std::{
 use common::{Keyd, attach};
 use keyd_client::{
     limits::{FRAME_TIMEOUT, REQUEST_LEN_MAX},
-    message::{Answer, Attach, Attached, IfLost},
+    message::{Answer, Attach, Attached, IfLost, Request},
     wire,
 };
 use proptest::{
@@ -116,7 +116,7 @@ fn a_holder_that_speaks_nonsense_keeps_its_disk_taken_until_its_lease_ends() {
     keyd.make_key_and_set(10_000);
     let id = keyd.make_disk(Some("s"));
     let mut stream = UnixStream::connect(keyd.socket()).unwrap();
-    let request = Attach { id, read_only: false, if_lost: IfLost::Refuse };
+    let request = Request::from(Attach { id, read_only: false, if_lost: IfLost::Refuse });
     wire::send(&mut stream, &request, None).unwrap();
     let (_, dek) = wire::receive::<Answer<Attached>>(&mut stream).unwrap();
     assert!(dek.is_some());

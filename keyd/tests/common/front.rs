@@ -57,7 +57,8 @@ impl Front {
         let port = port_after(&doors.told(), "https ");
         let store =
             store::open(&SystemDir::new(state.path()), seal, &AuditKeeping::default()).unwrap();
-        let core = Core::new(store, keyring, Auth::new(state.owner(), Vec::new()));
+        let mut core = Core::new(store, keyring, Auth::new(state.owner(), Vec::new()));
+        core.reach = doors.reach();
         let service = Arc::new(Service::new(Arc::new(core)));
         let path = dir.path().join("keyd.sock");
         let listener = socket::listen(&path, 0o600).unwrap();
