@@ -41,7 +41,7 @@ const JSON: [(&str, &str); 9] = [
 const TOLD: [(&str, &str); 4] = [
     ("keyd/src/audit/entry.rs", "Entry"),
     ("keyd/client/src/message/audit.rs", "AuditRecord"),
-    ("keyd/client/src/message/reply.rs", "Refusal"),
+    ("keyd/client/src/message/daemon.rs", "Refusal"),
     ("keyd/client/src/message/holder.rs", "Event"),
 ];
 

@@ -229,8 +229,8 @@ impl Operation for DiskMove {
     /// whose terms it hears with its next renewal.
     ///
     /// # Errors
-    /// [`Refused::NoDisk`], [`Refused::NoSet`], [`Refused::OneSet`]; [`Refused::MovesToItself`], for nobody lets himself
-    /// have a disk's DEK by moving it; those of [`standing::opening`], of [`rewrap::wrappers`] and of
+    /// [`Refused::NoDisk`], [`Refused::NoSet`], [`Refused::OneSet`]; [`Refused::MovesToItself`], for nobody lets
+    /// himself have a disk's DEK by moving it; those of [`standing::opening`], of [`rewrap::wrappers`] and of
     /// [`consent::check`].
     fn run(self, core: &Core, permit: Permit<Self>) -> Result<Weighed<Rewrapped>, Failure> {
         let Self { id, des, consent } = &self;

@@ -67,8 +67,8 @@ impl Name<'_> {
     }
 }
 
-/// What a verb is on, by the field that says so: with that, where its permission is looked for, its subject in the audit
-/// log, and the name in it. `weighed` is one that has a consent.
+/// What a verb is on, by the field that says so: with that, where its permission is looked for, its subject in the
+/// audit log, and the name in it. `weighed` is one that has a consent.
 macro_rules! on {
     (all $what:literal) => {
         fn subject(&self) -> String {

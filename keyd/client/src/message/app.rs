@@ -97,8 +97,8 @@ pub struct AppShow {
     pub name: AppName,
 }
 
-/// Forget an application with its tokens, certificates, identity, grants and policies: a new one of its name begins with
-/// nothing.
+/// Forget an application with its tokens, certificates, identity, grants and policies: a new one of its name begins
+/// with nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 pub struct AppRemove {

@@ -262,7 +262,8 @@ pub struct KeyShow {
     pub name: KeyId,
 }
 
-/// Change attributes of a version of a key, or of every version. What takes the key away halts I/O on every disk under it.
+/// Change attributes of a version of a key, or of every version. What takes the key away halts I/O on every disk under
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyUpdate {
