@@ -78,9 +78,15 @@ type Pair<T = Vec<u8>> = (T, T);
 impl Reader<'_> {
     fn state(&mut self, slot: &[u8]) -> Option<Vec<Row>> {
         let mut rows = Vec::new();
-        for (name, definition) in self.tree(root(slot, ROOT_AT)?, None, DEPTH_MAX) {
+        let tables = self.tree(root(slot, ROOT_AT)?, None, DEPTH_MAX);
+        let (above, mut begun) = (self.seen.clone(), HashSet::new());
+        for (name, definition) in tables {
             let name = tables::known(&name);
             let Some(root) = root(&definition, TABLE_ROOT_AT) else { continue };
+            // One that leads to another's pages takes none of them from it. There are so many tables of ours.
+            if tables::is_ours(name.as_bytes()) && begun.insert(name.clone()) {
+                self.seen.clone_from(&above);
+            }
             let pairs = self.tree(root, Some(&name), DEPTH_MAX);
             rows.extend(pairs.into_iter().map(|(key, value)| Row {
                 table: name.clone(),
