@@ -75,7 +75,13 @@ impl RingMaker {
         let limit = lock_limit();
         let first = make(way).map_err(|error| error.with_limit(limit, queues))?;
         let parameters = first.params().clone();
-        let child = Child::start(way).and_then(|child| child.ring().map(|_| child)).ok();
+        let child = Child::start(way).and_then(|child| match child.ring() {
+            // Where one is refused for want of memory the child can be traced all the same: later there may be some, and
+            // if not, that is what is told.
+            Ok(_) | Err(RingError::System(_)) => Ok(child),
+            Err(error) => Err(error),
+        });
+        let child = child.ok();
         let mut ready = vec![first];
         if child.is_none() {
             let most = if limit.is_some() { queues.min(RINGS_IN_ADVANCE) } else { queues };
