@@ -105,6 +105,8 @@ fn others_images(host: &mut Host) {
     start(host, "vhost-backend@twin");
     let _ = host
         .told("vhost-backend@twin", &["twin.img is in use by another backend", &pid, "stop it"]);
+    // It would take the image where the other one is started anew.
+    let _ = host.succeed("systemctl stop vhost-backend@twin");
 
     let foreign = "/var/lib/portcullis/foreign.img";
     let _ = host.succeed(&format!("truncate -s 32M {foreign}; chown libvirt-qemu {foreign}"));
