@@ -76,8 +76,8 @@ impl RingMaker {
         let first = make(way).map_err(|error| error.with_limit(limit, queues))?;
         let parameters = first.params().clone();
         let child = Child::start(way).and_then(|child| match child.ring() {
-            // Where one is refused for want of memory the child can be traced all the same: later there may be some, and
-            // if not, that is what is told.
+            // Refused for want of memory: the child can be traced all the same. Later there may be memory; if not, the
+            // limit is what is told.
             Ok(_) | Err(RingError::System(_)) => Ok(child),
             Err(error) => Err(error),
         });
