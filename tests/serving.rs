@@ -58,7 +58,7 @@ fn assert_warned(world: &World, id: &str, threads: u16, words: &[&str]) {
         assert!(said.contains(words), "'{words}' is not in: {said}");
     }
     let shown = world.keyd(&format!("disk show {id}")).success();
-    for words in [&[&*format!("{threads} threads")][..], words].concat() {
+    for words in [&[&*format!("{threads} on threads")][..], words].concat() {
         assert!(shown.contains(words), "'{words}' is not in: {shown}");
     }
     let listed = world.keyd("disk list --json").success();
@@ -131,7 +131,7 @@ fn threads_that_were_asked_for_are_shown_and_nobody_is_warned() {
     let told = serving(&world, &id, |serving| serving.queues.threads == 3);
     assert_eq!(told.no_ring, None);
     assert_eq!(status(&world).1, before);
-    assert!(world.keyd(&format!("disk show {id}")).success().contains("3 threads"));
+    assert!(world.keyd(&format!("disk show {id}")).success().contains("3 on threads"));
 }
 
 /// keyd knows nothing of it when it is started anew.

@@ -45,7 +45,11 @@ pub enum Answer {
 impl Answer {
     /// What was done, or why it was not.
     fn of<T: Serialize>(result: Result<T, Failure>) -> Self {
-        Self::Reply(result.map_or_else(|failure| refused(told(failure)), done), None)
+        result.map_or_else(Self::refusal, |reply| Self::Reply(done(reply), None))
+    }
+
+    fn refusal(failure: Failure) -> Self {
+        Self::Reply(refused(told(failure)), None)
     }
 }
 
@@ -118,18 +122,15 @@ impl Service {
 
     fn release(&self, by: &Caller, id: DiskId) -> Answer {
         let core = &self.core;
-        match self.act(by, id, id, |permit| ops::disk::release(core, permit, id)) {
-            Ok(dek) => Answer::Reply(done(()), Some(dek)),
-            Err(failure) => Answer::of::<()>(Err(failure)),
-        }
+        let released = self.act(by, id, id, |permit| ops::disk::release(core, permit, id));
+        released.map_or_else(Answer::refusal, |dek| Answer::Reply(done(()), Some(dek)))
     }
 
     fn attach(&self, by: &Caller, ask: Attach, stream: &Arc<UnixStream>) -> Answer {
         let core = &self.core;
-        match self.act(by, ask.id, ask.id, |permit| ops::attach::run(core, permit, ask, stream)) {
-            Ok(lease) => Answer::Lease(lease),
-            Err(failure) => Answer::of::<()>(Err(failure)),
-        }
+        let id = ask.id;
+        let lease = self.act(by, id, id, |permit| ops::attach::run(core, permit, ask, stream));
+        lease.map_or_else(Answer::refusal, Answer::Lease)
     }
 
     /// Does what a holder asks during its lease.

@@ -111,7 +111,7 @@ fn a_disk_that_is_served_slowly_or_with_an_odd_header_is_shown_and_warned_of_whi
     }
     let shown = keyd.run(&["disk", "show", &id.to_string()]);
     let shown = String::from_utf8(shown.stdout).unwrap();
-    for words in ["QUEUES", "1 io_uring, 3 threads", "no memory\\nfor rings", "it is odd"] {
+    for words in ["QUEUES", "1 on io_uring, 3 on threads", "no memory\\nfor rings", "it is odd"] {
         assert!(shown.contains(words), "'{words}' is not in: {shown}");
     }
     let listed = keyd.run(&["disk", "list", "--json"]);

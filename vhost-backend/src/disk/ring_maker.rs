@@ -75,13 +75,11 @@ impl RingMaker {
         let limit = lock_limit();
         let first = make(way).map_err(|error| error.with_limit(limit, queues))?;
         let parameters = first.params().clone();
-        let child = Child::start(way).and_then(|child| match child.ring() {
+        let child = Child::start(way).ok().filter(|child| {
             // Refused for want of memory: the child can be traced all the same. Later there may be memory; if not, the
             // limit is what is told.
-            Ok(_) | Err(RingError::System(_)) => Ok(child),
-            Err(error) => Err(error),
+            matches!(child.ring(), Ok(_) | Err(RingError::System(_)))
         });
-        let child = child.ok();
         let mut ready = vec![first];
         if child.is_none() {
             let most = if limit.is_some() { queues.min(RINGS_IN_ADVANCE) } else { queues };

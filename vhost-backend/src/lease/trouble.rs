@@ -43,9 +43,7 @@ impl LeaseError {
             _ => false,
         }
     }
-}
 
-impl LeaseError {
     /// The longest pause before it is tried again.
     #[must_use]
     pub(super) fn longest_pause(&self) -> Duration {

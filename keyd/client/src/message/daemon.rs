@@ -1,18 +1,17 @@
 //! How the daemon is, and how it refuses.
 
-use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::{AuditStatus, StoreStatus, UnixMillis};
 use crate::printable::Printable;
 
 /// How the daemon is, and what somebody should look at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Status {}
 
 /// The certificate of the daemon's own certification authority, PEM. It is public.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaShow {}
 

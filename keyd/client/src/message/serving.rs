@@ -45,13 +45,13 @@ pub struct QueueEngines {
 }
 
 impl fmt::Display for QueueEngines {
-    /// `3 io_uring, 1 threads`.
+    /// `3 on io_uring, 1 on threads`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
-            (self.io_uring, "io_uring"),
-            (self.io_uring_unregistered, "io_uring (buffers not registered)"),
-            (self.threads, "threads"),
-            (self.calls, "plain calls"),
+            (self.io_uring, "on io_uring"),
+            (self.io_uring_unregistered, "on io_uring (buffers not registered)"),
+            (self.threads, "on threads"),
+            (self.calls, "by plain calls"),
         ];
         let told = counts.iter().filter(|(count, _)| *count > 0);
         let told: Vec<String> = told.map(|(count, what)| format!("{count} {what}")).collect();
@@ -97,9 +97,10 @@ mod tests {
         let mut queues = QueueEngines::default();
         assert_eq!(queues.to_string(), "-");
         queues.io_uring_unregistered = 2;
-        assert_eq!(queues.to_string(), "2 io_uring (buffers not registered)");
+        assert_eq!(queues.to_string(), "2 on io_uring (buffers not registered)");
         (queues.io_uring, queues.threads, queues.calls) = (1, 3, 4);
-        let told = "1 io_uring, 2 io_uring (buffers not registered), 3 threads, 4 plain calls";
+        let told =
+            "1 on io_uring, 2 on io_uring (buffers not registered), 3 on threads, 4 by plain calls";
         assert_eq!(queues.to_string(), told);
     }
 }

@@ -106,7 +106,7 @@ pub struct VaultList {}
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 pub struct VaultShow {
-    /// Which
+    /// The vault
     pub name: VaultName,
 }
 
@@ -114,7 +114,7 @@ pub struct VaultShow {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 pub struct VaultProtect {
-    /// Which
+    /// The vault
     pub name: VaultName,
 }
 
@@ -123,12 +123,12 @@ pub struct VaultProtect {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 pub struct VaultPermit {
-    /// Which
+    /// The vault
     pub name: VaultName,
-    /// Who
+    /// The principal: a user's name or number, uid:1000, app:NAME, des:NAME
     #[arg(value_parser = principal)]
     pub principal: Principal,
-    /// What, or 'none'
+    /// Permissions such as get,wrapKey,unwrapKey; or 'none'
     #[arg(value_parser = names::<KeyPermission>, value_name = "PERM,PERM")]
     pub permissions: BTreeSet<KeyPermission>,
     /// Whether it may more, or less, or something else.
@@ -163,7 +163,7 @@ pub struct Permitted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Args)]
 #[serde(deny_unknown_fields)]
 pub struct VaultDelete {
-    /// Which
+    /// The vault
     pub name: VaultName,
 }
 

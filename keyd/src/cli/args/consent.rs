@@ -5,7 +5,7 @@ use keyd_client::{message::Consent, value::millis};
 
 /// How sure the asker is, and whether to wait for those whom it hits.
 #[derive(Debug, Args)]
-pub struct How {
+pub struct Sure {
     /// How sure the asker is
     #[command(flatten)]
     pub consent: Consent,

@@ -12,7 +12,7 @@ use keyd_client::{
 };
 
 use super::{
-    consent::How,
+    consent::Sure,
     value::{moment, operations, period, tag},
 };
 
@@ -57,9 +57,9 @@ pub enum Key {
         /// Which
         #[command(flatten)]
         which: Which,
-        /// How
+        /// How sure the asker is, and whether to wait
         #[command(flatten)]
-        sure: How,
+        sure: Sure,
     },
     /// Change when a key is valid, what it may do, and its tags
     Set {
@@ -69,9 +69,9 @@ pub enum Key {
         /// What
         #[command(flatten)]
         change: Change,
-        /// How
+        /// How sure the asker is, and whether to wait
         #[command(flatten)]
-        sure: How,
+        sure: Sure,
     },
     /// Make a new version and wrap every disk's key anew; running disks notice nothing
     Rotate(KeyRotate),
